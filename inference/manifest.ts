@@ -1,0 +1,102 @@
+/**
+ * What a built model folder contains. The build side writes it, the run side reads it, and they meet only here: a folder
+ * without a manifest is not a model, and the manifest is written last.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+
+export const MANIFEST_FILE = "manifest.json";
+export const WEIGHTS_FILE = "weights.bin";
+
+/** Graphs of a model. Each large weight belongs to exactly one of them. */
+export const GRAPH_NAMES = [
+  "mar-encoder",
+  "llm",
+  "mar-decoder",
+  "diffusion-time",
+  "diffusion-head",
+  "vae-decoder",
+] as const;
+export type GraphName = (typeof GRAPH_NAMES)[number];
+
+/** Tensors of the weights file that are read directly, without a graph. */
+const STORED_TENSORS = [
+  "token_embeddings", // [vocabulary, llmWidth]
+  "mask_token", // [1, 1, decoderWidth]
+  "encoder_positions", // [bufferTokens + nativeGrid^2, encoderWidth]
+  "decoder_positions", // [bufferTokens + nativeGrid^2, decoderWidth]
+  "diffusion_positions", // [nativeGrid^2, decoderWidth]
+] as const;
+export type StoredTensorName = (typeof STORED_TENSORS)[number];
+
+const count = z.number().int().nonnegative();
+const storedTensorSchema = z.object({ offset: count, shape: z.array(count) });
+
+const manifestSchema = z.object({
+  format: z.literal(1),
+  preset: z.string(),
+  dtype: z.literal("float32"),
+  /** SHA-256 over the graphs and weights: equal digests compute equal numbers. */
+  digest: z.string(),
+  /** SHA-256 over what the folder was built from: checkpoint files, configuration and builder. */
+  source: z.string(),
+  graphs: z.record(z.enum(GRAPH_NAMES), z.object({ file: z.string() })),
+  tensors: z.record(z.enum(STORED_TENSORS), storedTensorSchema),
+  dimensions: z.object({
+    latentChannels: count,
+    /** Pixels per latent, along each side. */
+    vaeStride: count,
+    bufferTokens: count,
+    /** Side of the grid for which the position tables were trained. */
+    nativeGrid: count,
+    encoderWidth: count,
+    decoderWidth: count,
+    diffusionWidth: count,
+    llmWidth: count,
+    llmLayers: count,
+    llmKeyHeads: count,
+    llmHeadWidth: count,
+    maxPositions: count,
+  }),
+  tokens: z.object({ image: count, eos: count }),
+  prompt: z.object({
+    /** With `{input}` where the input goes. */
+    template: z.string(),
+    textToImagePrefix: z.string(),
+    textToImageUnconditional: z.string(),
+  }),
+  defaults: z.object({
+    /** Picture side in pixels. */
+    size: count,
+    steps: count,
+    /** In the notation of the original: "100", "10,5,20" or "ddim50". */
+    diffusionSteps: z.string(),
+    guidanceScale: z.number(),
+    temperature: z.number(),
+  }),
+  /** Tokenizer files are present; without them only token ids can be given. */
+  hasTokenizer: z.boolean(),
+  /** Linear map from a scaled latent to RGB in 0..1: [3][latentChannels + 1], the last column is the offset. */
+  latentPreview: z.array(z.array(z.number())),
+});
+
+export type Manifest = z.infer<typeof manifestSchema>;
+
+/** The manifest of a built model folder; throws a clear error when the folder is not one, or of another version. */
+export function loadManifest(folder: string): Manifest {
+  let text: string;
+  try {
+    text = readFileSync(join(folder, MANIFEST_FILE), "utf8");
+  } catch (cause) {
+    throw new Error(`${folder} is not a built model: it has no ${MANIFEST_FILE}. Build it from a checkpoint first.`, {
+      cause,
+    });
+  }
+  const parsed = manifestSchema.safeParse(JSON.parse(text));
+  if (parsed.success) return parsed.data;
+  const fields = parsed.error.issues.map((issue) => issue.path.join(".")).join(", ");
+  throw new Error(
+    `${join(folder, MANIFEST_FILE)} does not fit this version of Atelier (${fields}). Build the model again.`,
+  );
+}

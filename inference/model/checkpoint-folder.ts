@@ -1,0 +1,111 @@
+/** A checkpoint folder in the published layout: which files hold the weights, the configuration and the tokenizer. */
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { openCheckpoint } from "../checkpoint/open-checkpoint.ts";
+import { parseUnipicConfig, type UnipicConfig } from "./config.ts";
+import type { TensorSource } from "./parameters.ts";
+
+const LLM_FOLDER = "Qwen2.5-1.5B-Instruct";
+const CONFIG_FILE = "unipic.json";
+const VAE_FILE = "kl16.ckpt";
+const MODEL_FILES = [
+  "pytorch_model.bin",
+  "pytorch_model.bin.index.json",
+  "model.safetensors",
+  "model.safetensors.index.json",
+];
+const TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"];
+
+/** Keys of the language model's own config.json that a unipic.json without them takes over. */
+const llmFileSchema = z
+  .object({
+    hidden_size: z.number(),
+    intermediate_size: z.number(),
+    num_hidden_layers: z.number(),
+    num_attention_heads: z.number(),
+    num_key_value_heads: z.number(),
+    vocab_size: z.number(),
+    rms_norm_eps: z.number(),
+    rope_theta: z.number(),
+    max_position_embeddings: z.number(),
+  })
+  .partial();
+
+export interface CheckpointFolder {
+  readonly path: string;
+  readonly config: UnipicConfig;
+  /** Every file that a built model depends on. */
+  readonly files: readonly string[];
+  /** Empty when the folder has no tokenizer. */
+  readonly tokenizerFiles: readonly string[];
+  /** Opens the weights; the caller closes them. */
+  open(): readonly TensorSource[];
+}
+
+/** @param configFile a unipic.json elsewhere; the folder's own, or else the published dimensions, unless given. */
+export function findCheckpointFolder(path: string, configFile?: string): CheckpointFolder {
+  if (!existsSync(path) || !statSync(path).isDirectory()) {
+    throw new Error(
+      `There is no checkpoint folder at ${path}. Name the folder that holds pytorch_model.bin and ${VAE_FILE}.`,
+    );
+  }
+  const inFolder = (name: string): string | undefined => [join(path, name)].find(existsSync);
+  const model = MODEL_FILES.map(inFolder).find((file) => file !== undefined);
+  if (model === undefined) throw new Error(`${path} holds no weights: one of ${MODEL_FILES.join(", ")} is needed.`);
+  const vae = inFolder(VAE_FILE);
+  const configuration = configFile ?? inFolder(CONFIG_FILE);
+  const llmConfiguration = inFolder(join(LLM_FOLDER, "config.json"));
+  const tokenizerFiles = TOKENIZER_FILES.map((name) => inFolder(join(LLM_FOLDER, name))).filter(
+    (file) => file !== undefined,
+  );
+  const hasTokenizer = tokenizerFiles.length === TOKENIZER_FILES.length;
+  return {
+    path,
+    config: loadConfig(configuration, llmConfiguration),
+    files: [model, vae, configuration, llmConfiguration, ...tokenizerFiles].filter((file) => file !== undefined),
+    tokenizerFiles: hasTokenizer ? tokenizerFiles : [],
+    open: () => openWeights(model, vae),
+  };
+}
+
+/** `vae.*` keys of the model file stand in for kl16.ckpt; otherwise that file is needed. */
+function openWeights(model: string, vae: string | undefined): readonly TensorSource[] {
+  const main = { checkpoint: openCheckpoint(model), prefix: "" };
+  if (main.checkpoint.names.some((name) => name.startsWith("vae."))) return [main];
+  try {
+    if (vae === undefined)
+      throw new Error(`${VAE_FILE} is missing beside ${model}, which has no vae.* tensors. Download it too.`);
+    return [main, { checkpoint: openCheckpoint(vae, { root: "model" }), prefix: "vae." }];
+  } catch (error) {
+    main.checkpoint.close();
+    throw error;
+  }
+}
+
+/** unipic.json decides; what it leaves out of `llm` comes from the language model's config.json, then from the published values. */
+function loadConfig(file: string | undefined, llmFile: string | undefined): UnipicConfig {
+  const own: unknown = file === undefined ? { defaults: {} } : parseJson(readText(file), file);
+  const llm = llmFile === undefined ? {} : llmFileSchema.parse(parseJson(readText(llmFile), llmFile));
+  const object = z.looseObject({ llm: z.looseObject({}).default({}) }).parse(own);
+  return parseUnipicConfig(
+    { ...object, llm: { ...llm, ...object.llm } },
+    file ?? llmFile ?? "the published configuration",
+  );
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new Error(`Cannot read ${file}. Check that it exists and that you may read it.`, { cause });
+  }
+}
+
+function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Error(`${file} is not valid JSON. Restore the file that came with the checkpoint.`, { cause });
+  }
+}

@@ -1,0 +1,66 @@
+/** The tensors of a checkpoint as parameters of graphs, strictly: nothing missing, misshapen or left over. */
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import type { ParameterSource } from "../graph/graph-builder.ts";
+
+export interface TensorSource {
+  readonly checkpoint: Checkpoint;
+  /** Stands in front of the file's own names: `vae.` for kl16.ckpt, whose `decoder.conv_in.weight` has no prefix. */
+  readonly prefix: string;
+}
+
+/** A family of tensors that a model legitimately contains and no graph reads. */
+export interface SkipRule {
+  readonly pattern: RegExp;
+  readonly reason: string;
+}
+
+export class Parameters implements ParameterSource {
+  private readonly used = new Set<string>();
+
+  constructor(
+    /** Searched in this order. */
+    private readonly sources: readonly TensorSource[],
+    private readonly skipRules: readonly SkipRule[],
+  ) {}
+
+  read(key: string, shape: readonly number[]): Float32Array {
+    const { checkpoint, name } = this.locate(key);
+    const found = checkpoint.find(name)?.shape ?? [];
+    if (found.length !== shape.length || found.some((dim, axis) => dim !== shape[axis])) {
+      throw new Error(
+        `Tensor "${name}" of ${checkpoint.path} has shape [${found.join(", ")}]; this model needs [${shape.join(", ")}]. ` +
+          "The checkpoint belongs to another configuration: check its unipic.json.",
+      );
+    }
+    this.used.add(key);
+    return checkpoint.readFloat32(name);
+  }
+
+  /** Throws unless every tensor of every source was read or is covered by a skip rule. */
+  requireAllUsed(): void {
+    for (const { checkpoint, prefix } of this.sources) {
+      const left = checkpoint.names.filter((name) => !this.used.has(prefix + name) && !this.isSkipped(prefix + name));
+      if (left.length === 0) continue;
+      const shown = left.slice(0, 5).join(", ") + (left.length > 5 ? ` and ${left.length - 5} more` : "");
+      throw new Error(
+        `${checkpoint.path} has tensors that this model has no place for: ${shown}. ` +
+          "The checkpoint belongs to another architecture or configuration.",
+      );
+    }
+  }
+
+  private locate(key: string): { checkpoint: Checkpoint; name: string } {
+    for (const { checkpoint, prefix } of this.sources) {
+      const name = key.slice(prefix.length);
+      if (key.startsWith(prefix) && checkpoint.find(name) !== undefined) return { checkpoint, name };
+    }
+    const paths = this.sources.map(({ checkpoint }) => checkpoint.path).join(", ");
+    throw new Error(
+      `Tensor "${key}" is missing; looked in ${paths}. Download the checkpoint again, or check its unipic.json.`,
+    );
+  }
+
+  private isSkipped(key: string): boolean {
+    return this.skipRules.some(({ pattern }) => pattern.test(key));
+  }
+}
