@@ -1,0 +1,167 @@
+/** Model tooling on the command line: build, inspect, run. */
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { extname } from "node:path";
+import { SingleBar } from "cli-progress";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { buildModel } from "./build-model.ts";
+import { tile, writeImage } from "./image/rgb-image.ts";
+import { loadManifest } from "./manifest.ts";
+import { openPipelines } from "./pipelines/pipelines.ts";
+import { textToImage } from "./pipelines/text-to-image.ts";
+import { GUIDANCE_SCHEDULES, type GuidanceSchedule } from "./sampling/guidance.ts";
+
+interface BuildFlags {
+  readonly out: string;
+  readonly config?: string;
+  readonly threads: number;
+}
+
+interface TextToImageFlags {
+  readonly model: string;
+  readonly prompt: string;
+  readonly unconditionalPrompt?: string;
+  readonly out: string;
+  readonly width?: number;
+  readonly height?: number;
+  readonly gridSize: number;
+  readonly steps?: number;
+  readonly diffusionSteps?: string;
+  readonly guidanceScale?: number;
+  readonly guidanceSchedule: GuidanceSchedule;
+  readonly temperature?: number;
+  readonly seed: bigint;
+  readonly threads: number;
+}
+
+const IMAGE_ENDINGS = [".png", ".jpg", ".jpeg", ".webp"];
+
+const threads = (): Option =>
+  new Option("--threads <n>", "threads of one operator").argParser(wholeNumber(1)).default(availableParallelism());
+
+const program = new Command("model").description("Builds UniPic models from their published checkpoint and runs them.");
+
+program
+  .command("build")
+  .description(
+    "build a model folder (ONNX graphs and weights) from a checkpoint folder; does nothing when it is up to date",
+  )
+  .argument("<checkpoint folder>", "holds pytorch_model.bin, kl16.ckpt and Qwen2.5-1.5B-Instruct/")
+  .requiredOption("--out <model folder>", "where the built model goes")
+  .option("--config <file>", "dimensions, when the folder has no unipic.json and they are not the published ones")
+  .addOption(threads())
+  .action(async (checkpointFolder: string, { out, config, threads: count }: BuildFlags) => {
+    const startedAt = performance.now();
+    const { manifest, isNew } = await buildModel({
+      checkpointFolder,
+      out,
+      ...(config === undefined ? {} : { configFile: config }),
+      execution: { provider: "cpu", threads: count },
+    });
+    const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+    console.error(
+      isNew ? `built ${manifest.preset} in ${out} (${seconds} s)` : `${manifest.preset} in ${out} is up to date`,
+    );
+  });
+
+program
+  .command("inspect")
+  .description("print what a built model folder contains, as JSON")
+  .argument("<model folder>")
+  .action((folder: string) => {
+    const { latentPreview: _, ...manifest } = loadManifest(folder);
+    console.log(JSON.stringify(manifest, undefined, 2));
+  });
+
+program
+  .command("run")
+  .description("run one task on this machine, without a server")
+  .command("text-to-image")
+  .description("draw a picture; settings that are left out have the model's defaults")
+  .requiredOption("--model <model folder>", "a built model")
+  .requiredOption("--prompt <text>")
+  .requiredOption("--out <file>", `the picture: ${IMAGE_ENDINGS.join(", ")}`)
+  .option("--unconditional-prompt <text>", "what guidance leads away from")
+  .option("--width <pixels>", "a multiple of the model's stride", wholeNumber(1))
+  .option("--height <pixels>", "a multiple of the model's stride", wholeNumber(1))
+  .addOption(new Option("--grid-size <g>", "draw g x g pictures, tiled into one").argParser(wholeNumber(1)).default(1))
+  .option("--steps <n>", "MAR steps", wholeNumber(1))
+  .option("--diffusion-steps <steps>", 'steps of the reverse diffusion: "100", "10,5,20" or "ddim50"')
+  .option("--guidance-scale <scale>", "1 turns guidance off", finiteNumber)
+  .addOption(new Option("--guidance-schedule <name>").choices(GUIDANCE_SCHEDULES).default("constant"))
+  .option("--temperature <t>", "of the noise of the reverse diffusion", finiteNumber)
+  .addOption(
+    new Option("--seed <n>", "unsigned, 64 bits; random unless given")
+      .argParser(seed)
+      .default(randomBytes(8).readBigUInt64LE(), "random"),
+  )
+  .addOption(threads())
+  .action(runTextToImage);
+
+async function runTextToImage(flags: TextToImageFlags): Promise<void> {
+  if (!IMAGE_ENDINGS.includes(extname(flags.out).toLowerCase())) {
+    throw new Error(`--out ${flags.out}: the file must end in ${IMAGE_ENDINGS.join(", ")}.`);
+  }
+  if (!existsSync(flags.model))
+    throw new Error(
+      `There is no model folder at ${flags.model}. Build one first: model build <checkpoint folder> --out ${flags.model}`,
+    );
+  const pipelines = openPipelines(flags.model, { provider: "cpu", threads: flags.threads });
+  const { defaults, prompt } = pipelines.model.manifest;
+  const request = {
+    prompt: flags.prompt,
+    unconditionalPrompt: flags.unconditionalPrompt ?? prompt.textToImageUnconditional,
+    width: flags.width ?? defaults.size,
+    height: flags.height ?? defaults.size,
+    count: flags.gridSize ** 2,
+    steps: flags.steps ?? defaults.steps,
+    diffusionSteps: flags.diffusionSteps ?? defaults.diffusionSteps,
+    guidanceScale: flags.guidanceScale ?? defaults.guidanceScale,
+    guidanceSchedule: flags.guidanceSchedule,
+    temperature: flags.temperature ?? defaults.temperature,
+    seed: flags.seed,
+  };
+  const bar = new SingleBar({ format: "{bar} step {value}/{total} | {duration_formatted}", stream: process.stderr });
+  const images = [];
+  bar.start(request.steps, 0);
+  try {
+    for await (const event of textToImage(pipelines, request, { signal: new AbortController().signal })) {
+      if (event.kind === "step") bar.update(event.progress.stepsDone);
+      else images.push(event.image);
+    }
+  } finally {
+    bar.stop();
+    await pipelines.close();
+  }
+  await writeImage(tile(images, flags.gridSize), flags.out);
+  console.error(`wrote ${flags.out} (seed ${request.seed})`);
+}
+
+function wholeNumber(min: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < min)
+      throw new InvalidArgumentError(`Give a whole number of at least ${min}.`);
+    return value;
+  };
+}
+
+function finiteNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("Give a number.");
+  return value;
+}
+
+function seed(text: string): bigint {
+  if (!/^\d{1,20}$/.test(text) || BigInt(text) >= 2n ** 64n)
+    throw new InvalidArgumentError("Give a whole number below 2^64.");
+  return BigInt(text);
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  console.error(`model: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

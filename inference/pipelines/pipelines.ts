@@ -1,0 +1,63 @@
+/** A built model with everything its tasks need. */
+import { encodePng, type RgbImage } from "../image/rgb-image.ts";
+import { GRAPH_NAMES, loadManifest } from "../manifest.ts";
+import { LoadedModel, type LoadOptions } from "../runtime/loaded-model.ts";
+import { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
+import type { TextToImagePipeline } from "./text-to-image.ts";
+
+/** Pictures of one generation. */
+const MAX_COUNT = 4;
+
+export interface Pipelines extends TextToImagePipeline {
+  close(): Promise<void>;
+}
+
+export function openPipelines(folder: string, options: LoadOptions): Pipelines {
+  const model = LoadedModel.open(folder, options);
+  if (!model.manifest.hasTokenizer) {
+    throw new Error(
+      `${folder} has no tokenizer: its checkpoint folder had no Qwen2.5-1.5B-Instruct/tokenizer.json. Add it and build again.`,
+    );
+  }
+  return { model, tokenizer: PromptTokenizer.load(folder), close: () => model.close() };
+}
+
+/** Opens every session, so that the first generation does not wait for it. */
+export const warmUp = ({ model }: TextToImagePipeline): Promise<void> => model.warmUp(GRAPH_NAMES);
+
+/** A model as its users see it: what it accepts, and what it does unless told otherwise. */
+export interface ModelOffer {
+  readonly preset: string;
+  readonly digest: string;
+  /** Sides of square pictures. */
+  readonly sizes: readonly number[];
+  readonly defaultSize: number;
+  readonly maxSteps: number;
+  readonly defaultSteps: number;
+  readonly diffusionSteps: string;
+  readonly maxCount: number;
+  readonly guidanceScale: number;
+  readonly temperature: number;
+  readonly unconditionalPrompt: string;
+}
+
+/** Sizes: the default one and the one that the model's position tables were trained for. */
+export function describeModel(folder: string): ModelOffer {
+  const { preset, digest, defaults, dimensions, prompt } = loadManifest(folder);
+  const native = dimensions.nativeGrid * dimensions.vaeStride;
+  return {
+    preset,
+    digest,
+    sizes: [...new Set([defaults.size, native])].sort((a, b) => a - b),
+    defaultSize: defaults.size,
+    maxSteps: (Math.min(defaults.size, native) / dimensions.vaeStride) ** 2,
+    defaultSteps: defaults.steps,
+    diffusionSteps: defaults.diffusionSteps,
+    maxCount: MAX_COUNT,
+    guidanceScale: defaults.guidanceScale,
+    temperature: defaults.temperature,
+    unconditionalPrompt: prompt.textToImageUnconditional,
+  };
+}
+
+export const toPng = (image: RgbImage): Promise<Buffer> => encodePng(image);

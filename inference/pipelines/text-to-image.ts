@@ -1,0 +1,108 @@
+/**
+ * A prompt to pictures.
+ *
+ *     for await (const event of textToImage(pipeline, request, { signal })) {
+ *       if (event.kind === "image") await writeImage(event.image, "picture.png");
+ *     }
+ */
+import { type RgbImage, rgbImageOf } from "../image/rgb-image.ts";
+import type { LoadedModel } from "../runtime/loaded-model.ts";
+import type { Grid } from "../runtime/position-tables.ts";
+import type { GuidanceSchedule } from "../sampling/guidance.ts";
+import { seededRandomness } from "../sampling/randomness.ts";
+import type { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
+import { InvalidRequestError } from "./invalid-request.ts";
+import { initialState, type MarProgress, type MarState, sampleTokens, tokenCountOf } from "./mar-sampler.ts";
+import { prefill } from "./prefix.ts";
+import { decodePixels } from "./vae-decode.ts";
+
+export interface TextToImageRequest {
+  readonly prompt: string;
+  /** What guidance leads away from. */
+  readonly unconditionalPrompt: string;
+  /** Pixels; multiples of the VAE's stride. */
+  readonly width: number;
+  readonly height: number;
+  /** Pictures, made together. */
+  readonly count: number;
+  /** MAR steps. */
+  readonly steps: number;
+  /** In the notation of the original: "100", "10,5,20" or "ddim50". */
+  readonly diffusionSteps: string;
+  /** 1 turns guidance off. */
+  readonly guidanceScale: number;
+  readonly guidanceSchedule: GuidanceSchedule;
+  readonly temperature: number;
+  /** Unsigned, 64 bits; picture i uses the noise stream (seed, i). */
+  readonly seed: bigint;
+}
+
+export interface TextToImagePipeline {
+  readonly model: LoadedModel;
+  readonly tokenizer: PromptTokenizer;
+}
+
+export type TextToImageEvent =
+  | { readonly kind: "step"; readonly progress: MarProgress }
+  | { readonly kind: "image"; readonly index: number; readonly image: RgbImage };
+
+/** @param from where an earlier run of the same request stood; its steps are not repeated */
+export async function* textToImage(
+  { model, tokenizer }: TextToImagePipeline,
+  request: TextToImageRequest,
+  { from, signal }: { from?: MarState; signal: AbortSignal },
+): AsyncGenerator<TextToImageEvent> {
+  const grid = gridOf(model, request);
+  const prompts = encodePrompts({ model, tokenizer }, request, grid);
+  const conditional = await prefill(model, prompts.conditional);
+  const unconditional = request.guidanceScale === 1 ? undefined : await prefill(model, prompts.unconditional);
+  const images = Array.from({ length: request.count }, (_, index) => index);
+  const sampling = {
+    ...request,
+    grid,
+    conditional: images.map(() => conditional),
+    unconditional: unconditional === undefined ? [] : images.map(() => unconditional),
+    randomness: seededRandomness(request.seed),
+  };
+  let state = from ?? initialState(model, sampling);
+  for await (const progress of sampleTokens(model, sampling, { from: state, signal })) {
+    state = progress;
+    yield { kind: "step", progress };
+  }
+  for (const [index, tokens] of state.tokens.entries()) {
+    signal.throwIfAborted();
+    yield { kind: "image", index, image: rgbImageOf(await decodePixels(model, tokens, grid), request) };
+  }
+}
+
+/** The grid of tokens of a request; throws unless the model can draw it in as many steps. */
+export function gridOf(
+  model: LoadedModel,
+  { width, height, steps }: Pick<TextToImageRequest, "width" | "height" | "steps">,
+): Grid {
+  const { vaeStride } = model.manifest.dimensions;
+  if (width < vaeStride || height < vaeStride || width % vaeStride !== 0 || height % vaeStride !== 0) {
+    throw new InvalidRequestError(
+      `${width} x ${height} pixels cannot be drawn: both sides must be multiples of ${vaeStride}.`,
+    );
+  }
+  const grid = { rows: height / vaeStride, columns: width / vaeStride };
+  if (!Number.isInteger(steps) || steps < 1 || steps > tokenCountOf(grid)) {
+    throw new InvalidRequestError(`${steps} steps cannot be taken for this size: use 1 to ${tokenCountOf(grid)}.`);
+  }
+  return grid;
+}
+
+function encodePrompts({ model, tokenizer }: TextToImagePipeline, request: TextToImageRequest, grid: Grid) {
+  const { prompt, dimensions } = model.manifest;
+  const conditional = tokenizer.encode(prompt.template, prompt.textToImagePrefix + request.prompt);
+  const unconditional = tokenizer.encode(prompt.template, request.unconditionalPrompt);
+  const room = dimensions.maxPositions - dimensions.bufferTokens - tokenCountOf(grid);
+  const longest = Math.max(conditional.length, unconditional.length);
+  if (longest > room) {
+    throw new InvalidRequestError(
+      `The prompt has ${longest} tokens; at this size the model reads ${room}. Shorten it.`,
+    );
+  }
+  return { conditional, unconditional };
+}

@@ -1,0 +1,63 @@
+/** Text to token ids with the checkpoint's own tokenizer. It knows chat templates and nothing of tasks. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Tokenizer } from "@huggingface/tokenizers";
+import { z } from "zod";
+
+const tokenizerSchema = z.looseObject({
+  added_tokens: z.array(z.looseObject({ id: z.number().int(), content: z.string() })).default([]),
+  model: z.looseObject({ type: z.string().optional() }),
+});
+
+const KNOWN_MODEL = "BPE";
+const INPUT = "{input}";
+
+export class PromptTokenizer {
+  private constructor(
+    private readonly plain: Tokenizer,
+    private readonly addedTokens: ReadonlyMap<string, number>,
+  ) {}
+
+  /** Loads `tokenizer.json` and `tokenizer_config.json` of a folder. */
+  static load(folder: string): PromptTokenizer {
+    const file = join(folder, "tokenizer.json");
+    const json = tokenizerSchema.parse(readJson(file));
+    if (json.model.type !== KNOWN_MODEL) {
+      throw new Error(
+        `${file} is a tokenizer of type "${json.model.type ?? "unknown"}"; only ${KNOWN_MODEL} (Qwen2) is supported.`,
+      );
+    }
+    const config = z.looseObject({}).parse(readJson(join(folder, "tokenizer_config.json")));
+    // Without its added tokens the tokenizer reads "<|im_end|>" in a user's text as the ten characters it is.
+    const plain = new Tokenizer(
+      { ...json, added_tokens: [] },
+      { ...config, added_tokens_decoder: {}, additional_special_tokens: [] },
+    );
+    return new PromptTokenizer(plain, new Map(json.added_tokens.map(({ content, id }) => [content, id])));
+  }
+
+  /** Ids of `template` with `input` in place of `{input}`; special tokens are recognised in the template only. */
+  encode(template: string, input: string): number[] {
+    return this.splitAtAddedTokens(template).flatMap((part) => {
+      const id = this.addedTokens.get(part);
+      return id === undefined ? this.plain.encode(part.replace(INPUT, () => input)).ids : [id];
+    });
+  }
+
+  private splitAtAddedTokens(template: string): readonly string[] {
+    const tokens = [...this.addedTokens.keys()].sort((a, b) => b.length - a.length).map(escapeRegExp);
+    if (tokens.length === 0) return [template];
+    return template.split(new RegExp(`(${tokens.join("|")})`)).filter((part) => part !== "");
+  }
+}
+
+const escapeRegExp = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
+function readJson(file: string): unknown {
+  if (!existsSync(file)) throw new Error(`${file} is missing. Copy the tokenizer of the checkpoint into the folder.`);
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch (cause) {
+    throw new Error(`${file} is not valid JSON. Restore the file that came with the checkpoint.`, { cause });
+  }
+}
