@@ -1,0 +1,65 @@
+/**
+ * An inference worker: serves one built model over gRPC until it is told to stop (SIGTERM, after letting its attempts
+ * yield) or its parent goes away (standard input closes).
+ */
+import { parseArgs } from "node:util";
+import { createServer } from "nice-grpc";
+import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
+import { InferenceServiceDefinition } from "../proto/gen/inference/v1/inference.ts";
+import { Compute } from "./worker/compute.ts";
+import { InferenceService } from "./worker/inference-service.ts";
+import { Offer } from "./worker/offer.ts";
+
+const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+
+const { values } = parseArgs({
+  options: {
+    model: { type: "string" },
+    listen: { type: "string" },
+    threads: { type: "string", default: "1" },
+    slots: { type: "string", default: "1" },
+    "ends-with-stdin": { type: "boolean", default: false },
+  },
+});
+const { model, listen } = values;
+if (model === undefined || listen === undefined)
+  fail("usage: --model <model folder> --listen <unix:/path or host:port> [--threads n] [--slots n]");
+
+// A parent that is killed cannot say so; its end of the pipe closes. The computing thread may be deep in a graph, so
+// nothing gentler than SIGKILL is certain.
+if (values["ends-with-stdin"]) process.stdin.resume().on("close", () => process.kill(process.pid, "SIGKILL"));
+// The parent decides when to stop: Ctrl-C in a terminal reaches the whole process group.
+process.on("SIGINT", () => {});
+
+try {
+  await serve(model, listen);
+} catch (error) {
+  fail(error instanceof Error ? error.message : String(error));
+}
+
+async function serve(modelFolder: string, address: string): Promise<void> {
+  const settings = { modelFolder, threads: Number(values.threads) };
+  const offer = new Offer(settings, Number(values.slots));
+  const compute = await Compute.start(settings, (error) => fail(`${error.message} ${String(error.cause)}`));
+  const service = new InferenceService(compute, offer);
+  const health = HealthState();
+  const server = createServer({
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+  });
+  server.add(InferenceServiceDefinition, service);
+  server.add(HealthDefinition, HealthServiceImpl(health));
+  await server.listen(address);
+  health.setStatus("healthy");
+  process.once("SIGTERM", async () => {
+    health.setStatus("unhealthy");
+    await service.drain();
+    server.forceShutdown();
+    process.exit(0);
+  });
+}
+
+function fail(message: string): never {
+  process.stderr.write(`worker: ${message}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,103 @@
+/** The computing thread as its parent sees it. */
+import { Worker } from "node:worker_threads";
+import type { TextToImageRequest } from "../pipelines/text-to-image.ts";
+import {
+  type ComputeCommand,
+  type ComputeMessage,
+  type ComputeSettings,
+  isLastEvent,
+  type RunEvent,
+} from "./compute-protocol.ts";
+import { EventQueue } from "./event-queue.ts";
+
+/** The computing thread is gone; another worker can go on. */
+export class ComputeLostError extends Error {
+  override readonly name = "ComputeLostError";
+}
+
+/** While a run waits for its next event, this often it looks whether the thread still ticks. */
+const PULSE_MS = 5000;
+
+export class Compute {
+  private readonly runs = new Map<string, EventQueue>();
+  private lastSign = performance.now();
+  private failure: ComputeLostError | undefined;
+
+  private constructor(private readonly thread: Worker) {}
+
+  /** Starts the thread and waits until its sessions are open. */
+  static async start(settings: ComputeSettings, onLost: (error: ComputeLostError) => void): Promise<Compute> {
+    const thread = new Worker(new URL("./compute-thread.js", import.meta.url), { workerData: settings });
+    const compute = new Compute(thread);
+    return new Promise((resolve, reject) => {
+      thread.on("message", (message: ComputeMessage) => {
+        if (message.kind === "ready") resolve(compute);
+        compute.receive(message);
+      });
+      const lose = (cause: unknown): void => {
+        if (compute.failure !== undefined) return;
+        compute.failure = new ComputeLostError("The computing thread ended.", { cause });
+        reject(cause);
+        onLost(compute.failure);
+      };
+      thread.on("error", lose);
+      thread.on("exit", (code) => lose(new Error(`the computing thread exited with code ${code}`)));
+    });
+  }
+
+  /**
+   * Runs one attempt. While nothing new happens but the thread lives, the newest frame comes again, without previews,
+   * every five seconds. Ends after `done`, `yielded` or `failed`; leaving early cancels the run.
+   */
+  async *run(
+    id: string,
+    { request, checkpoint }: { request: TextToImageRequest; checkpoint: Uint8Array | undefined },
+    signal: AbortSignal,
+  ): AsyncGenerator<RunEvent> {
+    const queue = new EventQueue();
+    this.runs.set(id, queue);
+    const cancel = (): void => this.send({ kind: "cancel", run: id });
+    signal.addEventListener("abort", cancel);
+    try {
+      this.send({ kind: "start", run: id, request, ...(checkpoint === undefined ? {} : { checkpoint }) });
+      if (signal.aborted) cancel();
+      let frame: RunEvent | undefined;
+      for (;;) {
+        const event = await queue.next(PULSE_MS);
+        if (this.failure !== undefined) throw this.failure;
+        if (event === undefined) {
+          if (frame !== undefined && performance.now() - this.lastSign < PULSE_MS) yield frame;
+          continue;
+        }
+        if (event.kind === "frame") frame = { ...event, previews: [] };
+        yield event;
+        if (isLastEvent(event)) return;
+      }
+    } finally {
+      signal.removeEventListener("abort", cancel);
+      this.runs.delete(id);
+      cancel();
+    }
+  }
+
+  /** False when no such run is there. */
+  requestYield(id: string): boolean {
+    if (!this.runs.has(id)) return false;
+    this.send({ kind: "yield", run: id });
+    return true;
+  }
+
+  async stop(): Promise<void> {
+    this.failure ??= new ComputeLostError("The worker was stopped.");
+    await this.thread.terminate();
+  }
+
+  private send(command: ComputeCommand): void {
+    this.thread.postMessage(command);
+  }
+
+  private receive(message: ComputeMessage): void {
+    this.lastSign = performance.now();
+    if (message.kind === "run") this.runs.get(message.run)?.push(message.event);
+  }
+}

@@ -1,0 +1,135 @@
+/** The gRPC service: slots, cancellation, yielding. What it promises stands in inference.proto. */
+import { type CallContext, ServerError, Status } from "nice-grpc";
+import {
+  type DescribeResponse,
+  type GenerateRequest,
+  type GenerateResponse,
+  GuidanceSchedule,
+  type InferenceServiceImplementation,
+  type Recipe,
+  Stage,
+  type TextToImage,
+} from "../../proto/gen/inference/v1/inference.ts";
+import type { TextToImageRequest } from "../pipelines/text-to-image.ts";
+import { type Compute, ComputeLostError } from "./compute.ts";
+import type { Stage as ComputeStage, RunEvent } from "./compute-protocol.ts";
+import type { Offer } from "./offer.ts";
+
+const STAGES: Record<ComputeStage, Stage> = {
+  preparing: Stage.PREPARING,
+  drawing: Stage.DRAWING,
+  decoding: Stage.DECODING,
+};
+
+export class InferenceService implements InferenceServiceImplementation {
+  private readonly running = new Set<string>();
+  private readonly idle: (() => void)[] = [];
+  private isDraining = false;
+
+  constructor(
+    private readonly compute: Compute,
+    private readonly offer: Offer,
+  ) {}
+
+  async describe(): Promise<DescribeResponse> {
+    return this.offer.describe();
+  }
+
+  async *generate(request: GenerateRequest, { signal }: CallContext): AsyncGenerator<GenerateResponse> {
+    if (this.isDraining) throw new ServerError(Status.UNAVAILABLE, "The worker is stopping.");
+    const drawing = this.requestOf(request);
+    if (this.running.size >= this.offer.slots) throw new ServerError(Status.RESOURCE_EXHAUSTED, "No slot is free.");
+    if (this.running.has(request.leaseId))
+      throw new ServerError(Status.INVALID_ARGUMENT, "An attempt with this lease runs already.");
+    this.running.add(request.leaseId);
+    try {
+      const checkpoint = request.resumeFrom?.state;
+      const recipe = this.offer.recipe();
+      for await (const event of this.compute.run(request.leaseId, { request: drawing, checkpoint }, signal)) {
+        yield toResponse(event, recipe);
+      }
+    } catch (error) {
+      if (error instanceof ComputeLostError) throw new ServerError(Status.UNAVAILABLE, error.message);
+      throw error;
+    } finally {
+      this.running.delete(request.leaseId);
+      if (this.running.size === 0) for (const resolve of this.idle.splice(0)) resolve();
+    }
+  }
+
+  async yield({ leaseId }: { leaseId: string }): Promise<Record<string, never>> {
+    if (!this.compute.requestYield(leaseId))
+      throw new ServerError(Status.NOT_FOUND, "No attempt runs under this lease.");
+    return {};
+  }
+
+  /** Takes nothing new, lets every running attempt yield, and resolves when all streams have ended. */
+  async drain(): Promise<void> {
+    this.isDraining = true;
+    for (const leaseId of this.running) this.compute.requestYield(leaseId);
+    if (this.running.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
+  }
+
+  private requestOf({ preset, leaseId, task }: GenerateRequest): TextToImageRequest {
+    if (leaseId === "") throw new ServerError(Status.INVALID_ARGUMENT, "lease_id is empty.");
+    if (preset !== this.offer.preset) {
+      throw new ServerError(
+        Status.INVALID_ARGUMENT,
+        `This worker serves the preset "${this.offer.preset}", not "${preset}".`,
+      );
+    }
+    if (task === undefined) throw new ServerError(Status.INVALID_ARGUMENT, "The request names no task.");
+    return this.drawingOf(task.value);
+  }
+
+  private drawingOf(task: TextToImage): TextToImageRequest {
+    if (task.size === undefined) throw new ServerError(Status.INVALID_ARGUMENT, "size is missing.");
+    if (task.count < 1 || task.count > this.offer.maxCount) {
+      throw new ServerError(
+        Status.INVALID_ARGUMENT,
+        `count is ${task.count}; 1 to ${this.offer.maxCount} are possible.`,
+      );
+    }
+    return {
+      prompt: task.prompt,
+      unconditionalPrompt: task.unconditionalPrompt,
+      width: task.size.width,
+      height: task.size.height,
+      count: task.count,
+      steps: task.steps,
+      diffusionSteps: this.offer.diffusionSteps,
+      guidanceScale: task.guidanceScale,
+      guidanceSchedule: task.guidanceSchedule === GuidanceSchedule.LINEAR ? "linear" : "constant",
+      temperature: task.temperature,
+      seed: task.seed,
+    };
+  }
+}
+
+function toResponse(event: RunEvent, recipe: Recipe): GenerateResponse {
+  switch (event.kind) {
+    case "started":
+      return {
+        event: { $case: "started", value: { stepsDone: event.stepsDone, totalSteps: event.totalSteps, recipe } },
+      };
+    case "frame": {
+      const { stage, stepsDone, totalSteps } = event;
+      const previews = event.previews.map((preview, index) => ({ index, ...preview }));
+      return { event: { $case: "frame", value: { stage: STAGES[stage], stepsDone, totalSteps, previews } } };
+    }
+    case "checkpoint":
+      return { event: { $case: "checkpoint", value: { stepsDone: event.stepsDone, state: event.state } } };
+    case "image": {
+      const { index, width, height, png } = event;
+      return { event: { $case: "image", value: { index, size: { width, height }, mimeType: "image/png", data: png } } };
+    }
+    case "done":
+      return { event: { $case: "done", value: { computeMs: BigInt(event.computeMs) } } };
+    case "yielded":
+      return { event: { $case: "yielded", value: { computeMs: BigInt(event.computeMs) } } };
+    case "failed":
+      throw new ServerError(FAILURES[event.reason], event.message);
+  }
+}
+
+const FAILURES = { invalid: Status.INVALID_ARGUMENT, cancelled: Status.CANCELLED, internal: Status.INTERNAL } as const;
