@@ -1,0 +1,64 @@
+/** The executable schema, from the resolvers' classes. */
+import "reflect-metadata";
+import { createPubSub } from "@graphql-yoga/subscription";
+import { type GraphQLSchema, isInputObjectType } from "graphql";
+import { buildSchema, type NonEmptyArray } from "type-graphql";
+import {
+  AttemptFailedEvent,
+  FinishedEvent,
+  PreviewEvent,
+  ProgressEvent,
+  QueuedEvent,
+  StartedEvent,
+} from "../generation/event.type.ts";
+import { EventsResolver } from "../generation/events.resolver.ts";
+import { GenerationResolver } from "../generation/generation.resolver.ts";
+import { ImageResolver } from "../generation/image.resolver.ts";
+import { GenericError } from "../platform/user-error.type.ts";
+import { PresetResolver } from "../pool/preset.resolver.ts";
+import { CreditsResolver } from "../quota/credits.resolver.ts";
+import { QuotaError } from "../quota/quota.type.ts";
+import { ViewerResolver } from "../tenancy/viewer.resolver.ts";
+
+type ResolverClass = abstract new (...services: never[]) => object;
+
+const RESOLVERS: NonEmptyArray<ResolverClass> = [
+  GenerationResolver,
+  ImageResolver,
+  EventsResolver,
+  PresetResolver,
+  ViewerResolver,
+  CreditsResolver,
+];
+
+/** Types that are reached only through the interfaces they implement. */
+const IMPLEMENTATIONS = [
+  GenericError,
+  QuotaError,
+  QueuedEvent,
+  StartedEvent,
+  AttemptFailedEvent,
+  FinishedEvent,
+  ProgressEvent,
+  PreviewEvent,
+];
+
+/** Inputs of which exactly one field must be given; TypeGraphQL has no decorator for that. */
+const ONE_OF_INPUTS = ["TaskInput"];
+
+/** @param instances one resolver object of each class; none are needed to print the schema */
+export async function makeSchema(instances: readonly object[]): Promise<GraphQLSchema> {
+  const byClass = new Map(instances.map((instance) => [instance.constructor, instance]));
+  const schema = await buildSchema({
+    resolvers: RESOLVERS as unknown as NonEmptyArray<() => object>,
+    orphanedTypes: IMPLEMENTATIONS,
+    container: { get: (resolver) => byClass.get(resolver) },
+    validate: false,
+    pubSub: createPubSub(), // demanded, though every subscription brings its own source
+  });
+  for (const name of ONE_OF_INPUTS) {
+    const type = schema.getType(name);
+    if (isInputObjectType(type)) type.isOneOf = true;
+  }
+  return schema;
+}

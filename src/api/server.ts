@@ -1,0 +1,153 @@
+/** HTTP and WebSocket on one port: GraphQL at /graphql, signed files, health. */
+import http from "node:http";
+import type { AddressInfo } from "node:net";
+import { ApolloServer } from "@apollo/server";
+import { ApolloServerPluginDrainHttpServer } from "@apollo/server/plugin/drainHttpServer";
+import { expressMiddleware } from "@as-integrations/express5";
+import express from "express";
+import { GraphQLError, type GraphQLSchema } from "graphql";
+import { useServer } from "graphql-ws/use/ws";
+import { WebSocketServer } from "ws";
+import type { AuthService } from "../auth/auth.service.ts";
+import type { EventContext } from "../generation/events.resolver.ts";
+import type { GenerationEvents } from "../generation/generation-events.ts";
+import { DomainError, StartupError } from "../platform/errors.ts";
+import type { Logger } from "../platform/logger.ts";
+import { FILES_PATH } from "../storage/disk-image-store.ts";
+import { formatError } from "./format-error.ts";
+
+const GRAPHQL_PATH = "/graphql";
+const MAX_BODY = "1mb";
+const MAX_TOKENS = 2000;
+const CONNECTION_INIT_TIMEOUT_MS = 3000;
+const MAX_SOCKET_MESSAGE_BYTES = 64 * 1024;
+
+export interface ApiOptions {
+  readonly auth: AuthService;
+  readonly generationEvents: GenerationEvents;
+  readonly serveFile: (request: http.IncomingMessage, response: http.ServerResponse) => Promise<void>;
+  /** Whether everything that a request may need is there. */
+  readonly isReady: () => Promise<boolean>;
+  readonly logger: Logger;
+}
+
+export class ApiServer {
+  private readonly app = express();
+  private readonly http = http.createServer(this.app);
+  private readonly sockets = new WebSocketServer({
+    server: this.http,
+    path: GRAPHQL_PATH,
+    maxPayload: MAX_SOCKET_MESSAGE_BYTES,
+  });
+  private apollo: ApolloServer<EventContext> | undefined;
+  private disposeSockets: (() => Promise<void> | void) | undefined;
+
+  constructor(private readonly options: ApiOptions) {}
+
+  async prepare(schema: GraphQLSchema): Promise<void> {
+    const { logger } = this.options;
+    const apollo = new ApolloServer<EventContext>({
+      schema,
+      csrfPrevention: true,
+      includeStacktraceInErrorResponses: false,
+      parseOptions: { maxTokens: MAX_TOKENS },
+      formatError: (formatted, error) => formatError(formatted, error, logger),
+      plugins: [ApolloServerPluginDrainHttpServer({ httpServer: this.http })],
+    });
+    await apollo.start();
+    this.apollo = apollo;
+    this.mountRoutes(apollo);
+    this.mountSockets(schema);
+  }
+
+  /** @returns the port, which the system chose when 0 was asked for */
+  async listen({ port, host }: { port: number; host: string }): Promise<number> {
+    await new Promise<void>((resolve, reject) => {
+      this.http.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, port, host)));
+      this.http.listen(port, host, resolve);
+    });
+    return (this.http.address() as AddressInfo).port;
+  }
+
+  /** Lets running requests finish; sockets are told to come back (1001). */
+  async stop(): Promise<void> {
+    await this.disposeSockets?.();
+    await this.apollo?.stop();
+  }
+
+  private mountRoutes(apollo: ApolloServer<EventContext>): void {
+    const { app, options } = this;
+    app.disable("x-powered-by");
+    app.get("/healthz", (_, response) => void response.json({ status: "ok" }));
+    app.get("/readyz", async (_, response) => {
+      const isReady = await options.isReady().catch(() => false);
+      response.status(isReady ? 200 : 503).json({ status: isReady ? "ready" : "starting" });
+    });
+    app.use((request, response, next) =>
+      request.path.startsWith(FILES_PATH) ? void options.serveFile(request, response).catch(next) : next(),
+    );
+    app.use(
+      GRAPHQL_PATH,
+      express.json({ limit: MAX_BODY }),
+      expressMiddleware(apollo, { context: ({ req }) => this.contextOf(req.headers.authorization) }),
+    );
+    app.use(
+      (_, response) => void response.status(404).json({ error: `Nothing is here. The API is at ${GRAPHQL_PATH}.` }),
+    );
+  }
+
+  private mountSockets(schema: GraphQLSchema): void {
+    const { auth, logger } = this.options;
+    const server = useServer<{ authorization?: unknown }>(
+      {
+        schema,
+        connectionInitWaitTimeout: CONNECTION_INIT_TIMEOUT_MS,
+        // A key that does not work closes the socket with 4403; without a key the socket is anonymous.
+        onConnect: async ({ connectionParams }) => {
+          try {
+            await auth.authenticate(authorizationOf(connectionParams));
+            return true;
+          } catch (error) {
+            if (error instanceof DomainError) return false;
+            throw error;
+          }
+        },
+        context: ({ connectionParams }) => this.contextOf(authorizationOf(connectionParams)),
+        onError: (_context, _id, _payload, errors) => errors.map((error) => formatError(error.toJSON(), error, logger)),
+        onNext: (_context, _id, _payload, _args, { errors, data = null }) =>
+          errors === undefined
+            ? undefined
+            : { data, errors: errors.map((error) => formatError(error.toJSON(), error, logger)) },
+      },
+      this.sockets,
+    );
+    this.disposeSockets = () => server.dispose();
+  }
+
+  private async contextOf(authorization: string | undefined): Promise<EventContext> {
+    const { auth, generationEvents } = this.options;
+    try {
+      return { principal: await auth.authenticate(authorization), generationEvents };
+    } catch (error) {
+      if (!(error instanceof DomainError)) throw error;
+      throw new GraphQLError(error.message, { extensions: { code: error.code, http: { status: 401 } } });
+    }
+  }
+}
+
+function authorizationOf(parameters: Readonly<Record<string, unknown>> | undefined): string | undefined {
+  const authorization = parameters?.["authorization"] ?? parameters?.["Authorization"];
+  return typeof authorization === "string" ? authorization : undefined;
+}
+
+function listenError(error: NodeJS.ErrnoException, port: number, host: string): Error {
+  if (error.code === "EADDRINUSE") {
+    return new StartupError(
+      `Port ${port} is in use. Stop the other program, or choose another port: PORT=${port + 1} npm start`,
+      { cause: error },
+    );
+  }
+  if (error.code === "EACCES")
+    return new StartupError(`Port ${port} needs privileges. Choose one above 1023 with PORT.`, { cause: error });
+  return new StartupError(`Cannot listen on ${host}:${port} (${error.code}). Check HOST and PORT.`, { cause: error });
+}

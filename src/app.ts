@@ -1,0 +1,155 @@
+/** The composition root: constructs every service by hand and chooses the adapters. */
+import { basename, join } from "node:path";
+import { makeSchema } from "./api/schema.ts";
+import { ApiServer } from "./api/server.ts";
+import { AuthService } from "./auth/auth.service.ts";
+import { bootstrap, type Credentials } from "./bootstrap.ts";
+import { EventsResolver } from "./generation/events.resolver.ts";
+import { GenerationResolver } from "./generation/generation.resolver.ts";
+import { GenerationService } from "./generation/generation.service.ts";
+import { GenerationEvents } from "./generation/generation-events.ts";
+import { GenerationLifecycle } from "./generation/generation-lifecycle.ts";
+import { ImageResolver } from "./generation/image.resolver.ts";
+import { MilestonePoll } from "./generation/milestone-poll.ts";
+import { systemClock } from "./platform/clock.ts";
+import { type Config, ROOT } from "./platform/config.ts";
+import { Database } from "./platform/database.ts";
+import { openEmbeddedDatabase } from "./platform/database-embedded.ts";
+import { Closables } from "./platform/lifecycle.ts";
+import { createLogger, type Logger } from "./platform/logger.ts";
+import { loadSecrets } from "./platform/secrets.ts";
+import { LocalWorkers } from "./pool/local-workers.ts";
+import { PoolCatalog } from "./pool/pool-catalog.ts";
+import { PresetResolver } from "./pool/preset.resolver.ts";
+import { WorkerPool } from "./pool/worker-pool.ts";
+import { InProcessFrameBus } from "./progress/in-process-frame-bus.ts";
+import { CreditsResolver } from "./quota/credits.resolver.ts";
+import { QuotaService } from "./quota/quota.service.ts";
+import { Dispatcher } from "./scheduler/dispatcher.ts";
+import { Duties } from "./scheduler/duties.ts";
+import { DiskImageStore } from "./storage/disk-image-store.ts";
+import { UrlSigner } from "./storage/url-signer.ts";
+import { TenancyService } from "./tenancy/tenancy.service.ts";
+import { ViewerResolver } from "./tenancy/viewer.resolver.ts";
+
+/** The one pool of an embedded installation. */
+const POOL = "local";
+const READY_POLL_MS = 50;
+
+export interface App {
+  /** Of this server, without a trailing slash. */
+  readonly publicUrl: string;
+  readonly credentials: Credentials;
+  /** Resolves when a generation can run. */
+  ready(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Starts API and dispatcher in this process, with embedded adapters. */
+export async function startApp(config: Config): Promise<App> {
+  const closables = new Closables();
+  try {
+    return await start(config, closables);
+  } catch (error) {
+    await closables.close();
+    throw error;
+  }
+}
+
+async function start(config: Config, closables: Closables): Promise<App> {
+  const logger = createLogger(config.logLevel);
+  const db = await Database.open(await openEmbeddedDatabase(config.dataDir), join(ROOT, "prisma/migrations"));
+  closables.add(() => db.close());
+  const address = { publicUrl: config.publicUrl ?? "" };
+  const services = compose(config, { db, logger, publicUrl: () => address.publicUrl });
+  const { server, bus, poll, pool, duties, dispatcher, quota } = services;
+  closables.add(() => bus.close());
+  closables.add(() => poll.stop());
+  await server.prepare(await makeSchema(resolversOf(services)));
+  const port = await server.listen(config);
+  address.publicUrl ||= `http://${urlHost(config.host)}:${port}`;
+  closables.add(() => pool.stop());
+  closables.add(() => duties.stop());
+  closables.add(() => dispatcher.stop(config.shutdownGraceMs));
+  closables.add(() => server.stop());
+  const credentials = await bootstrap({ db, quota }, { dataDir: config.dataDir, url: `${address.publicUrl}/graphql` });
+  await duties.start();
+  await dispatcher.start();
+  await pool.start();
+  return {
+    publicUrl: address.publicUrl,
+    credentials,
+    async ready() {
+      while (!(await dispatcher.offerOnce())) await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
+    },
+    stop: () => closables.close(),
+  };
+}
+
+type Services = ReturnType<typeof compose>;
+
+function compose(config: Config, { db, logger, publicUrl }: { db: Database; logger: Logger; publicUrl: () => string }) {
+  const clock = systemClock;
+  const { urlSigning } = loadSecrets(config.dataDir);
+  const images = new DiskImageStore({
+    folder: join(config.dataDir, "images"),
+    signer: new UrlSigner(urlSigning),
+    clock,
+    publicUrl,
+  });
+  const bus = new InProcessFrameBus(clock);
+  const quota = new QuotaService();
+  const presets = new PoolCatalog();
+  const lifecycle = new GenerationLifecycle(db, quota, bus);
+  const generations = new GenerationService({ db, quota, lifecycle, presets });
+  const poll = new MilestonePoll(db, logger);
+  const pool = new WorkerPool(localWorkers(config, logger), logger);
+  const attempts = { db, lifecycle, bus, images, pool, clock, logger };
+  const dispatcher = new Dispatcher(attempts, POOL);
+  const server = new ApiServer({
+    auth: new AuthService(db),
+    generationEvents: new GenerationEvents({ db, bus, poll, generations }),
+    serveFile: (request, response) => images.serve(request, response),
+    isReady: () => dispatcher.offerOnce(),
+    logger,
+  });
+  return {
+    db,
+    images,
+    bus,
+    quota,
+    presets,
+    generations,
+    poll,
+    pool,
+    dispatcher,
+    duties: new Duties(attempts, POOL),
+    server,
+  };
+}
+
+function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorkers {
+  return new LocalWorkers({
+    inferenceFolder: join(ROOT, "dist/inference"),
+    checkpointFolder: workers.checkpoint,
+    modelFolder: join(dataDir, "models", basename(workers.checkpoint)),
+    count: workers.count,
+    threads: workers.threads,
+    logger,
+  });
+}
+
+const resolversOf = ({ db, generations, images, presets }: Services): readonly object[] => [
+  new GenerationResolver(generations),
+  new ImageResolver(images),
+  new EventsResolver(),
+  new PresetResolver(db, presets),
+  new ViewerResolver(new TenancyService(db)),
+  new CreditsResolver(db),
+];
+
+/** How a client on this machine names the address that the server listens on. */
+function urlHost(host: string): string {
+  if (host === "0.0.0.0" || host === "::") return "localhost";
+  return host.includes(":") ? `[${host}]` : host;
+}

@@ -1,0 +1,86 @@
+/**
+ * The first start of an embedded installation: a tenant with credits, a platform administrator who owns it, a member, and
+ * a key for each. Later starts only see to it that the credentials file holds keys that work.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { newSecret } from "./auth/api-key.ts";
+import { findPrincipal, insertApiKey, revokeApiKeys } from "./auth/auth.store.ts";
+import type { Database, Tx } from "./platform/database.ts";
+import { writePrivateFile } from "./platform/secrets.ts";
+import type { QuotaService } from "./quota/quota.service.ts";
+import { credits } from "./quota/tariff.ts";
+import { findFirstTenant, insertMember, insertTenant } from "./tenancy/tenancy.store.ts";
+
+const CREDENTIALS_FILE = "credentials.json";
+const FIRST_GRANT = credits(1_000_000);
+const KEY_NAME = "bootstrap";
+
+const credentialsSchema = z.object({ url: z.string(), apiKey: z.string(), adminApiKey: z.string() });
+export type Credentials = z.infer<typeof credentialsSchema>;
+
+interface FirstTenant {
+  readonly id: string;
+  readonly memberId: string;
+  readonly ownerId: string;
+}
+
+export async function bootstrap(
+  { db, quota }: { db: Database; quota: QuotaService },
+  { dataDir, url }: { dataDir: string; url: string },
+): Promise<Credentials> {
+  const path = join(dataDir, CREDENTIALS_FILE);
+  const known = readCredentials(path);
+  const credentials = await db.transaction(async (tx) => {
+    const tenant = await firstTenant(tx, quota);
+    const works = known !== undefined && (await bothWork(tx, known));
+    const current = works ? { ...known, url } : { url, apiKey: newSecret(), adminApiKey: newSecret() };
+    if (!works) await replaceKeys(tx, tenant, current);
+    return current;
+  });
+  writePrivateFile(path, credentials);
+  return credentials;
+}
+
+async function firstTenant(tx: Tx, quota: QuotaService): Promise<FirstTenant> {
+  const found = await findFirstTenant(tx);
+  const ownerId = found?.members.find(({ role }) => role === "OWNER")?.userId;
+  const memberId = found?.members.find(({ role }) => role === "MEMBER")?.userId;
+  if (found !== undefined && ownerId !== undefined && memberId !== undefined)
+    return { id: found.id, ownerId, memberId };
+  const id = await insertTenant(tx, "Atelier");
+  await quota.grant(tx, id, { credits: FIRST_GRANT, reason: "first start" });
+  return {
+    id,
+    ownerId: await insertMember(tx, { tenantId: id, role: "OWNER", name: "Administrator", isPlatformAdmin: true }),
+    memberId: await insertMember(tx, { tenantId: id, role: "MEMBER", name: "Member", isPlatformAdmin: false }),
+  };
+}
+
+async function bothWork(tx: Tx, { apiKey, adminApiKey }: Credentials): Promise<boolean> {
+  return (await findPrincipal(tx, apiKey)) !== undefined && (await findPrincipal(tx, adminApiKey)) !== undefined;
+}
+
+async function replaceKeys(
+  tx: Tx,
+  { id: tenantId, memberId, ownerId }: FirstTenant,
+  { apiKey, adminApiKey }: Credentials,
+): Promise<void> {
+  for (const [userId, secret] of [
+    [memberId, apiKey],
+    [ownerId, adminApiKey],
+  ] as const) {
+    await revokeApiKeys(tx, { tenantId, userId, name: KEY_NAME });
+    await insertApiKey(tx, { tenantId, userId, name: KEY_NAME, secret });
+  }
+}
+
+function readCredentials(path: string): Credentials | undefined {
+  if (!existsSync(path)) return undefined;
+  try {
+    return credentialsSchema.parse(JSON.parse(readFileSync(path, "utf8")));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,104 @@
+/** What a subscription to a generation delivers. */
+import { Field, GraphQLISODateTime, ID, Int, InterfaceType, ObjectType, registerEnumType } from "type-graphql";
+import { GenerationState } from "../generated/prisma/enums.ts";
+import type { Stage } from "../progress/frame.ts";
+import { Failure, Generation } from "./generation.type.ts";
+
+const Stages: Record<Stage, Stage> = { PREPARING: "PREPARING", DRAWING: "DRAWING", DECODING: "DECODING" };
+registerEnumType(Stages, {
+  name: "Stage",
+  description: "What a worker is doing: reading the prompt, predicting image tokens, making pixels.",
+});
+
+@InterfaceType({
+  description:
+    "Milestones are numbered by `seq` without gaps; frames (progress, previews) carry that of the newest milestone before them.",
+  resolveType: (value: { __typename: string }) => value.__typename,
+})
+export abstract class GenerationEvent {
+  __typename!: string;
+
+  @Field(() => Int, { description: "The `afterSeq` that resumes behind this event." })
+  seq!: number;
+
+  @Field(() => GraphQLISODateTime)
+  at!: Date;
+
+  @Field(() => ID)
+  generationId!: string;
+
+  @Field(() => Int, { description: "0 before the first attempt." })
+  attempt!: number;
+}
+
+@ObjectType({ implements: GenerationEvent, description: "Milestone: waits for a worker, for the first time or again." })
+export class QueuedEvent extends GenerationEvent {
+  @Field(() => String, { nullable: true, description: "Why it waits again." })
+  message!: string | null;
+}
+
+@ObjectType({ implements: GenerationEvent, description: "Milestone: an attempt begins." })
+export class StartedEvent extends GenerationEvent {}
+
+@ObjectType({ implements: GenerationEvent, description: "Milestone: an attempt failed and another one follows." })
+export class AttemptFailedEvent extends GenerationEvent {
+  @Field(() => String, { nullable: true })
+  message!: string | null;
+
+  @Field(() => Boolean)
+  willRetry!: boolean;
+}
+
+@ObjectType({ implements: GenerationEvent, description: "Milestone, the last one: exactly one per generation." })
+export class FinishedEvent extends GenerationEvent {
+  @Field(() => GenerationState)
+  state!: GenerationState;
+
+  @Field(() => Failure, { nullable: true })
+  failure!: Failure | null;
+
+  @Field(() => Generation)
+  generation!: Generation;
+}
+
+@ObjectType({ implements: GenerationEvent, description: "Frame: how far the attempt is." })
+export class ProgressEvent extends GenerationEvent {
+  @Field(() => Int, { description: "Counts the frames of the attempt." })
+  frame!: number;
+
+  @Field(() => Stages)
+  stage!: Stage;
+
+  @Field(() => Int)
+  stepsDone!: number;
+
+  @Field(() => Int)
+  totalSteps!: number;
+
+  @Field(() => Int, { nullable: true, description: "Milliseconds until the end, by the pace so far." })
+  etaMs!: number | null;
+}
+
+@ObjectType({
+  implements: GenerationEvent,
+  description: "Frame: an unfinished picture. Unknown patches are transparent.",
+})
+export class PreviewEvent extends GenerationEvent {
+  @Field(() => Int, { description: "Counts the frames of the attempt." })
+  frame!: number;
+
+  @Field(() => Int, { description: "Which picture of the generation." })
+  index!: number;
+
+  @Field(() => Int, { description: "Pixels, at most 256." })
+  width!: number;
+
+  @Field(() => Int, { description: "Pixels, at most 256." })
+  height!: number;
+
+  @Field(() => String)
+  mimeType!: string;
+
+  @Field(() => String, { description: "The picture in base64; at most 24 KiB before it." })
+  dataBase64!: string;
+}

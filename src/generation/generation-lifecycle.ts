@@ -1,0 +1,136 @@
+/**
+ * The ends of attempts and generations. Each is one transaction: the transition, then the credits; the limit row is
+ * locked last. After the commit the milestone is announced, and the doorbell rings when there is something to claim.
+ */
+
+import type { Database, Tx } from "../platform/database.ts";
+import type { BusMessage } from "../progress/frame.ts";
+import type { FrameBus } from "../progress/frame-bus.ts";
+import type { QuotaService } from "../quota/quota.service.ts";
+import { priceOf } from "../quota/tariff.ts";
+import { findForSettlement, insertImages, type NewImage } from "./generation.store.ts";
+import { textToImageSettingsSchema } from "./settings.ts";
+import {
+  type AttemptEnd,
+  type Failure,
+  type Fence,
+  finishQueued,
+  finishRunning,
+  requeue,
+  type TransitionedRow,
+} from "./transition.store.ts";
+
+/** Attempts that may fail before a generation is given up. */
+const MAX_ATTEMPTS = 3;
+
+export interface Completion {
+  readonly images: readonly NewImage[];
+  readonly recipe: object;
+  readonly totalSteps: number;
+}
+
+/** What became of a fenced write. `gone`: the lease is another's by now, and nothing was written. */
+export type FencedResult = "written" | "gone";
+
+export class GenerationLifecycle {
+  constructor(
+    private readonly db: Database,
+    private readonly quota: QuotaService,
+    private readonly bus: FrameBus,
+  ) {}
+
+  /** RUNNING -> SUCCEEDED: its pictures become visible, and its whole price is charged. */
+  complete(fence: Fence, { images, recipe, totalSteps }: Completion): Promise<FencedResult> {
+    return this.endRunning(fence, async (tx) => {
+      const attempt: AttemptEnd = { outcome: "SUCCEEDED", stepsDone: totalSteps };
+      const row = await finishRunning(tx, fence, { state: "SUCCEEDED", attempt, recipe });
+      if (row === undefined) return undefined;
+      await insertImages(tx, row, images);
+      await this.charge(tx, row, { stepsDone: totalSteps, reason: "generation succeeded" });
+      return row;
+    });
+  }
+
+  /** RUNNING -> FAILED: the input or the model refuses, and would again. Free. */
+  fail(fence: Fence, failure: Failure, stepsDone: number): Promise<FencedResult> {
+    return this.endRunning(fence, async (tx) => {
+      const attempt: AttemptEnd = { outcome: "FAILED", message: failure.message, stepsDone };
+      const row = await finishRunning(tx, fence, { state: "FAILED", attempt, failure });
+      if (row !== undefined) await this.charge(tx, row, { stepsDone: 0, reason: "generation failed" });
+      return row;
+    });
+  }
+
+  /** RUNNING -> CANCELED, on request or at its deadline: the steps done are charged. */
+  cancelRunning(fence: Fence, { stepsDone, failure }: { stepsDone: number; failure?: Failure }): Promise<FencedResult> {
+    return this.endRunning(fence, async (tx) => {
+      const attempt: AttemptEnd = { outcome: "CANCELED", message: failure?.message, stepsDone };
+      const row = await finishRunning(tx, fence, { state: "CANCELED", attempt, failure });
+      if (row !== undefined) await this.charge(tx, row, { stepsDone, reason: "generation canceled while running" });
+      return row;
+    });
+  }
+
+  /** RUNNING -> QUEUED without blame: the attempt yielded, was given back, or its dispatcher is gone. */
+  giveBack(fence: Fence, attempt: AttemptEnd, delayMs = 0): Promise<FencedResult> {
+    return this.endRunning(fence, (tx) => requeue(tx, fence, { attempt, counts: false, delayMs }));
+  }
+
+  /** RUNNING -> QUEUED for another attempt, or DEAD_LETTERED (free) when MAX_ATTEMPTS have failed. */
+  retry(
+    fence: Fence,
+    failure: Failure,
+    { stepsDone, delayMs }: { stepsDone: number; delayMs: number },
+  ): Promise<FencedResult> {
+    return this.endRunning(fence, async (tx) => {
+      const attempt: AttemptEnd = { outcome: "FAILED", message: failure.message, stepsDone };
+      const found = await findForSettlement(tx, fence.generationId);
+      if (found !== undefined && found.failedAttempts + 1 < MAX_ATTEMPTS)
+        return requeue(tx, fence, { attempt, counts: true, delayMs });
+      const row = await finishRunning(tx, fence, { state: "DEAD_LETTERED", attempt, failure });
+      if (row !== undefined) await this.charge(tx, row, { stepsDone: 0, reason: "generation dead-lettered" });
+      return row;
+    });
+  }
+
+  /** QUEUED -> CANCELED or EXPIRED, free. False when it was not queued any more. The caller announces after its commit. */
+  async endQueued(
+    tx: Tx,
+    generationId: string,
+    end: { state: "CANCELED" | "EXPIRED"; failure?: Failure },
+  ): Promise<TransitionedRow | undefined> {
+    const row = await finishQueued(tx, generationId, end);
+    if (row !== undefined)
+      await this.charge(tx, row, { stepsDone: 0, reason: `generation ${end.state.toLowerCase()} before its start` });
+    return row;
+  }
+
+  /** Tells who watches that a milestone was committed, and whoever claims that something is queued or to be cancelled. */
+  announce({ id, milestoneSeq, state }: Pick<TransitionedRow, "id" | "milestoneSeq" | "state">): void {
+    this.bus.publish({ kind: "milestone", generationId: id, seq: milestoneSeq } satisfies BusMessage);
+    if (state === "QUEUED") this.db.doorbell.ring();
+  }
+
+  private async endRunning(
+    fence: Fence,
+    write: (tx: Tx) => Promise<TransitionedRow | undefined>,
+  ): Promise<FencedResult> {
+    const row = await this.db.transaction(write);
+    if (row !== undefined) {
+      this.announce(row);
+      return "written";
+    }
+    // A commit whose answer got lost: the same lease in a terminal state was us.
+    const found = await this.db.transaction((tx) => findForSettlement(tx, fence.generationId));
+    return found?.leaseId === fence.leaseId && found.isTerminal ? "written" : "gone";
+  }
+
+  private async charge(
+    tx: Tx,
+    row: TransitionedRow,
+    { stepsDone, reason }: { stepsDone: number; reason: string },
+  ): Promise<void> {
+    const work = textToImageSettingsSchema.parse(row.settings);
+    await this.quota.settle(tx, row.id, { charge: priceOf(work, stepsDone), reason });
+  }
+}

@@ -1,0 +1,95 @@
+import { ArgsType, Field, Float, InputType, Int, registerEnumType } from "type-graphql";
+import { Priority } from "../generated/prisma/enums.ts";
+import { GuidanceSchedule } from "./generation.type.ts";
+
+export const GenerationScope = { MINE: "MINE", TENANT: "TENANT" } as const;
+export type GenerationScope = keyof typeof GenerationScope;
+registerEnumType(GenerationScope, {
+  name: "GenerationScope",
+  description: "Whose generations: one's own, or the whole tenant's.",
+});
+
+@InputType({ description: "What is left out takes the preset's default; the `presets` query shows them." })
+export class TextToImageInput {
+  @Field(() => String, { description: "What to draw: 1 to 4000 characters." })
+  prompt!: string;
+
+  @Field(() => String, { nullable: true, description: "What guidance leads away from." })
+  unconditionalPrompt?: string;
+
+  @Field(() => Int, { nullable: true, description: "Pixels; one of the preset's sizes." })
+  width?: number;
+
+  @Field(() => Int, { nullable: true, description: "Pixels; one of the preset's sizes." })
+  height?: number;
+
+  @Field(() => Int, { defaultValue: 1, description: "Pictures." })
+  count!: number;
+
+  @Field(() => Int, { nullable: true, description: "MAR steps." })
+  steps?: number;
+
+  @Field(() => Float, {
+    nullable: true,
+    description: "How strongly the picture follows the prompt; 1 turns guidance off.",
+  })
+  guidanceScale?: number;
+
+  @Field(() => GuidanceSchedule, { defaultValue: GuidanceSchedule.CONSTANT })
+  guidanceSchedule!: GuidanceSchedule;
+
+  @Field(() => Float, { nullable: true, description: "Of the noise of the reverse diffusion." })
+  temperature?: number;
+
+  @Field(() => String, { nullable: true, description: "Unsigned 64 bits in decimal; drawn at random unless given." })
+  seed?: string;
+}
+
+@InputType({ description: "Exactly one task." })
+export class TaskInput {
+  @Field(() => TextToImageInput, { nullable: true })
+  textToImage?: TextToImageInput;
+}
+
+@InputType()
+export class CreateGenerationInput {
+  @Field(() => String, {
+    description:
+      "1 to 255 characters of your choice. The same key with the same input never creates twice; kept 48 hours.",
+  })
+  idempotencyKey!: string;
+
+  @Field(() => String, { nullable: true, description: "May be left out while only one preset is offered." })
+  preset?: string;
+
+  @Field(() => TaskInput)
+  task!: TaskInput;
+
+  @Field(() => Priority, { defaultValue: Priority.STANDARD })
+  priority!: Priority;
+
+  @Field(() => Int, {
+    nullable: true,
+    description:
+      "Milliseconds from now after which the result is useless: EXPIRED and free before the start, CANCELED after it.",
+  })
+  deadlineMs?: number;
+}
+
+@ArgsType()
+export class HistoryArguments {
+  @Field(() => GenerationScope, { defaultValue: GenerationScope.MINE })
+  scope!: GenerationScope;
+
+  @Field(() => Int, { nullable: true })
+  first?: number;
+
+  @Field(() => String, { nullable: true })
+  after?: string;
+
+  @Field(() => Int, { nullable: true })
+  last?: number;
+
+  @Field(() => String, { nullable: true })
+  before?: string;
+}

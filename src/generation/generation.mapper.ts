@@ -1,0 +1,32 @@
+/** Stored rows in their public form. */
+import { toGlobalId } from "../platform/ids.ts";
+import { formatCredits } from "../quota/tariff.ts";
+import type { GenerationDetails } from "./generation.store.ts";
+import type { Generation, Image, ImageRow, Recipe } from "./generation.type.ts";
+import { textToImageSettingsSchema } from "./settings.ts";
+
+export function toGeneration(row: GenerationDetails): Generation {
+  const { reservation, failureCode, failureMessage } = row;
+  return {
+    id: toGlobalId("Generation", row.id),
+    state: row.state,
+    task: row.task,
+    preset: row.preset,
+    priority: row.priority,
+    textToImage: textToImageSettingsSchema.parse(row.settings),
+    createdAt: row.createdAt,
+    startedAt: row.startedAt,
+    finishedAt: row.finishedAt,
+    deadlineAt: row.deadlineAt,
+    cancelRequestedAt: row.cancelRequestedAt,
+    seq: row.milestoneSeq,
+    attempts: row.attempts,
+    failure: failureCode === null ? null : { code: failureCode, message: failureMessage ?? "" },
+    recipe: row.recipe as Recipe | null,
+    creditsReserved: formatCredits(reservation?.credits ?? 0n),
+    creditsCharged: reservation?.settled == null ? null : formatCredits(reservation.settled),
+    imageRows: row.images,
+  };
+}
+
+export const toImage = ({ id, ...image }: ImageRow): Image => ({ id: toGlobalId("Image", id), ...image });

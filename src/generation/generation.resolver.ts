@@ -1,0 +1,61 @@
+import { Arg, Args, Ctx, FieldResolver, ID, Mutation, Query, Resolver, Root, UseMiddleware } from "type-graphql";
+import { principalOf, type RequestContext } from "../auth/request-context.ts";
+import { reportUserErrors } from "../platform/user-error.type.ts";
+import { withoutNulls } from "../platform/without-nulls.ts";
+import { CreateGenerationInput, HistoryArguments } from "./generation.input.ts";
+import { toImage } from "./generation.mapper.ts";
+import type { GenerationService } from "./generation.service.ts";
+import {
+  CancelGenerationPayload,
+  CreateGenerationPayload,
+  Generation,
+  GenerationConnection,
+  Image,
+} from "./generation.type.ts";
+
+@Resolver(() => Generation)
+export class GenerationResolver {
+  constructor(private readonly service: GenerationService) {}
+
+  @Query(() => Generation, { nullable: true, description: "NOT_FOUND when there is none that the caller may read." })
+  generation(@Arg("id", () => ID) id: string, @Ctx() context: RequestContext): Promise<Generation> {
+    return this.service.get(principalOf(context), id);
+  }
+
+  @Query(() => GenerationConnection, {
+    description: "History, newest first. Give either first or last, from 1 to 100.",
+  })
+  generations(
+    @Args(() => HistoryArguments) page: HistoryArguments,
+    @Ctx() context: RequestContext,
+  ): Promise<GenerationConnection> {
+    return this.service.list(principalOf(context), withoutNulls(page));
+  }
+
+  @Mutation(() => CreateGenerationPayload, {
+    description: "Queues a generation and reserves its credits, or does neither.",
+  })
+  @UseMiddleware(reportUserErrors)
+  createGeneration(
+    @Arg("input", () => CreateGenerationInput) input: CreateGenerationInput,
+    @Ctx() context: RequestContext,
+  ): Promise<Omit<CreateGenerationPayload, "userErrors">> {
+    return this.service.create(principalOf(context), withoutNulls(input));
+  }
+
+  @Mutation(() => CancelGenerationPayload, {
+    description: "Ends a queued generation now and for free; asks a running one to stop, which charges the steps done.",
+  })
+  @UseMiddleware(reportUserErrors)
+  async cancelGeneration(
+    @Arg("id", () => ID) id: string,
+    @Ctx() context: RequestContext,
+  ): Promise<Omit<CancelGenerationPayload, "userErrors">> {
+    return { generation: await this.service.cancel(principalOf(context), id) };
+  }
+
+  @FieldResolver(() => [Image], { description: "Empty until the generation has succeeded." })
+  images(@Root() generation: Generation): Image[] {
+    return generation.imageRows.map(toImage);
+  }
+}

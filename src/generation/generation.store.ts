@@ -1,0 +1,125 @@
+import type { Generation as GenerationRow, Prisma } from "../generated/prisma/client.ts";
+import type { Priority } from "../generated/prisma/enums.ts";
+import type { Tx } from "../platform/database.ts";
+import { newId } from "../platform/ids.ts";
+import { isTerminal } from "./generation.state.ts";
+import type { TextToImageSettings } from "./settings.ts";
+
+export interface NewGeneration {
+  readonly id: string;
+  readonly tenantId: string;
+  readonly userId: string;
+  readonly apiKeyId: string;
+  readonly pool: string;
+  readonly preset: string;
+  readonly priority: Priority;
+  readonly settings: TextToImageSettings;
+  /** From now; undefined for none. */
+  readonly deadlineMs: number | undefined;
+}
+
+/** A QUEUED row with its first milestone. */
+export async function insertQueued(tx: Tx, { deadlineMs, settings, ...generation }: NewGeneration): Promise<void> {
+  await tx.generation.create({
+    data: {
+      ...generation,
+      task: "TEXT_TO_IMAGE",
+      settings,
+      totalSteps: settings.steps,
+      milestoneSeq: 1,
+      milestones: { create: { seq: 1, kind: "QUEUED", attempt: 0, state: "QUEUED" } },
+    },
+  });
+  if (deadlineMs !== undefined) {
+    await tx.$executeRaw`
+      update generation set deadline_at = now() + make_interval(secs => ${deadlineMs / 1000}) where id = ${generation.id}::uuid`;
+  }
+}
+
+const DETAILS = {
+  reservation: true,
+  attempts: { omit: { checkpoint: true }, orderBy: { number: "asc" } },
+  images: { orderBy: { index: "asc" } },
+} satisfies Prisma.GenerationInclude;
+
+/** A generation with its reservation, attempts and pictures. */
+export type GenerationDetails = Prisma.GenerationGetPayload<{ include: typeof DETAILS }>;
+
+export async function findGeneration(tx: Tx, id: string): Promise<GenerationDetails | undefined> {
+  return (await tx.generation.findUnique({ where: { id }, include: DETAILS })) ?? undefined;
+}
+
+/** For ids that are known to exist. */
+export async function getGeneration(tx: Tx, id: string): Promise<GenerationDetails> {
+  return tx.generation.findUniqueOrThrow({ where: { id }, include: DETAILS });
+}
+
+export interface HistoryPage {
+  readonly tenantId: string;
+  /** Only this member's; all of the tenant when undefined. */
+  readonly userId: string | undefined;
+  /** Rows after (older than) or before (newer than) a generation, which need not exist. */
+  readonly after: string | undefined;
+  readonly before: string | undefined;
+  /** From the newest side, or from the oldest. */
+  readonly from: "newest" | "oldest";
+  readonly limit: number;
+}
+
+/** Newest first, whichever side the page is taken from. */
+export async function listGenerations(tx: Tx, page: HistoryPage): Promise<readonly GenerationDetails[]> {
+  const rows = await tx.generation.findMany({
+    where: {
+      tenantId: page.tenantId,
+      ...(page.userId === undefined ? {} : { userId: page.userId }),
+      id: {
+        ...(page.after === undefined ? {} : { lt: page.after }),
+        ...(page.before === undefined ? {} : { gt: page.before }),
+      },
+    },
+    orderBy: { id: page.from === "newest" ? "desc" : "asc" },
+    take: page.limit,
+    include: DETAILS,
+  });
+  return page.from === "newest" ? rows : rows.reverse();
+}
+
+/** Marks a running generation for cancellation; false when it is not running. */
+export async function requestCancel(tx: Tx, id: string): Promise<boolean> {
+  const changed = await tx.$executeRaw`
+    update generation set cancel_requested_at = coalesce(cancel_requested_at, now())
+    where id = ${id}::uuid and state = 'RUNNING'`;
+  return changed === 1;
+}
+
+/** What a writer without luck needs to know. */
+export async function findForSettlement(
+  tx: Tx,
+  id: string,
+): Promise<{ leaseId: string | null; isTerminal: boolean; failedAttempts: number } | undefined> {
+  const row = await tx.generation.findUnique({
+    where: { id },
+    select: { leaseId: true, state: true, failedAttempts: true },
+  });
+  return row === null
+    ? undefined
+    : { leaseId: row.leaseId, isTerminal: isTerminal(row.state), failedAttempts: row.failedAttempts };
+}
+
+export interface NewImage {
+  readonly index: number;
+  readonly storageKey: string;
+  readonly width: number;
+  readonly height: number;
+  readonly mimeType: string;
+  readonly sizeBytes: number;
+  readonly sha256: string;
+}
+
+export async function insertImages(
+  tx: Tx,
+  { id, tenantId }: Pick<GenerationRow, "id" | "tenantId">,
+  images: readonly NewImage[],
+): Promise<void> {
+  await tx.image.createMany({ data: images.map((image) => ({ id: newId(), tenantId, generationId: id, ...image })) });
+}

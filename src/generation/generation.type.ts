@@ -1,0 +1,264 @@
+import { Field, Float, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
+import { AttemptOutcome, GenerationState, Priority, TaskKind } from "../generated/prisma/enums.ts";
+import { UserError } from "../platform/user-error.type.ts";
+
+registerEnumType(GenerationState, {
+  name: "GenerationState",
+  description: "QUEUED and RUNNING go on; all others are final.",
+});
+registerEnumType(Priority, { name: "Priority", description: "Which of a tenant's own generations goes first." });
+registerEnumType(TaskKind, { name: "TaskKind" });
+registerEnumType(AttemptOutcome, { name: "AttemptOutcome" });
+
+export const GuidanceSchedule = { CONSTANT: "CONSTANT", LINEAR: "LINEAR" } as const;
+export type GuidanceSchedule = keyof typeof GuidanceSchedule;
+registerEnumType(GuidanceSchedule, {
+  name: "GuidanceSchedule",
+  description: "CONSTANT, or LINEAR: from 1 to the scale with the share of the picture that is known.",
+});
+
+@ObjectType({ description: "Settings of a text-to-image generation, with every default resolved." })
+export class TextToImage {
+  @Field(() => String)
+  prompt!: string;
+
+  @Field(() => String, { description: "What guidance leads away from." })
+  unconditionalPrompt!: string;
+
+  @Field(() => Int, { description: "Pixels." })
+  width!: number;
+
+  @Field(() => Int, { description: "Pixels." })
+  height!: number;
+
+  @Field(() => Int, { description: "Pictures." })
+  count!: number;
+
+  @Field(() => Int, { description: "MAR steps." })
+  steps!: number;
+
+  @Field(() => Float, { description: "How strongly the picture follows the prompt; 1 turns guidance off." })
+  guidanceScale!: number;
+
+  @Field(() => GuidanceSchedule)
+  guidanceSchedule!: GuidanceSchedule;
+
+  @Field(() => Float, { description: "Of the noise of the reverse diffusion." })
+  temperature!: number;
+
+  @Field(() => String, { description: "Unsigned 64 bits. Picture i uses the noise stream (seed, i)." })
+  seed!: string;
+}
+
+@ObjectType({ description: "Why a generation did not succeed." })
+export class Failure {
+  @Field(() => String)
+  code!: string;
+
+  @Field(() => String)
+  message!: string;
+}
+
+@ObjectType({ description: "One run of a generation on a worker." })
+export class Attempt {
+  @Field(() => Int)
+  number!: number;
+
+  @Field(() => GraphQLISODateTime)
+  startedAt!: Date;
+
+  @Field(() => GraphQLISODateTime, { nullable: true })
+  endedAt!: Date | null;
+
+  @Field(() => AttemptOutcome, { nullable: true, description: "Null while it runs." })
+  outcome!: AttemptOutcome | null;
+
+  @Field(() => String, { nullable: true })
+  message!: string | null;
+
+  @Field(() => Int, { description: "MAR steps of the generation that were done at its end." })
+  stepsDone!: number;
+
+  @Field(() => Int, { nullable: true, description: "MAR steps that its newest checkpoint holds." })
+  checkpointSteps!: number | null;
+}
+
+@ObjectType({ description: "What, besides the settings, decides the exact pixels." })
+export class Recipe {
+  @Field(() => String, { description: "SHA-256 of the built model." })
+  buildDigest!: string;
+
+  @Field(() => String)
+  provider!: string;
+
+  @Field(() => String)
+  runtimeVersion!: string;
+
+  @Field(() => Int)
+  threads!: number;
+
+  @Field(() => Int)
+  groupSize!: number;
+}
+
+@ObjectType({ description: "What a user asked for." })
+export class Generation {
+  @Field(() => ID)
+  id!: string;
+
+  @Field(() => GenerationState)
+  state!: GenerationState;
+
+  @Field(() => TaskKind)
+  task!: TaskKind;
+
+  @Field(() => String)
+  preset!: string;
+
+  @Field(() => Priority)
+  priority!: Priority;
+
+  @Field(() => TextToImage, { nullable: true, description: "Set when the task is TEXT_TO_IMAGE." })
+  textToImage!: TextToImage | null;
+
+  @Field(() => GraphQLISODateTime)
+  createdAt!: Date;
+
+  @Field(() => GraphQLISODateTime, { nullable: true, description: "Start of the first attempt." })
+  startedAt!: Date | null;
+
+  @Field(() => GraphQLISODateTime, { nullable: true })
+  finishedAt!: Date | null;
+
+  @Field(() => GraphQLISODateTime, { nullable: true })
+  deadlineAt!: Date | null;
+
+  @Field(() => GraphQLISODateTime, {
+    nullable: true,
+    description: "Set while a running generation is being cancelled.",
+  })
+  cancelRequestedAt!: Date | null;
+
+  @Field(() => Int, { description: "seq of its newest milestone." })
+  seq!: number;
+
+  @Field(() => [Attempt])
+  attempts!: readonly Attempt[];
+
+  @Field(() => Failure, { nullable: true })
+  failure!: Failure | null;
+
+  @Field(() => Recipe, { nullable: true })
+  recipe!: Recipe | null;
+
+  @Field(() => String, { description: "Credits held when it was queued: the most it can cost." })
+  creditsReserved!: string;
+
+  @Field(() => String, { nullable: true, description: "Credits charged; null before its end." })
+  creditsCharged!: string | null;
+
+  /** Not public: the rows of its pictures, for the `images` field. */
+  imageRows!: readonly ImageRow[];
+}
+
+export interface ImageRow {
+  readonly id: string;
+  readonly index: number;
+  readonly storageKey: string;
+  readonly width: number;
+  readonly height: number;
+  readonly mimeType: string;
+  readonly sizeBytes: number;
+  readonly sha256: string;
+  readonly createdAt: Date;
+}
+
+@ObjectType({ description: "A finished picture." })
+export class Image {
+  @Field(() => ID)
+  id!: string;
+
+  @Field(() => Int, { description: "Position among the pictures of its generation, from 0." })
+  index!: number;
+
+  @Field(() => Int, { description: "Pixels." })
+  width!: number;
+
+  @Field(() => Int, { description: "Pixels." })
+  height!: number;
+
+  @Field(() => String)
+  mimeType!: string;
+
+  @Field(() => Int)
+  sizeBytes!: number;
+
+  @Field(() => String, { description: "Of the original's bytes, in hex." })
+  sha256!: string;
+
+  @Field(() => GraphQLISODateTime)
+  createdAt!: Date;
+
+  /** Not public: its folder in the image store. */
+  storageKey!: string;
+}
+
+@ObjectType()
+export class PageInfo {
+  @Field(() => Boolean)
+  hasNextPage!: boolean;
+
+  @Field(() => Boolean)
+  hasPreviousPage!: boolean;
+
+  @Field(() => String, { nullable: true })
+  startCursor!: string | null;
+
+  @Field(() => String, { nullable: true })
+  endCursor!: string | null;
+}
+
+@ObjectType()
+export class GenerationEdge {
+  @Field(() => String)
+  cursor!: string;
+
+  @Field(() => Generation)
+  node!: Generation;
+}
+
+@ObjectType({ description: "Newest first." })
+export class GenerationConnection {
+  @Field(() => [GenerationEdge])
+  edges!: readonly GenerationEdge[];
+
+  @Field(() => [Generation])
+  nodes!: readonly Generation[];
+
+  @Field(() => PageInfo)
+  pageInfo!: PageInfo;
+}
+
+@ObjectType()
+export class CreateGenerationPayload {
+  @Field(() => Generation, { nullable: true })
+  generation?: Generation;
+
+  @Field(() => Boolean, {
+    nullable: true,
+    description: "The idempotency key was used before: this is the generation of then.",
+  })
+  replayed?: boolean;
+
+  @Field(() => [UserError])
+  userErrors!: readonly UserError[];
+}
+
+@ObjectType()
+export class CancelGenerationPayload {
+  @Field(() => Generation, { nullable: true })
+  generation?: Generation;
+
+  @Field(() => [UserError])
+  userErrors!: readonly UserError[];
+}

@@ -1,0 +1,36 @@
+import type { Tx } from "../platform/database.ts";
+
+export interface IdempotencyUse {
+  readonly tenantId: string;
+  readonly userId: string;
+  /** The mutation. */
+  readonly field: string;
+  readonly key: string;
+  /** SHA-256 of the input without the key. */
+  readonly bodyHash: string;
+  readonly generationId: string;
+}
+
+/**
+ * Records the first use of a key; an earlier one is returned instead. A twin that runs at the same time makes this wait
+ * until the twin's transaction ends: then its record is there, or it was undone and this is the first use.
+ */
+export async function recordUse(
+  tx: Tx,
+  use: IdempotencyUse,
+): Promise<{ bodyHash: string; generationId: string } | undefined> {
+  const inserted = await tx.$executeRaw`
+    insert into idempotency_record (tenant_id, user_id, field, key, body_hash, generation_id)
+    values (${use.tenantId}::uuid, ${use.userId}::uuid, ${use.field}, ${use.key}, ${use.bodyHash}, ${use.generationId}::uuid)
+    on conflict do nothing`;
+  if (inserted === 1) return undefined;
+  const { tenantId, userId, field, key } = use;
+  return tx.idempotencyRecord.findUniqueOrThrow({
+    where: { tenantId_userId_field_key: { tenantId, userId, field, key } },
+  });
+}
+
+/** Forgets keys that were used long ago. */
+export async function deleteOldUses(tx: Tx, keepHours: number): Promise<number> {
+  return tx.$executeRaw`delete from idempotency_record where created_at < now() - make_interval(hours => ${keepHours}::int)`;
+}

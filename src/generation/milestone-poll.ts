@@ -1,0 +1,47 @@
+/**
+ * Finds milestones whose announcement got lost: one query a second for all generations that this process watches. The
+ * guarantee behind the bus, which only makes it faster.
+ */
+import type { Database } from "../platform/database.ts";
+import type { Logger } from "../platform/logger.ts";
+import { newestSeqs } from "./milestone.store.ts";
+
+const INTERVAL_MS = 1000;
+
+type Listener = (seq: number) => void;
+
+export class MilestonePoll {
+  private readonly watched = new Map<string, Set<Listener>>();
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly db: Database,
+    private readonly logger: Logger,
+  ) {}
+
+  /** Tells `listener` the newest seq of a generation once a second. @returns a function that stops it */
+  watch(generationId: string, listener: Listener): () => void {
+    const listeners = this.watched.get(generationId) ?? new Set();
+    this.watched.set(generationId, listeners.add(listener));
+    this.timer ??= setInterval(() => void this.tick(), INTERVAL_MS).unref();
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0) this.watched.delete(generationId);
+      if (this.watched.size === 0) this.stop();
+    };
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  private async tick(): Promise<void> {
+    try {
+      const seqs = await this.db.transaction((tx) => newestSeqs(tx, [...this.watched.keys()]));
+      for (const [id, seq] of seqs) for (const listener of this.watched.get(id) ?? []) listener(seq);
+    } catch (error) {
+      this.logger.warn({ err: error }, "milestone poll failed");
+    }
+  }
+}

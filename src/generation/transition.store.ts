@@ -1,0 +1,179 @@
+/**
+ * Every change of a generation's state: one conditional statement that changes the row, numbers and writes the milestone
+ * under the row's lock, and ends or begins the attempt. No row back means that the condition did not hold.
+ */
+
+import { Prisma } from "../generated/prisma/client.ts";
+import { type AttemptOutcome, type GenerationState, MilestoneKind } from "../generated/prisma/enums.ts";
+import type { Tx } from "../platform/database.ts";
+import { invariant } from "../platform/errors.ts";
+import { isTerminal, mayFollow } from "./generation.state.ts";
+
+/** The row after the change, as far as anyone needs it. */
+export interface TransitionedRow {
+  readonly id: string;
+  readonly tenantId: string;
+  readonly state: GenerationState;
+  readonly attempt: number;
+  readonly milestoneSeq: number;
+  readonly settings: unknown;
+  readonly startedAt: Date | null;
+}
+
+/** Only the attempt that holds this lease may make the change. */
+export interface Fence {
+  readonly generationId: string;
+  readonly leaseId: string;
+}
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface AttemptEnd {
+  readonly outcome: AttemptOutcome;
+  readonly message?: string | undefined;
+  readonly stepsDone: number;
+}
+
+interface Change {
+  readonly from: GenerationState;
+  readonly to: GenerationState;
+  readonly condition: Prisma.Sql;
+  readonly set: readonly Prisma.Sql[];
+  readonly milestone: {
+    readonly kind: MilestoneKind;
+    readonly message?: string | undefined;
+    readonly willRetry?: boolean;
+  };
+}
+
+async function transition(tx: Tx, change: Change): Promise<TransitionedRow | undefined> {
+  const { from, to, condition, milestone } = change;
+  invariant(mayFollow(from, to), `${from} -> ${to} is no transition of a generation`);
+  const set = [
+    Prisma.sql`state = ${to}::generation_state`,
+    Prisma.sql`milestone_seq = milestone_seq + 1`,
+    ...(isTerminal(to) ? [Prisma.sql`finished_at = now()`] : []),
+    ...change.set,
+  ];
+  const [row] = await tx.$queryRaw<TransitionedRow[]>`
+    with changed as (
+      update generation set ${Prisma.join(set, ", ")}
+      where state = ${from}::generation_state and ${condition}
+      returning *
+    ), noted as (
+      insert into milestone (generation_id, seq, kind, attempt, state, message, will_retry)
+      select id, milestone_seq, ${milestone.kind}::milestone_kind, attempt, state, ${milestone.message ?? null}::text, ${milestone.willRetry ?? false}
+      from changed
+    )
+    select id, tenant_id as "tenantId", state, attempt, milestone_seq as "milestoneSeq", settings, started_at as "startedAt"
+    from changed`;
+  return row;
+}
+
+const holdsLease = ({ generationId, leaseId }: Fence): Prisma.Sql =>
+  Prisma.sql`id = ${generationId}::uuid and lease_id = ${leaseId}::uuid`;
+
+export interface Claim extends Fence {
+  /** The dispatcher process. */
+  readonly holder: string;
+  readonly worker: string;
+  readonly leaseSeconds: number;
+}
+
+/** QUEUED -> RUNNING: a new attempt under a new lease. */
+export async function claim(
+  tx: Tx,
+  { generationId, leaseId, holder, worker, leaseSeconds }: Claim,
+): Promise<TransitionedRow | undefined> {
+  const row = await transition(tx, {
+    from: "QUEUED",
+    to: "RUNNING",
+    condition: Prisma.sql`id = ${generationId}::uuid and (deadline_at is null or deadline_at > now())`,
+    set: [
+      Prisma.sql`attempt = attempt + 1`,
+      Prisma.sql`started_at = coalesce(started_at, now())`,
+      Prisma.sql`lease_id = ${leaseId}::uuid`,
+      Prisma.sql`lease_holder = ${holder}::uuid`,
+      Prisma.sql`lease_expires_at = now() + make_interval(secs => ${leaseSeconds})`,
+    ],
+    milestone: { kind: MilestoneKind.STARTED },
+  });
+  if (row !== undefined) {
+    await tx.attempt.create({ data: { generationId, number: row.attempt, leaseId, worker } });
+  }
+  return row;
+}
+
+/** RUNNING -> a terminal state, by the attempt that holds the lease. */
+export async function finishRunning(
+  tx: Tx,
+  fence: Fence,
+  end: { state: GenerationState; attempt: AttemptEnd; failure?: Failure | undefined; recipe?: object | undefined },
+): Promise<TransitionedRow | undefined> {
+  const row = await transition(tx, {
+    from: "RUNNING",
+    to: end.state,
+    condition: holdsLease(fence),
+    set: [
+      Prisma.sql`failure_code = ${end.failure?.code ?? null}`,
+      Prisma.sql`failure_message = ${end.failure?.message ?? null}`,
+      Prisma.sql`recipe = ${end.recipe === undefined ? null : JSON.stringify(end.recipe)}::jsonb`,
+    ],
+    milestone: { kind: MilestoneKind.FINISHED, message: end.failure?.message },
+  });
+  if (row !== undefined) await endAttempt(tx, fence, end.attempt);
+  return row;
+}
+
+/** RUNNING -> QUEUED: the attempt is over, the generation is not. */
+export async function requeue(
+  tx: Tx,
+  fence: Fence,
+  { attempt, counts, delayMs }: { attempt: AttemptEnd; counts: boolean; delayMs: number },
+): Promise<TransitionedRow | undefined> {
+  const isFailure = attempt.outcome === "FAILED" || attempt.outcome === "ORPHANED";
+  const row = await transition(tx, {
+    from: "RUNNING",
+    to: "QUEUED",
+    condition: holdsLease(fence),
+    set: [
+      Prisma.sql`lease_id = null`,
+      Prisma.sql`lease_holder = null`,
+      Prisma.sql`lease_expires_at = null`,
+      Prisma.sql`failed_attempts = failed_attempts + ${counts ? 1 : 0}::int`,
+      Prisma.sql`not_before = now() + make_interval(secs => ${delayMs / 1000})`,
+    ],
+    milestone: isFailure
+      ? { kind: MilestoneKind.ATTEMPT_FAILED, message: attempt.message, willRetry: true }
+      : { kind: MilestoneKind.QUEUED, message: attempt.message },
+  });
+  if (row !== undefined) await endAttempt(tx, fence, attempt);
+  return row;
+}
+
+/** QUEUED -> CANCELED or EXPIRED, without an attempt. */
+export async function finishQueued(
+  tx: Tx,
+  generationId: string,
+  { state, failure }: { state: "CANCELED" | "EXPIRED"; failure?: Failure },
+): Promise<TransitionedRow | undefined> {
+  return transition(tx, {
+    from: "QUEUED",
+    to: state,
+    condition: Prisma.sql`id = ${generationId}::uuid`,
+    set:
+      failure === undefined
+        ? []
+        : [Prisma.sql`failure_code = ${failure.code}`, Prisma.sql`failure_message = ${failure.message}`],
+    milestone: { kind: MilestoneKind.FINISHED, message: failure?.message },
+  });
+}
+
+async function endAttempt(tx: Tx, { leaseId }: Fence, { outcome, message, stepsDone }: AttemptEnd): Promise<void> {
+  await tx.$executeRaw`
+    update attempt set ended_at = now(), outcome = ${outcome}::attempt_outcome, message = ${message ?? null}, steps_done = ${stepsDone}
+    where lease_id = ${leaseId}::uuid`;
+}

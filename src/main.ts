@@ -1,0 +1,40 @@
+/** Starts the server, says how to use it, and stops it on a signal. */
+import { type App, startApp } from "./app.ts";
+import { loadConfig } from "./platform/config.ts";
+import { StartupError } from "./platform/errors.ts";
+import { stopSignal } from "./platform/lifecycle.ts";
+
+try {
+  const config = loadConfig();
+  const stop = stopSignal({ endsWithParent: config.startedByNpm });
+  const app = await startApp(config);
+  const stopping = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve()));
+  if (!stop.aborted) await Promise.race([app.ready().then(() => say(greeting(app))), stopping]);
+  if (!stop.aborted) await stopping;
+  say("stopping …");
+  await app.stop();
+  process.exit(0);
+} catch (error) {
+  if (!(error instanceof StartupError)) throw error;
+  say(`atelier: ${error.message}`);
+  process.exit(1);
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+function greeting({ credentials }: App): string {
+  const query =
+    'mutation($key: String!) { createGeneration(input: {idempotencyKey: $key, task: {textToImage: {prompt: \\"a red circle at the top left\\"}}}) { generation { id state } userErrors { message } } }';
+  const curl = `curl -s ${credentials.url} -H 'content-type: application/json' -H 'authorization: Bearer ${credentials.apiKey}' -d '{"query": "${query}", "variables": {"key": "'$RANDOM$RANDOM'"}}'`;
+  return `
+  Atelier is ready at ${credentials.url}
+
+  Draw a picture:
+    npm run atelier -- generate "a red circle at the top left" --out out.png
+
+  Or queue one with curl:
+    ${curl}
+`;
+}

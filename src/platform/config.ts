@@ -1,0 +1,74 @@
+/** Settings, from environment variables only. This file is the only reader of process.env. */
+import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import { StartupError } from "./errors.ts";
+
+const integer = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
+
+/** One entry per variable, in the order of .env.example. */
+export const environmentSchema = z.object({
+  /** Port of the GraphQL endpoint, the signed files and the health checks. */
+  PORT: integer(0, 65535).default(4000),
+  /** Address to listen on. 0.0.0.0 opens the server to the network. */
+  HOST: z.string().min(1).default("127.0.0.1"),
+  /** Address under which clients reach this server; signed URLs start with it. */
+  PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
+  /** Database, pictures, built models, secrets and credentials. */
+  DATA_DIR: z.string().min(1).default(".atelier"),
+  /** trace, debug, info, warn, error or silent. */
+  LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).default("info"),
+  /** Worker processes on this machine. */
+  WORKERS: integer(0, 64).default(1),
+  /** Threads of each worker. */
+  WORKER_THREADS: integer(1, 256).default(availableParallelism()),
+  /** Checkpoint folder of the preset that the workers serve. */
+  PRESET_CHECKPOINT: z.string().min(1).default("inference/presets/tiny"),
+  /** How long running generations may go on when the server is asked to stop; then they yield with a checkpoint. */
+  SHUTDOWN_GRACE_SECONDS: integer(0, 3600).default(5),
+});
+
+export interface Config {
+  readonly port: number;
+  readonly host: string;
+  /** Without a trailing slash; undefined until the port is known when neither is set. */
+  readonly publicUrl: string | undefined;
+  readonly dataDir: string;
+  readonly logLevel: string;
+  readonly workers: { readonly count: number; readonly threads: number; readonly checkpoint: string };
+  readonly shutdownGraceMs: number;
+  /** By `npm start`, whose end must be ours. */
+  readonly startedByNpm: boolean;
+}
+
+/** Folder of the checkout or image: the nearest one above this file that has a package.json. */
+export const ROOT = findRoot(dirname(fileURLToPath(import.meta.url)));
+
+function findRoot(folder: string): string {
+  return existsSync(join(folder, "package.json")) ? folder : findRoot(dirname(folder));
+}
+
+/** Reports every wrong variable at once. */
+export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
+  const parsed = environmentSchema.safeParse(given);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map((issue) => `  ${issue.path.join(".")}: ${issue.message}`);
+    throw new StartupError(
+      `These environment variables cannot be used (.env.example explains them):\n${problems.join("\n")}`,
+    );
+  }
+  const { data } = parsed;
+  return {
+    port: data.PORT,
+    host: data.HOST,
+    publicUrl: data.PUBLIC_URL?.replace(/\/+$/, ""),
+    dataDir: resolve(ROOT, data.DATA_DIR),
+    logLevel: data.LOG_LEVEL,
+    workers: { count: data.WORKERS, threads: data.WORKER_THREADS, checkpoint: resolve(ROOT, data.PRESET_CHECKPOINT) },
+    shutdownGraceMs: data.SHUTDOWN_GRACE_SECONDS * 1000,
+    startedByNpm: environment["npm_lifecycle_event"] === "start",
+  };
+}

@@ -1,0 +1,53 @@
+/** The embedded database: PostgreSQL compiled to WebAssembly (PGlite), in a folder that one process owns. */
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { PGlite } from "@electric-sql/pglite";
+import { PrismaPGlite } from "pglite-prisma-adapter";
+import type { DatabaseEngine } from "./database.ts";
+import { InProcessDoorbell } from "./doorbell.ts";
+import { StartupError } from "./errors.ts";
+import { lockFolder } from "./folder-lock.ts";
+
+const DATABASE_FOLDER = "database";
+/** Present while the folder is being initialised: a start that was interrupted then begins anew. */
+const UNFINISHED_FILE = "database.unfinished";
+
+/** Locks `dataDir` and opens the database in it, creating it if need be. */
+export async function openEmbeddedDatabase(dataDir: string): Promise<DatabaseEngine> {
+  const lock = lockFolder(dataDir);
+  try {
+    const client = await openPglite(dataDir);
+    return {
+      factory: new PrismaPGlite(client),
+      doorbell: new InProcessDoorbell(),
+      isExclusive: true,
+      async close() {
+        await client.close();
+        lock.release();
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function openPglite(dataDir: string): Promise<PGlite> {
+  const folder = join(dataDir, DATABASE_FOLDER);
+  const unfinished = join(dataDir, UNFINISHED_FILE);
+  const isNew = !existsSync(folder) || existsSync(unfinished);
+  if (isNew) {
+    writeFileSync(unfinished, "");
+    rmSync(folder, { recursive: true, force: true });
+  }
+  try {
+    const client = await PGlite.create({ dataDir: folder });
+    rmSync(unfinished, { force: true });
+    return client;
+  } catch (cause) {
+    throw new StartupError(
+      `The database in ${folder} cannot be opened. Restore the folder from a backup, or move it away to start with an empty one.`,
+      { cause },
+    );
+  }
+}

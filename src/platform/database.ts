@@ -1,0 +1,65 @@
+/**
+ * The unit of work: every query runs inside `transaction`, and only there. Transactions are short and await nothing but
+ * queries, because the embedded database has one connection.
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { SqlMigrationAwareDriverAdapterFactory } from "@prisma/driver-adapter-utils";
+import { type Prisma, PrismaClient } from "../generated/prisma/client.ts";
+import { applyMigrations } from "./database-migrations.ts";
+import type { Doorbell } from "./doorbell.ts";
+import { invariant } from "./errors.ts";
+
+/** An open transaction: what stores query with. */
+export type Tx = Prisma.TransactionClient;
+
+/** One of the four adapters: what differs between the embedded database and a PostgreSQL server. */
+export interface DatabaseEngine {
+  readonly factory: SqlMigrationAwareDriverAdapterFactory;
+  readonly doorbell: Doorbell;
+  /** No other process can have this database open, so whatever a predecessor held is free. */
+  readonly isExclusive: boolean;
+  close(): Promise<void>;
+}
+
+/** How long a transaction may wait for the connection, and then last. */
+const MAX_WAIT_MS = 60_000;
+const TIMEOUT_MS = 15_000;
+
+export class Database {
+  private readonly inside = new AsyncLocalStorage<true>();
+
+  private constructor(
+    private readonly engine: DatabaseEngine,
+    private readonly prisma: PrismaClient,
+  ) {}
+
+  /** Applies missing migrations. Owns the engine from here on, also when this fails. */
+  static async open(engine: DatabaseEngine, migrationsFolder: string): Promise<Database> {
+    try {
+      await applyMigrations(engine.factory, migrationsFolder);
+      return new Database(engine, new PrismaClient({ adapter: engine.factory }));
+    } catch (error) {
+      await engine.close();
+      throw error;
+    }
+  }
+
+  get doorbell(): Doorbell {
+    return this.engine.doorbell;
+  }
+
+  get isExclusive(): boolean {
+    return this.engine.isExclusive;
+  }
+
+  /** Commits what `run` did when it resolves; undoes it when it throws. */
+  async transaction<T>(run: (tx: Tx) => Promise<T>): Promise<T> {
+    invariant(this.inside.getStore() === undefined, "a transaction was opened inside another one: use the tx at hand");
+    return this.inside.run(true, () => this.prisma.$transaction(run, { maxWait: MAX_WAIT_MS, timeout: TIMEOUT_MS }));
+  }
+
+  async close(): Promise<void> {
+    await this.prisma.$disconnect();
+    await this.engine.close();
+  }
+}

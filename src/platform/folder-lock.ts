@@ -1,0 +1,131 @@
+/**
+ * One process at a time in a folder. The embedded database destroys its data when a second process opens them, so the
+ * lock errs on the side of refusing.
+ *
+ * The lock is a file with the owner's identity. On the same machine (and in the same PID namespace) the owner's process
+ * decides: a killed owner's lock is taken over at once, a live or merely stuck one's never. An owner elsewhere (another
+ * container on a shared volume) cannot be looked at; it counts as gone when it has not touched the file for a minute.
+ */
+import { mkdirSync, readFileSync, readlinkSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { z } from "zod";
+import { StartupError } from "./errors.ts";
+
+const LOCK_FILE = "lock.json";
+/** Held for the instant in which a dead owner's lock is replaced, so that only one process does it. */
+const TAKEOVER_FILE = "lock.takeover";
+const TOUCH_MS = 10_000;
+const FOREIGN_STALE_MS = 60_000;
+const TAKEOVER_STALE_MS = 10_000;
+
+const ownerSchema = z.object({ pid: z.number(), startedAt: z.string(), place: z.string() });
+type Owner = z.infer<typeof ownerSchema>;
+
+export interface FolderLock {
+  release(): void;
+}
+
+/** Creates the folder if need be. Throws a StartupError that names the owner while another process has it. */
+export function lockFolder(folder: string): FolderLock {
+  const path = join(folder, LOCK_FILE);
+  const owner: Owner = { pid: process.pid, startedAt: processStart(process.pid), place: placeOfThisProcess() };
+  makeWritable(folder);
+  if (!tryCreate(path, owner)) takeOver(folder, owner);
+  const touch = setInterval(() => utimesSync(path, new Date(), new Date()), TOUCH_MS).unref();
+  return {
+    release() {
+      clearInterval(touch);
+      rmSync(path, { force: true });
+    },
+  };
+}
+
+function makeWritable(folder: string): void {
+  const probe = join(folder, `.probe-${process.pid}`);
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    writeFileSync(probe, "");
+    rmSync(probe);
+  } catch (cause) {
+    throw new StartupError(`Cannot write to ${folder}. Set DATA_DIR to a folder that this user may write to.`, {
+      cause,
+    });
+  }
+}
+
+function takeOver(folder: string, owner: Owner): void {
+  const path = join(folder, LOCK_FILE);
+  const takeover = join(folder, TAKEOVER_FILE);
+  if (ageMs(takeover) > TAKEOVER_STALE_MS) rmSync(takeover, { force: true });
+  if (!tryCreate(takeover, owner)) throw inUse(folder, "another starting process");
+  try {
+    const current = readOwner(path);
+    if (current !== undefined && isAlive(current, path)) throw inUse(folder, `process ${current.pid}`);
+    rmSync(path, { force: true });
+    if (!tryCreate(path, owner)) throw inUse(folder, "another starting process");
+  } finally {
+    rmSync(takeover, { force: true });
+  }
+}
+
+const inUse = (folder: string, who: string): StartupError =>
+  new StartupError(`${folder} is in use by ${who}. Stop that server first, or set DATA_DIR to another folder.`);
+
+function tryCreate(path: string, owner: Owner): boolean {
+  try {
+    writeFileSync(path, JSON.stringify(owner), { flag: "wx", mode: 0o600 });
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Undefined for a file that a dying process left unreadable. */
+function readOwner(path: string): Owner | undefined {
+  try {
+    return ownerSchema.parse(JSON.parse(readFileSync(path, "utf8")));
+  } catch {
+    return undefined;
+  }
+}
+
+function isAlive(owner: Owner, path: string): boolean {
+  if (owner.place !== placeOfThisProcess()) return ageMs(path) < FOREIGN_STALE_MS;
+  try {
+    process.kill(owner.pid, 0);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ESRCH") return false;
+  }
+  return processStart(owner.pid) === owner.startedAt; // else the PID was given to another process since
+}
+
+function ageMs(path: string): number {
+  try {
+    return Date.now() - statSync(path).mtimeMs;
+  } catch {
+    return 0;
+  }
+}
+
+/** Start time of a process in clock ticks since boot; "dead" for a killed one that nobody reaped; empty without /proc. */
+function processStart(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // from field 3, the state, on
+    return fields[0] === "Z" || fields[0] === "X" ? "dead" : (fields[19] ?? "");
+  } catch {
+    return "";
+  }
+}
+
+/** Processes in the same place can see each other's PIDs. */
+function placeOfThisProcess(): string {
+  try {
+    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    return `${hostname()} ${boot} ${readlinkSync("/proc/self/ns/pid")}`;
+  } catch {
+    return hostname();
+  }
+}

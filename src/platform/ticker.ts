@@ -1,0 +1,51 @@
+/** Runs something again and again: at an interval, and at once when triggered. Never twice at the same time. */
+import type { Logger } from "./logger.ts";
+
+export interface TickerOptions {
+  readonly name: string;
+  readonly intervalMs: number;
+  readonly runOnce: () => Promise<unknown>;
+  readonly logger: Logger;
+}
+
+export class Ticker {
+  private timer: NodeJS.Timeout | undefined;
+  private running: Promise<void> | undefined;
+  private isDue = false;
+  private isStopped = false;
+
+  constructor(private readonly options: TickerOptions) {}
+
+  start(): void {
+    this.trigger();
+  }
+
+  /** Runs now, or once more when it is running already. */
+  trigger(): void {
+    if (this.isStopped) return;
+    this.isDue = true;
+    this.running ??= this.run();
+  }
+
+  /** Resolves when nothing runs any more. */
+  async stop(): Promise<void> {
+    this.isStopped = true;
+    clearTimeout(this.timer);
+    await this.running;
+  }
+
+  private async run(): Promise<void> {
+    const { name, intervalMs, runOnce, logger } = this.options;
+    clearTimeout(this.timer);
+    while (this.isDue && !this.isStopped) {
+      this.isDue = false;
+      try {
+        await runOnce();
+      } catch (error) {
+        logger.error({ duty: name, err: error }, "duty failed");
+      }
+    }
+    this.running = undefined;
+    if (!this.isStopped) this.timer = setTimeout(() => this.trigger(), intervalMs).unref();
+  }
+}

@@ -1,0 +1,29 @@
+/** What can be asked for: the presets that the pools offered when they were last seen. */
+import type { Preset as WirePreset } from "../../proto/gen/inference/v1/inference.ts";
+import type { Tx } from "../platform/database.ts";
+import { listPools, type PresetOffer, presetOfferSchema } from "./pool.store.ts";
+
+export interface OfferedPreset extends PresetOffer {
+  readonly pool: string;
+  readonly textToImage: PresetOffer["textToImage"];
+}
+
+export class PoolCatalog {
+  /** Each preset once, with the first pool that serves it. */
+  async list(tx: Tx): Promise<readonly OfferedPreset[]> {
+    const byName = new Map<string, OfferedPreset>();
+    for (const { name: pool, presets } of await listPools(tx)) {
+      for (const preset of presets) {
+        if (!byName.has(preset.name)) byName.set(preset.name, { ...preset, pool, textToImage: preset.textToImage });
+      }
+    }
+    return [...byName.values()];
+  }
+}
+
+/** Presets as workers describe them, each once. */
+export function offersOf(presets: readonly WirePreset[]): readonly PresetOffer[] {
+  const byName = new Map<string, PresetOffer>();
+  for (const preset of presets) byName.set(preset.name, presetOfferSchema.parse(preset));
+  return [...byName.values()];
+}

@@ -1,0 +1,38 @@
+import { z } from "zod";
+import type { Tx } from "../platform/database.ts";
+
+const sizeSchema = z.object({ width: z.number(), height: z.number() });
+
+/** A preset as a pool last offered it; stored as JSON. */
+export const presetOfferSchema = z.object({
+  name: z.string(),
+  buildDigest: z.string(),
+  textToImage: z
+    .object({
+      sizes: z.array(sizeSchema),
+      defaultSize: sizeSchema,
+      maxSteps: z.number(),
+      defaultSteps: z.number(),
+      maxCount: z.number(),
+      defaultGuidanceScale: z.number(),
+      defaultTemperature: z.number(),
+      defaultUnconditionalPrompt: z.string(),
+    })
+    .optional(),
+});
+export type PresetOffer = z.infer<typeof presetOfferSchema>;
+
+/** Records what the live workers of a pool offer. */
+export async function savePool(tx: Tx, name: string, presets: readonly PresetOffer[]): Promise<void> {
+  const content = [...presets];
+  await tx.pool.upsert({
+    where: { name },
+    create: { name, presets: content },
+    update: { presets: content, seenAt: new Date() },
+  });
+}
+
+export async function listPools(tx: Tx): Promise<readonly { name: string; presets: readonly PresetOffer[] }[]> {
+  const rows = await tx.pool.findMany({ orderBy: { name: "asc" } });
+  return rows.map(({ name, presets }) => ({ name, presets: presetOfferSchema.array().parse(presets) }));
+}

@@ -1,0 +1,21 @@
+/** Where a worker answers. */
+export interface WorkerAddress {
+  /** Stable while the worker lives; a worker that takes its place has another one. */
+  readonly name: string;
+  /** For gRPC: unix:/path, or host:port. */
+  readonly target: string;
+}
+
+export interface DiscoveryListener {
+  found(worker: WorkerAddress): void;
+  lost(name: string): void;
+}
+
+/** Finds the workers of a pool. One of the four adapters. */
+export interface WorkerDiscovery {
+  start(listener: DiscoveryListener): Promise<void>;
+  /** The worker answers but does not work: whoever runs it should replace it. */
+  reportStuck(name: string): void;
+  /** Ends what this discovery started; workers get time to stop by themselves. */
+  stop(): Promise<void>;
+}

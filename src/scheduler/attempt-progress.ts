@@ -1,0 +1,71 @@
+/** How far an attempt is, how fast it goes, and whether it still gives signs of life. */
+import type { Clock } from "../platform/clock.ts";
+import type { WorkerEvent } from "../pool/worker-call.ts";
+import type { FrameBus } from "../progress/frame-bus.ts";
+
+/** Silence that a worker may keep: while its pace is unknown, and at least once it is known. */
+const UNLEARNED_SILENCE_MS = 10 * 60_000;
+const MIN_SILENCE_MS = 30_000;
+const SILENCE_STEPS = 10;
+
+export interface ProgressSubject {
+  readonly generationId: string;
+  readonly attempt: number;
+  readonly seq: number;
+}
+
+export class AttemptProgress {
+  stepsDone = 0;
+  hasStarted = false;
+  private firstStep = 0;
+  private startedAt = 0;
+  private lastSign: number;
+  private frame = 0;
+
+  constructor(
+    private readonly subject: ProgressSubject,
+    private readonly bus: FrameBus,
+    private readonly clock: Clock,
+  ) {
+    this.lastSign = this.now();
+  }
+
+  /** The worker was heard. */
+  noteSign(): void {
+    this.lastSign = this.now();
+  }
+
+  start(stepsDone: number): void {
+    this.hasStarted = true;
+    this.stepsDone = stepsDone;
+    this.firstStep = stepsDone;
+    this.startedAt = this.now();
+  }
+
+  get isSilent(): boolean {
+    const stepMs = this.stepMs();
+    const allowed = stepMs === undefined ? UNLEARNED_SILENCE_MS : Math.max(MIN_SILENCE_MS, SILENCE_STEPS * stepMs);
+    return this.now() - this.lastSign > allowed;
+  }
+
+  publish({ stage, stepsDone, totalSteps, previews }: Extract<WorkerEvent, { kind: "frame" }>): void {
+    this.stepsDone = stepsDone;
+    const { generationId, attempt, seq } = this.subject;
+    const at = this.now();
+    const stepMs = this.stepMs();
+    const etaMs = stepMs === undefined ? undefined : Math.round(stepMs * (totalSteps - stepsDone));
+    const base = { generationId, attempt, seq, at };
+    this.bus.publish({ kind: "progress", ...base, frame: ++this.frame, stage, stepsDone, totalSteps, etaMs });
+    for (const preview of previews) this.bus.publish({ kind: "preview", ...base, frame: ++this.frame, ...preview });
+  }
+
+  /** Mean of this attempt's steps so far. */
+  private stepMs(): number | undefined {
+    const taken = this.stepsDone - this.firstStep;
+    return taken === 0 ? undefined : (this.now() - this.startedAt) / taken;
+  }
+
+  private now(): number {
+    return this.clock.now().getTime();
+  }
+}

@@ -1,0 +1,215 @@
+/**
+ * One attempt: sends a generation to a worker, passes on what the stream says, and writes how it ended. Every write is
+ * fenced by the lease, so an attempt that was overtaken changes nothing.
+ */
+import { createHash } from "node:crypto";
+import type { NewImage } from "../generation/generation.store.ts";
+import type { FencedResult, GenerationLifecycle } from "../generation/generation-lifecycle.ts";
+import type { TextToImageSettings } from "../generation/settings.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Database } from "../platform/database.ts";
+import { invariant } from "../platform/errors.ts";
+import type { Logger } from "../platform/logger.ts";
+import { type Recipe, toCallError, type WorkerCallError, type WorkerEvent } from "../pool/worker-call.ts";
+import type { Slot, WorkerPool } from "../pool/worker-pool.ts";
+import type { FrameBus } from "../progress/frame-bus.ts";
+import type { ImageStore } from "../storage/image-store.ts";
+import { IMAGE_VARIANTS, type ImageVariant, variantsOf } from "../storage/image-variants.ts";
+import { AttemptProgress } from "./attempt-progress.ts";
+import { dropCheckpoints, findCheckpoint, isCancelRequested, saveCheckpoint } from "./lease.store.ts";
+
+/** Before another attempt after one that failed. */
+const RETRY_DELAY_MS = 500;
+/** Before a generation goes to the next worker after one that did not take it. */
+const RETURN_DELAY_MS = 200;
+
+export interface AttemptServices {
+  readonly db: Database;
+  readonly lifecycle: GenerationLifecycle;
+  readonly bus: FrameBus;
+  readonly images: ImageStore;
+  readonly pool: WorkerPool;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** A claimed generation. */
+export interface ClaimedGeneration {
+  readonly generationId: string;
+  readonly tenantId: string;
+  readonly leaseId: string;
+  readonly attempt: number;
+  /** `seq` of its Started milestone. */
+  readonly seq: number;
+  readonly preset: string;
+  readonly settings: TextToImageSettings;
+}
+
+/** Why we hang up. cancel, deadline: as asked. lost: the lease is another's. stuck: no sign of life. stop: we are ending. */
+export type HangUp = "cancel" | "deadline" | "lost" | "stuck" | "stop";
+
+export class Attempt {
+  readonly progress: AttemptProgress;
+  private readonly call = new AbortController();
+  private readonly pictures: NewImage[] = [];
+  private hangUpReason: HangUp | undefined;
+  private recipe: Recipe | undefined;
+
+  constructor(
+    readonly claimed: ClaimedGeneration,
+    private readonly slot: Slot,
+    private readonly services: AttemptServices,
+  ) {
+    this.progress = new AttemptProgress(claimed, services.bus, services.clock);
+  }
+
+  /** Resolves when the attempt is over and written; never rejects. */
+  async run(): Promise<void> {
+    const { logger, db } = this.services;
+    const { generationId, leaseId, attempt, tenantId } = this.claimed;
+    const facts = { generationId, tenantId, attempt, leaseId, worker: this.slot.worker.worker.name };
+    logger.info(facts, "attempt started");
+    try {
+      const result = await this.runCall().catch((error) => this.writeFailure(toCallError(error)));
+      logger.info({ ...facts, result, stepsDone: this.progress.stepsDone }, "attempt ended");
+    } catch (error) {
+      // The lease runs out, and the rescuer queues the generation again.
+      logger.error({ ...facts, err: error }, "end of an attempt could not be written");
+    } finally {
+      this.slot.release();
+      db.doorbell.ring();
+    }
+  }
+
+  hangUp(reason: HangUp): void {
+    this.hangUpReason ??= reason;
+    this.call.abort();
+  }
+
+  /** Asks the worker to stop with a checkpoint; hangs up when it cannot be reached. */
+  async requestYield(): Promise<void> {
+    await this.slot.worker.requestYield(this.claimed.leaseId).catch(() => this.hangUp("stop"));
+  }
+
+  private async runCall(): Promise<FencedResult> {
+    const { claimed } = this;
+    const resumeFrom = await this.services.db.transaction((tx) => findCheckpoint(tx, claimed.generationId));
+    const request = { leaseId: claimed.leaseId, preset: claimed.preset, resumeFrom, textToImage: claimed.settings };
+    for await (const event of this.slot.worker.generate(request, this.call.signal)) {
+      const result = await this.receive(event);
+      if (result !== undefined) return result;
+    }
+    throw new Error("unreachable: a stream ends with done or yielded");
+  }
+
+  /** The result, when the event was the last one. */
+  private async receive(event: WorkerEvent): Promise<FencedResult | undefined> {
+    const { lifecycle, db } = this.services;
+    const { leaseId } = this.claimed;
+    this.progress.noteSign();
+    switch (event.kind) {
+      case "started":
+        this.recipe = event.recipe;
+        this.progress.start(event.stepsDone);
+        return undefined;
+      case "frame":
+        this.progress.publish(event);
+        return undefined;
+      case "checkpoint":
+        if (!(await db.transaction((tx) => saveCheckpoint(tx, leaseId, event.checkpoint)))) this.hangUp("lost");
+        return undefined;
+      case "image":
+        this.pictures.push(await this.store(event));
+        return undefined;
+      case "yielded":
+        return lifecycle.giveBack(this.claimed, {
+          outcome: "YIELDED",
+          message: "yielded",
+          stepsDone: this.progress.stepsDone,
+        });
+      case "done": {
+        invariant(
+          this.recipe !== undefined && this.pictures.length === this.claimed.settings.count,
+          "a worker was done too early",
+        );
+        return lifecycle.complete(this.claimed, {
+          images: this.pictures,
+          recipe: this.recipe,
+          totalSteps: this.claimed.settings.steps,
+        });
+      }
+    }
+  }
+
+  /** Stores a picture in all its forms; it becomes visible with the completion. */
+  private async store({
+    index,
+    width,
+    height,
+    mimeType,
+    bytes,
+  }: Extract<WorkerEvent, { kind: "image" }>): Promise<NewImage> {
+    const { tenantId, generationId, leaseId } = this.claimed;
+    const storageKey = `${tenantId}/${generationId}/${leaseId}/${index}`;
+    const variants = await variantsOf(bytes);
+    for (const [variant, content] of Object.entries(variants)) {
+      await this.services.images.put(`${storageKey}/${IMAGE_VARIANTS[variant as ImageVariant]}`, content);
+    }
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    return { index, storageKey, width, height, mimeType, sizeBytes: bytes.length, sha256 };
+  }
+
+  private async writeFailure(error: WorkerCallError): Promise<FencedResult> {
+    const { lifecycle, db, pool, logger } = this.services;
+    const { stepsDone, hasStarted } = this.progress;
+    const { claimed } = this;
+    const worker = this.slot.worker.worker.name;
+    if (this.hangUpReason === "lost") return "gone";
+    if (await db.transaction((tx) => isCancelRequested(tx, claimed.generationId)))
+      return lifecycle.cancelRunning(claimed, { stepsDone });
+    if (this.hangUpReason === "deadline") {
+      const failure = { code: "DEADLINE", message: "The deadline passed while it was running." };
+      return lifecycle.cancelRunning(claimed, { stepsDone, failure });
+    }
+    if (this.hangUpReason === "stop") {
+      return lifecycle.giveBack(claimed, { outcome: "YIELDED", message: "the server stopped", stepsDone });
+    }
+    logger.warn(
+      { generationId: claimed.generationId, attempt: claimed.attempt, worker, reason: error.reason, err: error },
+      "attempt failed",
+    );
+    if (error.reason === "invalid") return this.refuse(error);
+    if (this.hangUpReason === "stuck") pool.quarantine(worker, { isStuck: true });
+    else if (error.reason === "busy" || !hasStarted) {
+      if (error.reason !== "busy") pool.quarantine(worker, { isStuck: false });
+      return lifecycle.giveBack(
+        claimed,
+        { outcome: "RETURNED", message: "no worker took it", stepsDone },
+        RETURN_DELAY_MS,
+      );
+    }
+    const failure =
+      error.reason === "internal"
+        ? { code: "INTERNAL", message: error.message }
+        : { code: "WORKER_LOST", message: "The worker was lost." };
+    return lifecycle.retry(claimed, failure, { stepsDone, delayMs: RETRY_DELAY_MS });
+  }
+
+  /** The model refuses the request; or only the checkpoint, of an older build: then it starts anew. */
+  private async refuse(error: WorkerCallError): Promise<FencedResult> {
+    const { lifecycle, db } = this.services;
+    const { generationId } = this.claimed;
+    const hadCheckpoint = await db.transaction(async (tx) => {
+      const checkpoint = await findCheckpoint(tx, generationId);
+      if (checkpoint !== undefined) await dropCheckpoints(tx, generationId);
+      return checkpoint !== undefined;
+    });
+    if (!hadCheckpoint)
+      return lifecycle.fail(this.claimed, { code: "INVALID_INPUT", message: error.message }, this.progress.stepsDone);
+    return lifecycle.giveBack(this.claimed, {
+      outcome: "RETURNED",
+      message: "started anew: its checkpoint is of another build",
+      stepsDone: 0,
+    });
+  }
+}

@@ -1,0 +1,22 @@
+/** Queued generations whose deadline has passed end as EXPIRED, free of charge. */
+import type { GenerationLifecycle } from "../generation/generation-lifecycle.ts";
+import type { Database } from "../platform/database.ts";
+import { listPastDeadline } from "./queue.store.ts";
+
+const BATCH = 100;
+const FAILURE = { code: "DEADLINE", message: "The deadline passed before a worker was free." };
+
+export class DeadlineDuty {
+  constructor(private readonly services: { db: Database; lifecycle: GenerationLifecycle }) {}
+
+  /** @returns how many expired */
+  async runOnce(): Promise<number> {
+    const { db, lifecycle } = this.services;
+    const ids = await db.transaction((tx) => listPastDeadline(tx, BATCH));
+    for (const id of ids) {
+      const ended = await db.transaction((tx) => lifecycle.endQueued(tx, id, { state: "EXPIRED", failure: FAILURE }));
+      if (ended !== undefined) lifecycle.announce(ended);
+    }
+    return ids.length;
+  }
+}

@@ -1,0 +1,200 @@
+/**
+ * Leads one pool: takes free slots first, claims as many generations, and runs an attempt on each. It may claim only while
+ * it holds the pool's lease; attempts go on without it, fenced by leases of their own.
+ */
+
+import { textToImageSettingsSchema } from "../generation/settings.ts";
+import { claim } from "../generation/transition.store.ts";
+import type { Tx } from "../platform/database.ts";
+import { newId } from "../platform/ids.ts";
+import { Ticker } from "../platform/ticker.ts";
+import { savePool } from "../pool/pool.store.ts";
+import type { Slot } from "../pool/worker-pool.ts";
+import { Attempt, type AttemptServices, type ClaimedGeneration } from "./attempt.ts";
+import { chooseNext } from "./fair-share.ts";
+import { extendLeases, listCancelRequested } from "./lease.store.ts";
+import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
+import { listCandidates } from "./queue.store.ts";
+
+const LEASE_SECONDS = 10;
+const LEASE_EXTENSION_MS = 3000;
+/** The guarantee behind the doorbell. */
+const CLAIM_POLL_MS = 500;
+const OFFER_MS = 10_000;
+/** How far into the queue a claim looks for work that fits its slots. */
+const LOOK_AHEAD = 32;
+/** After a yield was asked for, streams get this long to end. */
+const YIELD_GRACE_MS = 10_000;
+
+export class Dispatcher {
+  /** This process, in leases. */
+  private readonly holder = newId();
+  /** Running attempts by lease id. */
+  private readonly attempts = new Map<string, { readonly attempt: Attempt; readonly ended: Promise<void> }>();
+  private readonly claiming: readonly Ticker[];
+  private readonly keeping: readonly Ticker[];
+  private readonly claims: Ticker;
+  private readonly cancellations: Ticker;
+  private readonly leave: (() => void)[] = [];
+
+  constructor(
+    private readonly services: AttemptServices,
+    private readonly pool: string,
+  ) {
+    const { logger } = services;
+    this.claims = new Ticker({ name: "claim", intervalMs: CLAIM_POLL_MS, runOnce: () => this.claimOnce(), logger });
+    this.cancellations = new Ticker({
+      name: "cancellations",
+      intervalMs: LEASE_EXTENSION_MS,
+      runOnce: () => this.cancelOnce(),
+      logger,
+    });
+    const leases = new Ticker({
+      name: "leases",
+      intervalMs: LEASE_EXTENSION_MS,
+      runOnce: () => this.extendOnce(),
+      logger,
+    });
+    const lead = new Ticker({
+      name: "pool lease",
+      intervalMs: LEASE_EXTENSION_MS,
+      runOnce: () => this.leadOnce(),
+      logger,
+    });
+    const offer = new Ticker({ name: "offer", intervalMs: OFFER_MS, runOnce: () => this.offerOnce(), logger });
+    this.claiming = [lead, offer, this.claims];
+    this.keeping = [leases, this.cancellations];
+  }
+
+  async start(): Promise<void> {
+    const { pool, db } = this.services;
+    await this.leadOnce();
+    this.leave.push(
+      db.doorbell.onRing(() => this.wake()),
+      pool.onChange(() => this.claims.trigger()),
+    );
+    for (const ticker of [...this.claiming, ...this.keeping]) ticker.start();
+  }
+
+  /** Gives the right to claim up at once; lets attempts finish for `graceMs`, then asks them to yield. */
+  async stop(graceMs: number): Promise<void> {
+    for (const leave of this.leave) leave();
+    await Promise.all(this.claiming.map((ticker) => ticker.stop()));
+    await this.services.db.transaction((tx) => dropPoolLease(tx, this.pool, this.holder));
+    await this.allEnded(graceMs);
+    await Promise.all([...this.attempts.values()].map(({ attempt }) => attempt.requestYield()));
+    await this.allEnded(YIELD_GRACE_MS);
+    for (const { attempt } of this.attempts.values()) attempt.hangUp("stop");
+    await this.allEnded(YIELD_GRACE_MS);
+    await Promise.all(this.keeping.map((ticker) => ticker.stop()));
+  }
+
+  /** Records what the live workers offer, so that it can be asked for. @returns whether there is anything */
+  async offerOnce(): Promise<boolean> {
+    const offers = this.services.pool.offers();
+    if (offers.length > 0) await this.services.db.transaction((tx) => savePool(tx, this.pool, offers));
+    return offers.length > 0;
+  }
+
+  private wake(): void {
+    this.claims.trigger();
+    this.cancellations.trigger();
+  }
+
+  private leadOnce(): Promise<boolean> {
+    const { db } = this.services;
+    const lease = { pool: this.pool, holder: this.holder, seconds: LEASE_SECONDS, isExclusive: db.isExclusive };
+    return db.transaction((tx) => takePoolLease(tx, lease));
+  }
+
+  private async claimOnce(): Promise<void> {
+    const slots: Slot[] = [];
+    for (let slot = this.services.pool.tryAcquire(); slot !== undefined; slot = this.services.pool.tryAcquire())
+      slots.push(slot);
+    if (slots.length === 0) return;
+    const used = new Set<Slot>();
+    try {
+      const claimed = await this.services.db.transaction((tx) => this.claimFor(tx, slots));
+      for (const { generation, slot } of claimed) {
+        used.add(slot);
+        this.services.lifecycle.announce({
+          id: generation.generationId,
+          milestoneSeq: generation.seq,
+          state: "RUNNING",
+        });
+        this.run(new Attempt(generation, slot, this.services));
+      }
+    } finally {
+      for (const slot of slots) if (!used.has(slot)) slot.putBack();
+    }
+  }
+
+  private async claimFor(tx: Tx, slots: readonly Slot[]): Promise<{ generation: ClaimedGeneration; slot: Slot }[]> {
+    if (!(await holdsPoolLease(tx, this.pool, this.holder))) return [];
+    const candidates = await listCandidates(tx, this.pool, LOOK_AHEAD + slots.length);
+    const claimed: { generation: ClaimedGeneration; slot: Slot }[] = [];
+    for (const { candidate, slot: index } of chooseNext(
+      candidates,
+      slots.map(({ presets }) => presets),
+    )) {
+      const slot = slots[index];
+      if (slot === undefined) continue;
+      const leaseId = newId();
+      const worker = slot.worker.worker.name;
+      const row = await claim(tx, {
+        generationId: candidate.id,
+        leaseId,
+        holder: this.holder,
+        worker,
+        leaseSeconds: LEASE_SECONDS,
+      });
+      if (row === undefined) continue;
+      const { id: generationId, tenantId, attempt, milestoneSeq: seq } = row;
+      const settings = textToImageSettingsSchema.parse(row.settings);
+      claimed.push({
+        slot,
+        generation: { generationId, tenantId, leaseId, attempt, seq, preset: candidate.preset, settings },
+      });
+    }
+    return claimed;
+  }
+
+  private run(attempt: Attempt): void {
+    const { leaseId } = attempt.claimed;
+    const ended = attempt.run().finally(() => this.attempts.delete(leaseId));
+    this.attempts.set(leaseId, { attempt, ended });
+  }
+
+  /** Extends the leases of the attempts that give signs of life, and hangs up on those that must end. */
+  private async extendOnce(): Promise<void> {
+    for (const { attempt } of this.attempts.values()) if (attempt.progress.isSilent) attempt.hangUp("stuck");
+    const ids = [...this.attempts.keys()];
+    if (ids.length === 0) return;
+    const extended = await this.services.db.transaction((tx) => extendLeases(tx, ids, LEASE_SECONDS));
+    const byId = new Map(extended.map((lease) => [lease.leaseId, lease]));
+    for (const id of ids) {
+      const running = this.attempts.get(id);
+      const lease = byId.get(id);
+      if (lease?.isCancelRequested) running?.attempt.hangUp("cancel");
+      else if (lease?.isPastDeadline) running?.attempt.hangUp("deadline");
+      else if (lease === undefined) running?.attempt.hangUp("lost");
+    }
+  }
+
+  /** Hangs up at once on what was cancelled; extending leases would notice it too, but later. */
+  private async cancelOnce(): Promise<void> {
+    const ids = [...this.attempts.keys()];
+    if (ids.length === 0) return;
+    const cancelled = await this.services.db.transaction((tx) => listCancelRequested(tx, ids));
+    for (const id of cancelled) this.attempts.get(id)?.attempt.hangUp("cancel");
+  }
+
+  private async allEnded(withinMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, withinMs);
+    });
+    await Promise.race([Promise.all([...this.attempts.values()].map(({ ended }) => ended)), timeout]);
+    clearTimeout(timer);
+  }
+}

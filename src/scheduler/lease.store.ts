@@ -1,0 +1,97 @@
+import type { Tx } from "../platform/database.ts";
+
+/** A lease that is still ours, and what its row says about it. */
+export interface ExtendedLease {
+  readonly leaseId: string;
+  readonly isCancelRequested: boolean;
+  readonly isPastDeadline: boolean;
+}
+
+/** Extends leases in one statement. A lease that is missing from the answer is lost. */
+export async function extendLeases(
+  tx: Tx,
+  leaseIds: readonly string[],
+  seconds: number,
+): Promise<readonly ExtendedLease[]> {
+  return tx.$queryRaw<ExtendedLease[]>`
+    update generation set lease_expires_at = now() + make_interval(secs => ${seconds})
+    where state = 'RUNNING' and lease_id = any(${[...leaseIds]}::uuid[])
+    returning lease_id as "leaseId", cancel_requested_at is not null as "isCancelRequested", coalesce(deadline_at <= now(), false) as "isPastDeadline"`;
+}
+
+/** Those of the leases whose generation is to be cancelled. */
+export async function listCancelRequested(tx: Tx, leaseIds: readonly string[]): Promise<readonly string[]> {
+  const rows = await tx.$queryRaw<{ leaseId: string }[]>`
+    select lease_id as "leaseId" from generation
+    where state = 'RUNNING' and cancel_requested_at is not null and lease_id = any(${[...leaseIds]}::uuid[])`;
+  return rows.map(({ leaseId }) => leaseId);
+}
+
+/** What is known of an attempt whose dispatcher is gone. */
+export interface OrphanedLease {
+  readonly generationId: string;
+  readonly leaseId: string;
+  readonly isCancelRequested: boolean;
+  /** Steps that its newest checkpoint holds. */
+  readonly checkpointSteps: number;
+}
+
+/** Running generations whose lease has run out; all of them when their holder cannot be alive. */
+export async function listOrphanedLeases(
+  tx: Tx,
+  { pool, all }: { pool: string; all: boolean },
+): Promise<readonly OrphanedLease[]> {
+  return tx.$queryRaw<OrphanedLease[]>`
+    select g.id as "generationId", g.lease_id as "leaseId", g.cancel_requested_at is not null as "isCancelRequested",
+      coalesce((select max(a.checkpoint_steps) from attempt a where a.generation_id = g.id), 0) as "checkpointSteps"
+    from generation g
+    where g.pool = ${pool} and g.state = 'RUNNING' and (${all} or g.lease_expires_at <= now())`;
+}
+
+export interface StoredCheckpoint {
+  readonly stepsDone: number;
+  readonly state: Uint8Array;
+}
+
+/** Keeps the newest checkpoint of an attempt; false when its lease is lost. */
+export async function saveCheckpoint(
+  tx: Tx,
+  leaseId: string,
+  { stepsDone, state }: StoredCheckpoint,
+): Promise<boolean> {
+  const changed = await tx.$executeRaw`
+    update attempt set checkpoint_steps = ${stepsDone}, checkpoint = ${state}
+    where lease_id = ${leaseId}::uuid and exists (select 1 from generation g where g.lease_id = attempt.lease_id and g.state = 'RUNNING')`;
+  return changed === 1;
+}
+
+/** Of all attempts of a generation, the checkpoint that is furthest. */
+export async function findCheckpoint(tx: Tx, generationId: string): Promise<StoredCheckpoint | undefined> {
+  const found = await tx.attempt.findFirst({
+    where: { generationId, checkpointSteps: { not: null }, checkpoint: { not: null } },
+    orderBy: [{ checkpointSteps: "desc" }, { number: "desc" }],
+    select: { checkpointSteps: true, checkpoint: true },
+  });
+  if (found?.checkpointSteps == null || found.checkpoint === null) return undefined;
+  return { stepsDone: found.checkpointSteps, state: found.checkpoint };
+}
+
+/** The bytes are of no use once a generation has ended, or when no worker takes them. */
+export async function dropCheckpoints(tx: Tx, generationId: string): Promise<void> {
+  await tx.attempt.updateMany({ where: { generationId }, data: { checkpoint: null, checkpointSteps: null } });
+}
+
+/** Whether cancellation was asked for: the row alone decides what an ended call means. */
+export async function isCancelRequested(tx: Tx, generationId: string): Promise<boolean> {
+  const row = await tx.generation.findUniqueOrThrow({
+    where: { id: generationId },
+    select: { cancelRequestedAt: true },
+  });
+  return row.cancelRequestedAt !== null;
+}
+
+/** The lease under which a generation runs, or ended. */
+export async function findLease(tx: Tx, generationId: string): Promise<string | undefined> {
+  const row = await tx.generation.findUnique({ where: { id: generationId }, select: { leaseId: true } });
+  return row?.leaseId ?? undefined;
+}

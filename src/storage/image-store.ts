@@ -1,0 +1,19 @@
+/**
+ * Where pictures are kept. Keys are made of ids, never of user text: <tenant>/<generation>/<lease>/<index>/<file>. What
+ * an attempt stored becomes visible only through the rows of its fenced completion. One of the four adapters.
+ */
+export interface ImageStore {
+  /** Durable when it resolves. */
+  put(key: string, bytes: Uint8Array): Promise<void>;
+  /** A link that works for anyone until it expires. */
+  url(key: string, expiresInSeconds: number): string;
+  /** Every folder of an attempt that was last written before `before`: <tenant>/<generation>/<lease> */
+  listAttemptFolders(before: Date): AsyncIterable<string>;
+  /** Deletes everything under a folder; nothing happens when there is nothing. */
+  deleteFolder(folder: string): Promise<void>;
+}
+
+const KEY = /^[0-9a-f-]{36}(\/[0-9a-z-]{1,36}){0,3}(\/[a-z0-9]+\.(png|webp))?$/;
+
+/** Guards every adapter against keys that are not made of ids. */
+export const isKey = (key: string): boolean => KEY.test(key);
