@@ -6,6 +6,7 @@ export default defineConfig({
   resolve: { alias: [{ find: /^graphql$/, replacement: createRequire(import.meta.url).resolve("graphql/index.js") }] },
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: ["test/support/template-data.ts"],
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -21,6 +21,7 @@ import { loadSecrets } from "./platform/secrets.ts";
 import { LocalWorkers } from "./pool/local-workers.ts";
 import { PoolCatalog } from "./pool/pool-catalog.ts";
 import { PresetResolver } from "./pool/preset.resolver.ts";
+import type { WorkerDiscovery } from "./pool/worker-discovery.ts";
 import { WorkerPool } from "./pool/worker-pool.ts";
 import { InProcessFrameBus } from "./progress/in-process-frame-bus.ts";
 import { CreditsResolver } from "./quota/credits.resolver.ts";
@@ -40,28 +41,35 @@ export interface App {
   /** Of this server, without a trailing slash. */
   readonly publicUrl: string;
   readonly credentials: Credentials;
+  readonly db: Database;
   /** Resolves when a generation can run. */
   ready(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** Starts API and dispatcher in this process, with embedded adapters. */
-export async function startApp(config: Config): Promise<App> {
+/** Adapters to use in place of the embedded ones. */
+export interface Adapters {
+  readonly workers: WorkerDiscovery;
+}
+
+/** Starts API and dispatcher in this process. */
+export async function startApp(config: Config, adapters: Partial<Adapters> = {}): Promise<App> {
   const closables = new Closables();
   try {
-    return await start(config, closables);
+    return await start(config, adapters, closables);
   } catch (error) {
     await closables.close();
     throw error;
   }
 }
 
-async function start(config: Config, closables: Closables): Promise<App> {
+async function start(config: Config, adapters: Partial<Adapters>, closables: Closables): Promise<App> {
   const logger = createLogger(config.logLevel);
   const db = await Database.open(await openEmbeddedDatabase(config.dataDir), join(ROOT, "prisma/migrations"));
   closables.add(() => db.close());
   const address = { publicUrl: config.publicUrl ?? "" };
-  const services = compose(config, { db, logger, publicUrl: () => address.publicUrl });
+  const workers = adapters.workers ?? localWorkers(config, logger);
+  const services = compose(config, { db, logger, workers, publicUrl: () => address.publicUrl });
   const { server, bus, poll, pool, duties, dispatcher, quota } = services;
   closables.add(() => bus.close());
   closables.add(() => poll.stop());
@@ -79,6 +87,7 @@ async function start(config: Config, closables: Closables): Promise<App> {
   return {
     publicUrl: address.publicUrl,
     credentials,
+    db,
     async ready() {
       while (!(await dispatcher.offerOnce())) await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
     },
@@ -86,9 +95,17 @@ async function start(config: Config, closables: Closables): Promise<App> {
   };
 }
 
+interface Foundations {
+  readonly db: Database;
+  readonly logger: Logger;
+  readonly workers: WorkerDiscovery;
+  /** Known only once the server listens. */
+  readonly publicUrl: () => string;
+}
+
 type Services = ReturnType<typeof compose>;
 
-function compose(config: Config, { db, logger, publicUrl }: { db: Database; logger: Logger; publicUrl: () => string }) {
+function compose(config: Config, { db, logger, workers, publicUrl }: Foundations) {
   const clock = systemClock;
   const { urlSigning } = loadSecrets(config.dataDir);
   const images = new DiskImageStore({
@@ -103,7 +120,7 @@ function compose(config: Config, { db, logger, publicUrl }: { db: Database; logg
   const lifecycle = new GenerationLifecycle(db, quota, bus);
   const generations = new GenerationService({ db, quota, lifecycle, presets });
   const poll = new MilestonePoll(db, logger);
-  const pool = new WorkerPool(localWorkers(config, logger), logger);
+  const pool = new WorkerPool(workers, logger);
   const attempts = { db, lifecycle, bus, images, pool, clock, logger };
   const dispatcher = new Dispatcher(attempts, POOL);
   const server = new ApiServer({

@@ -19,7 +19,10 @@ export interface DiffusionSchedule {
   readonly posteriorMeanCoef1: readonly number[];
   readonly posteriorMeanCoef2: readonly number[];
   readonly logBetas: readonly number[];
-  /** The log posterior variance, its entry 0 (minus infinity) replaced by entry 1. */
+  /**
+   * The log posterior variance, its entry 0 (minus infinity) replaced by entry 1. The original cannot take a single step;
+   * there the entry is the log beta: the last step adds no noise, but its deviation must be finite.
+   */
   readonly posteriorLogVarianceClipped: readonly number[];
 }
 
@@ -43,7 +46,7 @@ export function diffusionSchedule(steps: string): DiffusionSchedule {
       (beta, k) => ((1 - at(previous, k)) * Math.sqrt(1 - beta)) / (1 - at(alphasCumprod, k)),
     ),
     logBetas: betas.map(Math.log),
-    posteriorLogVarianceClipped: variance.map((value, k) => Math.log(k === 0 ? (variance[1] ?? value) : value)),
+    posteriorLogVarianceClipped: variance.map((value, k) => Math.log(k > 0 ? value : (variance[1] ?? at(betas, 0)))),
   };
 }
 

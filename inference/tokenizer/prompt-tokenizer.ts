@@ -21,19 +21,25 @@ export class PromptTokenizer {
   /** Loads `tokenizer.json` and `tokenizer_config.json` of a folder. */
   static load(folder: string): PromptTokenizer {
     const file = join(folder, "tokenizer.json");
-    const json = tokenizerSchema.parse(readJson(file));
+    const json = parse(readJson(file), tokenizerSchema, file);
     if (json.model.type !== KNOWN_MODEL) {
       throw new Error(
         `${file} is a tokenizer of type "${json.model.type ?? "unknown"}"; only ${KNOWN_MODEL} (Qwen2) is supported.`,
       );
     }
-    const config = z.looseObject({}).parse(readJson(join(folder, "tokenizer_config.json")));
-    // Without its added tokens the tokenizer reads "<|im_end|>" in a user's text as the ten characters it is.
-    const plain = new Tokenizer(
-      { ...json, added_tokens: [] },
-      { ...config, added_tokens_decoder: {}, additional_special_tokens: [] },
-    );
-    return new PromptTokenizer(plain, new Map(json.added_tokens.map(({ content, id }) => [content, id])));
+    const configFile = join(folder, "tokenizer_config.json");
+    const config = parse(readJson(configFile), z.looseObject({}), configFile);
+    const addedTokens = new Map(json.added_tokens.map(({ content, id }) => [content, id]));
+    try {
+      // Without its added tokens the tokenizer reads "<|im_end|>" in a user's text as the ten characters it is.
+      const plain = new Tokenizer(
+        { ...json, added_tokens: [] },
+        { ...config, added_tokens_decoder: {}, additional_special_tokens: [] },
+      );
+      return new PromptTokenizer(plain, addedTokens);
+    } catch (cause) {
+      throw damaged(file, cause instanceof Error ? cause.message : String(cause), cause);
+    }
   }
 
   /** Ids of `template` with `input` in place of `{input}`; special tokens are recognised in the template only. */
@@ -61,3 +67,13 @@ function readJson(file: string): unknown {
     throw new Error(`${file} is not valid JSON. Restore the file that came with the checkpoint.`, { cause });
   }
 }
+
+function parse<T>(json: unknown, schema: z.ZodType<T>, file: string): T {
+  const parsed = schema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(({ path, message }) => [...path, message].join(": "));
+  throw damaged(file, problems.join("; "), parsed.error);
+}
+
+const damaged = (file: string, problem: string, cause: unknown): Error =>
+  new Error(`${file} is no Qwen2 tokenizer (${problem}). Restore the file that came with the checkpoint.`, { cause });

@@ -130,7 +130,7 @@ export class ApiServer {
       return { principal: await auth.authenticate(authorization), generationEvents };
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
-      throw new GraphQLError(error.message, { extensions: { code: error.code, http: { status: 401 } } });
+      throw new GraphQLError(error.message, { originalError: error, extensions: { http: { status: 401 } } });
     }
   }
 }

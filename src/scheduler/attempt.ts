@@ -116,6 +116,7 @@ export class Attempt {
         this.progress.publish(event);
         return undefined;
       case "checkpoint":
+        this.progress.stepsDone = event.checkpoint.stepsDone; // the step before a yield has no frame of its own
         if (!(await db.transaction((tx) => saveCheckpoint(tx, leaseId, event.checkpoint)))) this.hangUp("lost");
         return undefined;
       case "image":

@@ -1,0 +1,89 @@
+import { randomUUID } from "node:crypto";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { ImageStore } from "../../src/storage/image-store.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+
+export interface ImageStoreUnderTest {
+  readonly store: ImageStore;
+  /** Makes a folder look as old as if it had been written then. */
+  age(folder: string, at: Date): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** What every image store must do. */
+export function imageStoreConformance(name: string, create: (clock: FakeClock) => Promise<ImageStoreUnderTest>): void {
+  describe(`${name} is an image store`, () => {
+    let clock: FakeClock;
+    let subject: ImageStoreUnderTest;
+    const bytes = Uint8Array.of(1, 2, 3, 4, 5);
+    const newFolder = (): string => `${randomUUID()}/${randomUUID()}/${randomUUID()}`;
+
+    beforeEach(async () => {
+      clock = new FakeClock();
+      subject = await create(clock);
+    });
+    afterEach(() => subject.close());
+
+    test("gives back what was put, under a link that works without credentials", async () => {
+      const key = `${newFolder()}/0/original.png`;
+      await subject.store.put(key, bytes);
+      const response = await fetch(subject.store.url(key, 60));
+      expect(response.status).toBe(200);
+      expect(response.headers.get("content-type")).toBe("image/png");
+      expect(new Uint8Array(await response.arrayBuffer())).toEqual(bytes);
+    });
+
+    test("replaces what stood under a key", async () => {
+      const key = `${newFolder()}/0/w256.webp`;
+      await subject.store.put(key, bytes);
+      await subject.store.put(key, Uint8Array.of(9));
+      expect(new Uint8Array(await (await fetch(subject.store.url(key, 60))).arrayBuffer())).toEqual(Uint8Array.of(9));
+    });
+
+    test("refuses links that expired, that were made for another picture, or that were changed", async () => {
+      const key = `${newFolder()}/0/original.png`;
+      const other = `${newFolder()}/0/original.png`;
+      await subject.store.put(key, bytes);
+      await subject.store.put(other, bytes);
+      const url = subject.store.url(key, 60);
+      const swapped = url.replace(key, other);
+      const longer = url.replace(/expires=(\d+)/, (_, seconds) => `expires=${Number(seconds) + 1000}`);
+      for (const forged of [swapped, longer, url.split("?")[0]!]) expect((await fetch(forged)).status).toBe(403);
+      clock.advance(61_000);
+      expect((await fetch(url)).ok).toBe(false);
+    });
+
+    test("lists folders of attempts that were last written before a time", async () => {
+      const [old, young] = [newFolder(), newFolder()];
+      await subject.store.put(`${old}/0/original.png`, bytes);
+      await subject.store.put(`${young}/0/original.png`, bytes);
+      const now = new Date();
+      await subject.age(old, new Date(now.getTime() - 7200_000));
+      const found: string[] = [];
+      for await (const folder of subject.store.listAttemptFolders(new Date(now.getTime() - 3600_000)))
+        found.push(folder);
+      expect(found).toEqual([old]);
+    });
+
+    test("deletes a folder with everything in it, and nothing else", async () => {
+      const [gone, kept] = [newFolder(), newFolder()];
+      for (const folder of [gone, kept]) await subject.store.put(`${folder}/0/original.png`, bytes);
+      await subject.store.deleteFolder(gone);
+      await subject.store.deleteFolder(gone);
+      expect((await fetch(subject.store.url(`${gone}/0/original.png`, 60))).status).toBe(404);
+      expect((await fetch(subject.store.url(`${kept}/0/original.png`, 60))).status).toBe(200);
+    });
+
+    test("takes no key that is not made of ids", async () => {
+      for (const key of [
+        "../secret.png",
+        `${newFolder()}/../x.png`,
+        "/etc/passwd",
+        "a/b/c/d/original.png",
+        `${newFolder()}/0/original.svg`,
+      ]) {
+        await expect(subject.store.put(key, bytes)).rejects.toThrow("is not a storage key");
+      }
+    });
+  });
+}

@@ -1,0 +1,112 @@
+import { createHash } from "node:crypto";
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expectBalancedLedger } from "../support/ledger.ts";
+import { createTestApp, type TestApp } from "../support/test-app.ts";
+
+describe("the whole product", () => {
+  let app: TestApp;
+
+  beforeAll(async () => {
+    app = await createTestApp();
+  });
+  afterAll(() => app.stop());
+
+  test("draws what a mutation asks for, shows it patch by patch, and gives the picture under a signed link", async () => {
+    const id = await app.member.create({ prompt: "a red circle at the top left", seed: "1" });
+    const events = [];
+    for await (const event of app.member.events(id)) events.push(event);
+    const names = events.map(({ __typename }) => __typename);
+    expect(names.slice(0, 2)).toEqual(["QueuedEvent", "StartedEvent"]);
+    expect(names.at(-1)).toBe("FinishedEvent");
+
+    const steps = events.filter(({ __typename }) => __typename === "ProgressEvent").map(({ stepsDone }) => stepsDone);
+    expect(steps).toEqual([...steps].sort((a, b) => a - b));
+    expect(steps.at(-1)).toBe(18);
+    const previews = events.filter(({ __typename }) => __typename === "PreviewEvent");
+    expect(previews.length).toBeGreaterThan(0);
+    for (const { dataBase64, width, height, mimeType } of previews) {
+      const webp = Buffer.from(dataBase64, "base64");
+      expect(webp.length).toBeLessThanOrEqual(24 * 1024);
+      expect(await sharp(webp).metadata()).toMatchObject({ format: "webp", width, height });
+      expect(mimeType).toBe("image/webp");
+    }
+
+    const { state, seq, creditsCharged, images, recipe, attempts } = await app.member.generation(id);
+    expect({ state, seq, creditsCharged, attempts: attempts.length }).toEqual({
+      state: "SUCCEEDED",
+      seq: 3,
+      creditsCharged: "0.165888",
+      attempts: 1,
+    });
+    expect(recipe).toMatchObject({ provider: "cpu", threads: 1, buildDigest: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    const response = await fetch(images[0].url);
+    const bytes = Buffer.from(await response.arrayBuffer());
+    expect(createHash("sha256").update(bytes).digest("hex")).toBe(images[0].sha256);
+    expect(bytes.length).toBe(images[0].sizeBytes);
+    expect(await redAtTopLeft(bytes)).toBe(true);
+    await expectBalancedLedger(app.db);
+  });
+
+  test("draws the same picture for the same seed, and another one for another", async () => {
+    const draw = async (seed: string): Promise<string> => {
+      const id = await app.member.create({ prompt: "a blue square at the center", seed, steps: 6 });
+      return (await app.member.finished(id)).generation.images[0].sha256;
+    };
+    expect(await draw("5")).toBe(await draw("5"));
+    expect(await draw("6")).not.toBe(await draw("5"));
+  });
+
+  test("draws several pictures at once, with variants of each", async () => {
+    const id = await app.member.create({ prompt: "a green star", count: 3, steps: 4 });
+    const { generation } = await app.member.finished(id);
+    expect(new Set(generation.images.map(({ sha256 }: { sha256: string }) => sha256)).size).toBe(3);
+    const { generation: full } = await app.member.query(
+      "query($id: ID!) { generation(id: $id) { images { index small: url(variant: W256) medium: url(variant: W512, expiresInSeconds: 10) } } }",
+      { id },
+    );
+    expect(full.images.map(({ index }: { index: number }) => index)).toEqual([0, 1, 2]);
+    for (const { small, medium } of full.images) {
+      for (const url of [small, medium]) {
+        expect(await sharp(Buffer.from(await (await fetch(url)).arrayBuffer())).metadata()).toMatchObject({
+          format: "webp",
+          width: 96,
+        });
+      }
+    }
+  });
+
+  test("cancels a running generation between two steps and charges what was computed", async () => {
+    const id = await app.member.create({ prompt: "a red circle", count: 4, steps: 36 });
+    for await (const event of app.member.events(id)) if (event.stepsDone >= 2) break;
+    await app.member.query("mutation($id: ID!) { cancelGeneration(id: $id) { userErrors { message } } }", { id });
+    const { state, generation } = await app.member.finished(id);
+    expect(state).toBe("CANCELED");
+    expect(generation.images).toEqual([]);
+    expect(Number(generation.creditsCharged)).toBeGreaterThan(0);
+    expect(Number(generation.creditsCharged)).toBeLessThan(1.327104); // 4 pictures, 36 steps
+    await expectBalancedLedger(app.db);
+  });
+
+  test("offers what the presets query says", async () => {
+    const { presets } = await app.member.query(
+      "{ presets { name buildDigest textToImage { sizes { width height } defaultSteps maxSteps maxCount } } }",
+    );
+    expect(presets).toEqual([
+      {
+        name: "tiny",
+        buildDigest: expect.stringMatching(/^[0-9a-f]{64}$/),
+        textToImage: { sizes: [{ width: 96, height: 96 }], defaultSteps: 18, maxSteps: 36, maxCount: 4 },
+      },
+    ]);
+  });
+});
+
+/** The mean colour of the top left third of the picture is clearly red. */
+async function redAtTopLeft(png: Buffer): Promise<boolean> {
+  const { channels } = await sharp(
+    await sharp(png).extract({ left: 0, top: 0, width: 32, height: 32 }).toBuffer(),
+  ).stats();
+  const [red, green, blue] = channels.map(({ mean }) => mean) as [number, number, number];
+  return red - Math.max(green, blue) > 40;
+}

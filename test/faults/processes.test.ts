@@ -1,0 +1,129 @@
+import { readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, inject, test, vi } from "vitest";
+import { Database } from "../../src/platform/database.ts";
+import { openEmbeddedDatabase } from "../../src/platform/database-embedded.ts";
+import { expectBalancedLedger } from "../support/ledger.ts";
+import { isRunning, ServerProcess, temporaryFolder } from "../support/server-process.ts";
+
+/** Long enough to be interrupted, and to leave a periodic checkpoint out of the game. */
+const LONG = { prompt: "a red circle at the top left", count: 4, steps: 36, seed: "3" };
+
+describe("when processes die", () => {
+  let folder: ReturnType<typeof temporaryFolder>;
+  let server: ServerProcess;
+
+  beforeEach(async () => {
+    folder = temporaryFolder(inject("templateData"));
+    server = await ServerProcess.start(folder.path, { SHUTDOWN_GRACE_SECONDS: "0" });
+  });
+  afterEach(async () => {
+    await server.end("SIGKILL");
+    folder.remove();
+  });
+
+  const untilStep = async (id: string, step: number): Promise<void> => {
+    for await (const event of server.client.events(id)) if (event.stepsDone >= step) return;
+  };
+  const checkLedger = async (): Promise<void> => {
+    const db = await Database.open(await openEmbeddedDatabase(folder.path), "prisma/migrations");
+    try {
+      await expectBalancedLedger(db);
+    } finally {
+      await db.close();
+    }
+  };
+  const untilGone = (pid: number): Promise<void> =>
+    vi.waitFor(() => expect(isRunning(pid)).toBe(false), { timeout: 10_000, interval: 20 });
+
+  test("a worker killed in mid-run is replaced, and another attempt finishes the generation", async () => {
+    const id = await server.client.create(LONG);
+    await untilStep(id, 3);
+    process.kill(server.workerPids[0]!, "SIGKILL");
+    expect((await server.client.finished(id)).state).toBe("SUCCEEDED");
+    const { attempts, seq } = await server.client.generation(id);
+    expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["FAILED", "SUCCEEDED"]);
+    expect(seq).toBe(5); // Queued, Started, AttemptFailed, Started, Finished
+    await server.end("SIGTERM");
+    await checkLedger();
+  });
+
+  test("a worker told to stop in mid-run hands its attempt back, and the next one starts at the following step", async () => {
+    const undisturbed = (await server.client.finished(await server.client.create(LONG))).generation.images;
+    const id = await server.client.create(LONG);
+    await untilStep(id, 3);
+    process.kill(server.workerPids[0]!, "SIGTERM");
+    const { state, generation } = await server.client.finished(id);
+    expect(state).toBe("SUCCEEDED");
+    const { attempts } = await server.client.generation(id);
+    expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["YIELDED", "SUCCEEDED"]);
+    expect(attempts[0].checkpointSteps).toBe(attempts[0].stepsDone);
+    expect(attempts[0].stepsDone).toBeGreaterThanOrEqual(3);
+    const hashes = (images: any[]) => images.map(({ sha256 }) => sha256);
+    expect(hashes(generation.images)).toEqual(hashes(undisturbed));
+  });
+
+  test("a server killed in mid-run leaves no process behind, and the next start finishes the generation", async () => {
+    const running = await server.client.create(LONG);
+    const queued = await server.client.create({ prompt: "a blue square", steps: 4 });
+    await untilStep(running, 2);
+    await server.end("SIGKILL");
+    await untilGone(server.workerPids[0]!);
+    server = await ServerProcess.start(folder.path);
+    expect((await server.client.finished(running)).state).toBe("SUCCEEDED");
+    expect((await server.client.finished(queued)).state).toBe("SUCCEEDED");
+    const { attempts } = await server.client.generation(running);
+    expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["ORPHANED", "SUCCEEDED"]);
+    await server.end("SIGTERM");
+    await checkLedger();
+  });
+
+  test("a server told to stop lets its attempt yield, ends with 0, and goes on from the checkpoint at the next start", async () => {
+    const id = await server.client.create(LONG);
+    await untilStep(id, 2);
+    const [worker] = server.workerPids;
+    expect(await server.end("SIGTERM")).toBe(0);
+    expect(isRunning(worker!)).toBe(false);
+    server = await ServerProcess.start(folder.path);
+    expect((await server.client.finished(id)).state).toBe("SUCCEEDED");
+    const { attempts } = await server.client.generation(id);
+    expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["YIELDED", "SUCCEEDED"]);
+    expect(attempts[0].checkpointSteps).toBeGreaterThanOrEqual(2);
+  });
+
+  test("a second server on the same data folder is refused with clear words, and the first goes on", async () => {
+    const second = ServerProcess.launch(folder.path);
+    expect(await second.ended()).toBe(1);
+    expect(second.log.trim()).toBe(
+      `atelier: ${folder.path} is in use by process ${server.pid}. Stop that server first, or set DATA_DIR to another folder.`,
+    );
+    expect((await server.client.query("{ viewer { role } }")).viewer.role).toBe("MEMBER");
+  });
+
+  test("a port in use is refused with clear words, and the data folder is free again", async () => {
+    const other = temporaryFolder(inject("templateData"));
+    const port = new URL(server.client.url).port;
+    const second = ServerProcess.launch(other.path, { PORT: port });
+    expect(await second.ended()).toBe(1);
+    expect(second.log).toContain(
+      `atelier: Port ${port} is in use. Stop the other program, or choose another port: PORT=${Number(port) + 1} npm start`,
+    );
+    const third = await ServerProcess.start(other.path);
+    expect(await third.end("SIGINT")).toBe(0);
+    other.remove();
+  });
+
+  test("the credentials file is private, and a lost one is replaced by keys that work", async () => {
+    const file = join(folder.path, "credentials.json");
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(statSync(join(folder.path, "secrets.json")).mode & 0o777).toBe(0o600);
+    const old = server.client;
+    await server.end("SIGTERM");
+    rmSync(file);
+    server = await ServerProcess.start(folder.path);
+    expect(JSON.parse(readFileSync(file, "utf8")).apiKey).not.toBe(old.apiKey);
+    expect(
+      (await server.client.query("{ viewer { tenant { credits { granted } } } }")).viewer.tenant.credits.granted,
+    ).toBe("1000000");
+  });
+});

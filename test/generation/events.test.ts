@@ -1,0 +1,241 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import type { Principal } from "../../src/auth/principal.ts";
+import { GenerationService } from "../../src/generation/generation.service.ts";
+import { type AnyGenerationEvent, GenerationEvents } from "../../src/generation/generation-events.ts";
+import { GenerationLifecycle } from "../../src/generation/generation-lifecycle.ts";
+import { MilestonePoll } from "../../src/generation/milestone-poll.ts";
+import { claim } from "../../src/generation/transition.store.ts";
+import type { Database } from "../../src/platform/database.ts";
+import { fromGlobalId, newId } from "../../src/platform/ids.ts";
+import { createLogger } from "../../src/platform/logger.ts";
+import type { Frame, ProgressFrame } from "../../src/progress/frame.ts";
+import { InProcessFrameBus } from "../../src/progress/in-process-frame-bus.ts";
+import { QuotaService } from "../../src/quota/quota.service.ts";
+import { credits } from "../../src/quota/tariff.ts";
+import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+import { createTestDatabase } from "../support/test-database.ts";
+
+const TINY = {
+  name: "tiny",
+  pool: "local",
+  textToImage: {
+    sizes: [{ width: 96, height: 96 }],
+    defaultSize: { width: 96, height: 96 },
+    maxSteps: 36,
+    defaultSteps: 18,
+    maxCount: 4,
+    defaultGuidanceScale: 3,
+    defaultTemperature: 1,
+    defaultUnconditionalPrompt: "Generate an image.",
+  },
+};
+
+/** Says nothing of milestones, as if every announcement were lost. */
+class ForgetfulBus extends InProcessFrameBus {
+  override publish(message: Parameters<InProcessFrameBus["publish"]>[0]): void {
+    if (message.kind !== "milestone") super.publish(message);
+  }
+}
+
+describe("the events of a generation", () => {
+  let database: Awaited<ReturnType<typeof createTestDatabase>>;
+  let db: Database;
+  let principal: Principal;
+  let bundle: ReturnType<typeof setup>;
+
+  function setup(bus: InProcessFrameBus) {
+    const quota = new QuotaService();
+    const lifecycle = new GenerationLifecycle(db, quota, bus);
+    const generations = new GenerationService({ db, quota, lifecycle, presets: { list: async () => [TINY] } });
+    const poll = new MilestonePoll(db, createLogger("silent"));
+    const events = new GenerationEvents({ db, bus, poll, generations });
+    const create = async (): Promise<string> => {
+      const input = {
+        idempotencyKey: newId(),
+        priority: "STANDARD",
+        task: { textToImage: { prompt: "x", count: 1, guidanceSchedule: "CONSTANT" } },
+      } as const;
+      return (await generations.create(principal, input)).generation.id;
+    };
+    const start = async (id: string) => {
+      const fence = { generationId: fromGlobalId("Generation", id), leaseId: newId() };
+      const row = await db.transaction((tx) =>
+        claim(tx, { ...fence, holder: newId(), worker: "test", leaseSeconds: 10 }),
+      );
+      lifecycle.announce(row!);
+      return { fence, seq: row!.milestoneSeq, attempt: row!.attempt };
+    };
+    const complete = (fence: { generationId: string; leaseId: string }) =>
+      lifecycle.complete(fence, { images: [], recipe: {}, totalSteps: 18 });
+    return { bus, poll, events, lifecycle, create, start, complete };
+  }
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    db = database.db;
+    principal = await db.transaction(async (tx) => {
+      const tenantId = await insertTenant(tx, "test");
+      await new QuotaService().grant(tx, tenantId, { credits: credits(1000), reason: "test" });
+      const userId = await insertMember(tx, { tenantId, role: "MEMBER", name: "test", isPlatformAdmin: false });
+      return { tenantId, userId, apiKeyId: newId(), role: "MEMBER", isPlatformAdmin: false };
+    });
+    bundle = setup(new InProcessFrameBus(new FakeClock()));
+  });
+  afterEach(() => bundle.poll.stop());
+  afterAll(() => database.close());
+
+  const progress = (
+    id: string,
+    { seq, attempt, frame }: { seq: number; attempt: number; frame: number },
+  ): ProgressFrame => ({
+    kind: "progress",
+    generationId: fromGlobalId("Generation", id),
+    seq,
+    attempt,
+    frame,
+    at: 0,
+    stage: "DRAWING",
+    stepsDone: frame,
+    totalSteps: 18,
+    etaMs: 100,
+  });
+  const names = (events: readonly AnyGenerationEvent[]): string[] =>
+    events.map(({ __typename, seq }) => `${__typename} ${seq}`);
+  const readAll = async (events: AsyncIterable<AnyGenerationEvent>): Promise<AnyGenerationEvent[]> => {
+    const all = [];
+    for await (const event of events) all.push(event);
+    return all;
+  };
+
+  test("are all milestones, gap-free from 1, and end with Finished", async () => {
+    const { create, start, complete, events, lifecycle } = bundle;
+    const id = await create();
+    const first = await start(id);
+    await lifecycle.retry(first.fence, { code: "INTERNAL", message: "no luck" }, { stepsDone: 1, delayMs: 0 });
+    const second = await start(id);
+    await lifecycle.giveBack(second.fence, { outcome: "YIELDED", message: "yielded", stepsDone: 2 });
+    await complete((await start(id)).fence);
+    const all = await readAll(await events.subscribe(principal, { id, afterSeq: 0 }));
+    expect(names(all)).toEqual([
+      "QueuedEvent 1",
+      "StartedEvent 2",
+      "AttemptFailedEvent 3",
+      "StartedEvent 4",
+      "QueuedEvent 5",
+      "StartedEvent 6",
+      "FinishedEvent 7",
+    ]);
+  });
+
+  test("arrive live, each milestone once and in order, frames in between", async () => {
+    const { create, start, complete, events, bus } = bundle;
+    const id = await create();
+    const stream = await events.subscribe(principal, { id, afterSeq: 0 });
+    expect((await stream.next()).value).toMatchObject({ __typename: "QueuedEvent", seq: 1 });
+    const started = await start(id);
+    expect((await stream.next()).value).toMatchObject({ __typename: "StartedEvent", seq: 2 });
+    bus.publish(progress(id, { ...started, frame: 1 }));
+    expect((await stream.next()).value).toMatchObject({ __typename: "ProgressEvent", seq: 2, stepsDone: 1 });
+    await complete(started.fence);
+    expect((await stream.next()).value).toMatchObject({ __typename: "FinishedEvent", seq: 3, state: "SUCCEEDED" });
+    expect((await stream.next()).done).toBe(true);
+  });
+
+  test("resume behind any event: the seq of a frame, of a milestone, or 0", async () => {
+    const { create, start, complete, events, bus } = bundle;
+    const id = await create();
+    const started = await start(id);
+    bus.publish(progress(id, { ...started, frame: 3 }));
+    const seqOfFrame = 2;
+    const fromFrame = await events.subscribe(principal, { id, afterSeq: seqOfFrame });
+    expect((await fromFrame.next()).value).toMatchObject({ __typename: "ProgressEvent", frame: 3 });
+    const fromMilestone = await events.subscribe(principal, { id, afterSeq: 1 });
+    expect((await fromMilestone.next()).value).toMatchObject({ __typename: "StartedEvent", seq: 2 });
+    await complete(started.fence);
+    expect(names(await readAll(fromFrame))).toEqual(["FinishedEvent 3"]);
+    expect(names(await readAll(fromMilestone)).at(-1)).toBe("FinishedEvent 3");
+    const fromStart = await readAll(await events.subscribe(principal, { id, afterSeq: 0 }));
+    expect(names(fromStart)).toEqual(["QueuedEvent 1", "StartedEvent 2", "FinishedEvent 3"]);
+  });
+
+  test("deliver the end once more to those who had everything", async () => {
+    const { create, start, complete, events } = bundle;
+    const id = await create();
+    await complete((await start(id)).fence);
+    expect(names(await readAll(await events.subscribe(principal, { id, afterSeq: 3 })))).toEqual(["FinishedEvent 3"]);
+  });
+
+  test("start only from a milestone that exists", async () => {
+    const { create, events } = bundle;
+    const id = await create();
+    await expect(events.subscribe(principal, { id, afterSeq: 2 })).rejects.toThrow(
+      "this generation has milestones 1 to 1",
+    );
+    await expect(events.subscribe(principal, { id, afterSeq: -1 })).rejects.toThrow(
+      "Use the seq of an event you received",
+    );
+  });
+
+  test("find milestones whose announcement was lost", async () => {
+    const forgetful = setup(new ForgetfulBus(new FakeClock()));
+    const id = await forgetful.create();
+    const all = readAll(await forgetful.events.subscribe(principal, { id, afterSeq: 0 }));
+    await forgetful.complete((await forgetful.start(id)).fence);
+    expect(names(await all)).toEqual(["QueuedEvent 1", "StartedEvent 2", "FinishedEvent 3"]);
+    forgetful.poll.stop();
+  });
+
+  test("give a slow subscriber the newest frame of each kind, and never an older one after a newer one", async () => {
+    const { create, start, events, bus } = bundle;
+    const id = await create();
+    const started = await start(id);
+    const stream = await events.subscribe(principal, { id, afterSeq: 2 });
+    const first = stream.next();
+    bus.publish(progress(id, { ...started, frame: 1 }));
+    expect((await first).value).toMatchObject({ frame: 1 });
+    for (let frame = 2; frame <= 500; frame++) bus.publish(progress(id, { ...started, frame }));
+    bus.publish(progress(id, { ...started, frame: 7 })); // late
+    expect((await stream.next()).value).toMatchObject({ frame: 500 });
+    const next = stream.next();
+    bus.publish(progress(id, { ...started, frame: 499 }));
+    bus.publish(progress(id, { ...started, frame: 501 }));
+    expect((await next).value).toMatchObject({ frame: 501 });
+    await stream.return?.();
+  });
+
+  test("drop frames of an attempt that has ended", async () => {
+    const { create, start, complete, events, bus, lifecycle } = bundle;
+    const id = await create();
+    const first = await start(id);
+    const stream = await events.subscribe(principal, { id, afterSeq: 0 });
+    bus.publish(progress(id, { ...first, frame: 9 }) satisfies Frame);
+    await lifecycle.retry(first.fence, { code: "INTERNAL", message: "no luck" }, { stepsDone: 9, delayMs: 0 });
+    const second = await start(id);
+    await complete(second.fence);
+    expect(names(await readAll(stream))).toEqual([
+      "QueuedEvent 1",
+      "StartedEvent 2",
+      "AttemptFailedEvent 3",
+      "StartedEvent 4",
+      "FinishedEvent 5",
+    ]);
+  });
+
+  test("stop at once when the subscriber leaves while nothing happens", async () => {
+    const { create, events } = bundle;
+    const id = await create();
+    const stream = await events.subscribe(principal, { id, afterSeq: 0 });
+    await stream.next();
+    const waiting = stream.next();
+    await stream.return?.();
+    expect((await waiting).done).toBe(true);
+  });
+
+  test("of another tenant's generation are as absent as those of none", async () => {
+    const { create, events } = bundle;
+    const id = await create();
+    const stranger = { ...principal, tenantId: newId() };
+    await expect(events.subscribe(stranger, { id, afterSeq: 0 })).rejects.toThrow("There is no generation");
+  });
+});

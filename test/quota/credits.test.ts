@@ -1,0 +1,120 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { insertQueued } from "../../src/generation/generation.store.ts";
+import type { Database } from "../../src/platform/database.ts";
+import { newId } from "../../src/platform/ids.ts";
+import { QuotaService } from "../../src/quota/quota.service.ts";
+import { formatCredits, priceOf } from "../../src/quota/tariff.ts";
+import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
+import { expectBalancedLedger } from "../support/ledger.ts";
+import { createTestDatabase } from "../support/test-database.ts";
+
+test("prices count pixels, pictures and steps, exactly", () => {
+  const work = { width: 1024, height: 1024, count: 4, steps: 32 };
+  expect(priceOf(work)).toBe(134_217_728n);
+  expect(priceOf(work, 8)).toBe(33_554_432n);
+  expect(priceOf(work, 0)).toBe(0n);
+  expect(priceOf(work, 99)).toBe(priceOf(work));
+});
+
+test("credits are written with up to six decimals", () => {
+  expect([0n, 1n, 165_888n, 1_000_000n, -1_500_000n, 10n ** 15n].map(formatCredits)).toEqual([
+    "0",
+    "0.000001",
+    "0.165888",
+    "1",
+    "-1.5",
+    "1000000000",
+  ]);
+});
+
+describe("credits of a tenant", () => {
+  let database: Awaited<ReturnType<typeof createTestDatabase>>;
+  let db: Database;
+  const quota = new QuotaService();
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    db = database.db;
+  });
+  afterAll(async () => {
+    await expectBalancedLedger(db);
+    await database.close();
+  });
+
+  async function setup(credits: bigint) {
+    const { tenantId, userId } = await db.transaction(async (tx) => {
+      const tenantId = await insertTenant(tx, "test");
+      await quota.grant(tx, tenantId, { credits, reason: "test" });
+      return {
+        tenantId,
+        userId: await insertMember(tx, { tenantId, role: "MEMBER", name: "test", isPlatformAdmin: false }),
+      };
+    });
+    const settings = {
+      prompt: "x",
+      unconditionalPrompt: "y",
+      width: 1,
+      height: 1,
+      count: 1,
+      steps: 10,
+      guidanceScale: 1,
+      guidanceSchedule: "CONSTANT",
+      temperature: 1,
+      seed: "0",
+    } as const;
+    const reserve = async (amount: bigint): Promise<string> => {
+      const id = newId();
+      await db.transaction(async (tx) => {
+        const generation = {
+          id,
+          tenantId,
+          userId,
+          apiKeyId: newId(),
+          pool: "p",
+          preset: "tiny",
+          priority: "STANDARD",
+          settings,
+          deadlineMs: undefined,
+        } as const;
+        await insertQueued(tx, generation);
+        await quota.reserve(tx, { tenantId, generationId: id, credits: amount });
+      });
+      return id;
+    };
+    const settle = (id: string, charge: bigint) =>
+      db.transaction(async (tx) => {
+        await quota.settle(tx, id, { charge, reason: "test" });
+        await tx.generation.update({ where: { id }, data: { state: "SUCCEEDED" } });
+      });
+    const limit = () => db.transaction((tx) => tx.limit.findFirstOrThrow({ where: { tenantId } }));
+    return { tenantId, reserve, settle, limit };
+  }
+
+  test("are held, then charged, and what is not charged is free again", async () => {
+    const { reserve, settle, limit } = await setup(100n);
+    const id = await reserve(60n);
+    expect(await limit()).toMatchObject({ max: 100n, used: 0n, held: 60n });
+    await settle(id, 45n);
+    expect(await limit()).toMatchObject({ used: 45n, held: 0n });
+  });
+
+  test("are never charged beyond what was held", async () => {
+    const { reserve, settle, limit } = await setup(100n);
+    await settle(await reserve(10n), 99n);
+    expect(await limit()).toMatchObject({ used: 10n, held: 0n });
+  });
+
+  test("are not overspent by attempts at the same time", async () => {
+    const { reserve, limit } = await setup(50n);
+    const outcomes = await Promise.allSettled(Array.from({ length: 40 }, () => reserve(3n)));
+    expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(16);
+    expect(await limit()).toMatchObject({ used: 0n, held: 48n });
+  });
+
+  test("are settled once", async () => {
+    const { reserve, settle } = await setup(50n);
+    const id = await reserve(3n);
+    await settle(id, 3n);
+    await expect(settle(id, 3n)).rejects.toThrow("ended twice");
+  });
+});

@@ -1,0 +1,226 @@
+import { randomUUID } from "node:crypto";
+import { Status } from "nice-grpc";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { FakeWorker } from "../support/fake-worker.ts";
+import { CANCEL } from "../support/graphql-client.ts";
+import { expectBalancedLedger } from "../support/ledger.ts";
+import { createTestApp, type TestApp } from "../support/test-app.ts";
+
+describe("a dispatcher", () => {
+  let worker: FakeWorker;
+  let app: TestApp;
+
+  beforeAll(async () => {
+    worker = new FakeWorker();
+    app = await createTestApp({ workers: worker });
+  });
+  afterEach(() => expectBalancedLedger(app.db));
+  afterAll(() => app.stop());
+
+  test("sends a queued generation to a free slot and completes it", async () => {
+    const id = await app.member.create({ prompt: "a red circle", seed: "7" });
+    const call = await worker.nextCall();
+    expect(call.request.task?.value).toMatchObject({
+      prompt: "a red circle",
+      seed: 7n,
+      steps: 18,
+      count: 1,
+      guidanceScale: 3,
+    });
+    expect(call.request.resumeFrom).toBeUndefined();
+    await call.started().step(9).succeed();
+    const { state, generation } = await app.member.finished(id);
+    expect(state).toBe("SUCCEEDED");
+    expect(generation.creditsCharged).toBe("0.165888");
+    expect(generation.images).toHaveLength(1);
+    expect((await app.member.generation(id)).recipe).toEqual({ buildDigest: "fake", provider: "cpu", threads: 1 });
+  });
+
+  test("claims nothing while no slot is free, and the oldest of the most urgent class first", async () => {
+    const running = await app.member.create({ prompt: "first" });
+    const first = await worker.nextCall();
+    await app.member.create({ prompt: "batch" }, { priority: "BATCH" });
+    await app.member.create({ prompt: "standard" });
+    await app.member.create({ prompt: "interactive" }, { priority: "INTERACTIVE" });
+    const states = await app.member.query("{ generations(first: 4) { nodes { state } } }");
+    expect(states.generations.nodes.map((node: { state: string }) => node.state)).toEqual([
+      "QUEUED",
+      "QUEUED",
+      "QUEUED",
+      "RUNNING",
+    ]);
+    await first.started().succeed();
+    await app.member.finished(running);
+    const prompts: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      const call = await worker.nextCall();
+      prompts.push(call.request.task!.value.prompt);
+      await call.started().succeed();
+    }
+    expect(prompts).toEqual(["interactive", "standard", "batch"]);
+  });
+
+  test("tries again after a failure, and goes on from the newest checkpoint", async () => {
+    const id = await app.member.create({ prompt: "a red circle" });
+    const first = await worker.nextCall();
+    first.started().step(5).checkpoint(5).step(6).fail(Status.INTERNAL, "out of luck");
+    const second = await worker.nextCall();
+    expect(second.request.resumeFrom?.stepsDone).toBe(5);
+    expect(Buffer.from(second.request.resumeFrom!.state).toString()).toBe("state after 5");
+    await second.started(5).step(6).succeed();
+    expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
+    const { attempts } = await app.member.generation(id);
+    expect(attempts.map(({ outcome, message, stepsDone }: any) => ({ outcome, message, stepsDone }))).toEqual([
+      { outcome: "FAILED", message: "out of luck", stepsDone: 6 },
+      { outcome: "SUCCEEDED", message: null, stepsDone: 18 },
+    ]);
+  });
+
+  test("gives a generation up after three failed attempts, free of charge", async () => {
+    const id = await app.member.create({ prompt: "a red circle" });
+    for (let attempt = 1; attempt <= 3; attempt++)
+      (await worker.nextCall()).started().fail(Status.INTERNAL, `failure ${attempt}`);
+    const { state, failure, generation } = await app.member.finished(id);
+    expect(state).toBe("DEAD_LETTERED");
+    expect(failure).toEqual({ code: "INTERNAL", message: "failure 3" });
+    expect(generation.creditsCharged).toBe("0");
+  });
+
+  test("fails a generation that the model refuses at the first attempt, free of charge", async () => {
+    const id = await app.member.create({ prompt: "a red circle" });
+    (await worker.nextCall()).fail(Status.INVALID_ARGUMENT, "The prompt has 5000 tokens. Shorten it.");
+    const { state, failure, generation } = await app.member.finished(id);
+    expect(state).toBe("FAILED");
+    expect(failure).toEqual({ code: "INVALID_INPUT", message: "The prompt has 5000 tokens. Shorten it." });
+    expect(generation.creditsCharged).toBe("0");
+  });
+
+  test("starts anew when a worker refuses the checkpoint of an earlier attempt", async () => {
+    const id = await app.member.create({ prompt: "a red circle" });
+    (await worker.nextCall()).started().checkpoint(4).yielded();
+    (await worker.nextCall()).fail(Status.INVALID_ARGUMENT, "The checkpoint does not fit this request.");
+    const third = await worker.nextCall();
+    expect(third.request.resumeFrom).toBeUndefined();
+    await third.started().succeed();
+    expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
+  });
+
+  test("does not count attempts that yielded or were not taken", async () => {
+    const id = await app.member.create({ prompt: "a red circle" });
+    for (let step = 1; step <= 4; step++)
+      (await worker.nextCall())
+        .started(step - 1)
+        .checkpoint(step)
+        .yielded();
+    (await worker.nextCall()).fail(Status.RESOURCE_EXHAUSTED);
+    const last = await worker.nextCall();
+    expect(last.request.resumeFrom?.stepsDone).toBe(4);
+    await last.started(4).succeed();
+    expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
+    const { attempts } = await app.member.generation(id);
+    expect(attempts.map(({ outcome }: any) => outcome)).toEqual([
+      "YIELDED",
+      "YIELDED",
+      "YIELDED",
+      "YIELDED",
+      "RETURNED",
+      "SUCCEEDED",
+    ]);
+  });
+
+  test("hangs up on a running generation that is cancelled, and charges the steps done", async () => {
+    const id = await app.member.create({ prompt: "a red circle" });
+    const call = await worker.nextCall();
+    call.started().step(6);
+    for await (const event of app.member.events(id)) if (event.stepsDone === 6) break;
+    const { cancelGeneration } = await app.member.query(CANCEL, { id });
+    expect(cancelGeneration.userErrors).toEqual([]);
+    await call.hungUp;
+    const { state, generation } = await app.member.finished(id);
+    expect(state).toBe("CANCELED");
+    expect(generation.creditsCharged).toBe("0.055296"); // 6 of 18 steps
+  });
+
+  test("ends as cancelled, not retried, when the worker is lost after the cancellation", async () => {
+    const id = await app.member.create({ prompt: "a red circle" });
+    const call = await worker.nextCall();
+    call.started().step(3);
+    for await (const event of app.member.events(id)) if (event.stepsDone === 3) break;
+    await app.db.transaction((tx) => tx.$executeRaw`update generation set cancel_requested_at = now()`); // no doorbell
+    call.fail(Status.UNAVAILABLE);
+    expect((await app.member.finished(id)).state).toBe("CANCELED");
+  });
+
+  test("ignores what an attempt says whose lease is another's by now, and queues the generation again", async () => {
+    const id = await app.member.create({ prompt: "a red circle" });
+    const stale = await worker.nextCall();
+    stale.started().step(2);
+    for await (const event of app.member.events(id)) if (event.stepsDone === 2) break;
+    const other = randomUUID();
+    await app.db.transaction(async (tx) => {
+      await tx.$executeRaw`update attempt set lease_id = ${other}::uuid where ended_at is null`;
+      await tx.$executeRaw`update generation set lease_id = ${other}::uuid, lease_expires_at = now() - interval '1 second' where state = 'RUNNING'`;
+    });
+    await stale.succeed();
+    const second = await worker.nextCall(); // the rescuer found the lease that had run out
+    expect((await app.member.generation(id)).images).toEqual([]);
+    await second.started().succeed();
+    expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
+    const { attempts, images } = await app.member.generation(id);
+    expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["ORPHANED", "SUCCEEDED"]);
+    expect(images).toHaveLength(1);
+  });
+});
+
+test("a dispatcher that stops asks its running attempts to yield, and the generation waits for the next start", async () => {
+  const worker = new FakeWorker();
+  const app = await createTestApp({ workers: worker });
+  await app.member.create({ prompt: "a red circle" });
+  const call = await worker.nextCall();
+  call.started().step(3);
+  void call.yieldRequested.then(() => call.checkpoint(3).yielded());
+  await app.stop({ keepData: true });
+  const next = new FakeWorker();
+  const again = await createTestApp({ workers: next }, { DATA_DIR: app.dataDir });
+  const resumed = await next.nextCall();
+  expect(resumed.request.resumeFrom?.stepsDone).toBe(3);
+  await resumed.started(3).succeed();
+  const { generations } = await again.member.query("{ generations(first: 1) { nodes { id } } }");
+  expect((await again.member.finished(generations.nodes[0].id)).state).toBe("SUCCEEDED");
+  await again.stop();
+});
+
+describe("deadlines", () => {
+  let worker: FakeWorker;
+  let app: TestApp;
+
+  beforeAll(async () => {
+    worker = new FakeWorker();
+    app = await createTestApp({ workers: worker });
+  });
+  afterAll(() => app.stop());
+
+  test("that pass before the start end a generation as EXPIRED, free of charge", async () => {
+    const blocker = await app.member.create({ prompt: "blocker" });
+    const call = await worker.nextCall();
+    const id = await app.member.create({ prompt: "too late" }, { deadlineMs: 1 });
+    const { state, failure, generation } = await app.member.finished(id);
+    expect(state).toBe("EXPIRED");
+    expect(failure.code).toBe("DEADLINE");
+    expect(generation.creditsCharged).toBe("0");
+    await call.started().succeed();
+    await app.member.finished(blocker);
+  });
+
+  test("that pass while a generation runs cancel it, charged for the steps done", async () => {
+    const id = await app.member.create({ prompt: "too slow" }, { deadlineMs: 3600_000 });
+    const call = await worker.nextCall();
+    call.started().step(9);
+    for await (const event of app.member.events(id)) if (event.stepsDone === 9) break;
+    await app.db.transaction((tx) => tx.$executeRaw`update generation set deadline_at = now() where state = 'RUNNING'`);
+    const { state, failure, generation } = await app.member.finished(id);
+    expect(state).toBe("CANCELED");
+    expect(failure.code).toBe("DEADLINE");
+    expect(generation.creditsCharged).toBe("0.082944");
+  });
+});
