@@ -13,18 +13,18 @@ import {
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { loadManifest, MANIFEST_FILE, type Manifest } from "./manifest.ts";
+import { loadManifest, MANIFEST_FILE, type Manifest, WEIGHTS_FILE } from "./manifest.ts";
 import { type CheckpointFolder, findCheckpointFolder } from "./model/checkpoint-folder.ts";
 import { buildUnipic } from "./model/unipic.ts";
 import { fitLatentPreview } from "./pipelines/latent-preview.ts";
-import { type Execution, LoadedModel } from "./runtime/loaded-model.ts";
+import { LoadedModel } from "./runtime/loaded-model.ts";
+import { threadsFor } from "./runtime/threads.ts";
 
 export interface BuildOptions {
   readonly checkpointFolder: string;
   readonly out: string;
   /** A unipic.json elsewhere than in the checkpoint folder. */
   readonly configFile?: string;
-  readonly execution: Execution;
 }
 
 export interface BuildResult {
@@ -34,24 +34,19 @@ export interface BuildResult {
 }
 
 /** Builds next to `out` and moves the finished folder there: `out` is the old model, or the new one, never a mixture. */
-export async function buildModel({ checkpointFolder, out, configFile, execution }: BuildOptions): Promise<BuildResult> {
+export async function buildModel({ checkpointFolder, out, configFile }: BuildOptions): Promise<BuildResult> {
   const checkpoint = findCheckpointFolder(checkpointFolder, configFile);
   const source = sourceDigest(checkpoint);
   const current = existsSync(join(out, MANIFEST_FILE)) ? tryLoadManifest(out) : undefined;
   if (current?.source === source) return { manifest: current, isNew: false };
-  if (
-    existsSync(out) &&
-    current === undefined &&
-    readdirSync(out).length > 0 &&
-    !existsSync(join(out, MANIFEST_FILE))
-  ) {
+  if (!isReplaceable(out)) {
     throw new Error(`${out} holds something else than a built model. Name an empty or new folder.`);
   }
   const unfinished = makeUnfinishedFolder(out);
   try {
     const description = buildUnipic(checkpoint, unfinished);
     const draft: Manifest = { ...description, source, digest: await contentDigest(unfinished), latentPreview: [] };
-    const model = LoadedModel.open(unfinished, execution, draft);
+    const model = LoadedModel.open(unfinished, { provider: "cpu", threads: threadsFor(unfinished) }, draft);
     const latentPreview = await fitLatentPreview(model).finally(() => model.close());
     const manifest: Manifest = { ...draft, latentPreview: latentPreview.map((row) => [...row]) };
     writeFileSync(join(unfinished, MANIFEST_FILE), `${JSON.stringify(manifest, undefined, 2)}\n`);
@@ -59,8 +54,15 @@ export async function buildModel({ checkpointFolder, out, configFile, execution 
     return { manifest, isNew: true };
   } finally {
     rmSync(unfinished, { recursive: true, force: true });
+    unfinishedHere.delete(basename(unfinished));
   }
 }
+
+/** Absent, empty, or a model: other people's folders may well hold a manifest.json, but no weights beside it. */
+const isReplaceable = (out: string): boolean =>
+  !existsSync(out) ||
+  (statSync(out).isDirectory() &&
+    (readdirSync(out).length === 0 || [MANIFEST_FILE, WEIGHTS_FILE].every((name) => existsSync(join(out, name)))));
 
 /** A manifest of another version is as good as none: the model is built again. */
 function tryLoadManifest(folder: string): Manifest | undefined {
@@ -71,29 +73,55 @@ function tryLoadManifest(folder: string): Manifest | undefined {
   }
 }
 
+/** Names of the unfinished folders of this process. */
+const unfinishedHere = new Set<string>();
+let buildCount = 0;
+
 /** Leftovers of builds that were killed are removed on the way. */
 function makeUnfinishedFolder(out: string): string {
   const parent = dirname(resolve(out));
-  const prefix = `.${basename(out)}.building-`;
+  const prefix = `.${basename(resolve(out))}.building-`;
+  const name = `${prefix}${process.pid}-${++buildCount}`;
   try {
     mkdirSync(parent, { recursive: true });
-    for (const name of readdirSync(parent)) {
-      if (name.startsWith(prefix) && !isAlive(Number(name.slice(prefix.length))))
-        rmSync(join(parent, name), { recursive: true });
+    for (const other of readdirSync(parent)) {
+      if (other.startsWith(prefix) && !isBeingBuilt(other, prefix)) {
+        rmSync(join(parent, other), { recursive: true, force: true });
+      }
     }
-    const folder = join(parent, `${prefix}${process.pid}`);
-    mkdirSync(folder);
-    return folder;
+    mkdirSync(join(parent, name));
   } catch (cause) {
     throw new Error(`Cannot write to ${parent}. Name a folder that you may write to.`, { cause });
   }
+  unfinishedHere.add(name);
+  return join(parent, name);
 }
 
+/** In a container an earlier process may have had the id of this one: its own folders it knows by name. */
+function isBeingBuilt(name: string, prefix: string): boolean {
+  const pid = Number.parseInt(name.slice(prefix.length), 10);
+  return pid === process.pid ? unfinishedHere.has(name) : isAlive(pid);
+}
+
+/** Builds to one place may end at the same time: the last one stays. */
 function replaceFolder(out: string, finished: string): void {
   const replaced = `${finished}.old`;
-  if (existsSync(out)) renameSync(out, replaced);
-  renameSync(finished, out);
-  rmSync(replaced, { recursive: true, force: true });
+  for (let isInPlace = false; !isInPlace; ) {
+    rename(out, replaced, ["ENOENT"]);
+    isInPlace = rename(finished, out, ["ENOTEMPTY", "EEXIST"]);
+    rmSync(replaced, { recursive: true, force: true });
+  }
+}
+
+/** False when it failed in one of the expected ways. */
+function rename(from: string, to: string, expected: readonly string[]): boolean {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && expected.includes(String(error.code))) return false;
+    throw error;
+  }
 }
 
 /**

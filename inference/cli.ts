@@ -1,7 +1,6 @@
 /** Model tooling on the command line: build, inspect, run. */
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { extname } from "node:path";
 import { SingleBar } from "cli-progress";
 import { Command, InvalidArgumentError, Option } from "commander";
@@ -10,12 +9,12 @@ import { tile, writeImage } from "./image/rgb-image.ts";
 import { loadManifest } from "./manifest.ts";
 import { openPipelines } from "./pipelines/pipelines.ts";
 import { textToImage } from "./pipelines/text-to-image.ts";
+import { threadsFor } from "./runtime/threads.ts";
 import { GUIDANCE_SCHEDULES, type GuidanceSchedule } from "./sampling/guidance.ts";
 
 interface BuildFlags {
   readonly out: string;
   readonly config?: string;
-  readonly threads: number;
 }
 
 interface TextToImageFlags {
@@ -32,13 +31,13 @@ interface TextToImageFlags {
   readonly guidanceSchedule: GuidanceSchedule;
   readonly temperature?: number;
   readonly seed: bigint;
-  readonly threads: number;
+  readonly threads?: number;
 }
 
 const IMAGE_ENDINGS = [".png", ".jpg", ".jpeg", ".webp"];
 
 const threads = (): Option =>
-  new Option("--threads <n>", "threads of one operator").argParser(wholeNumber(1)).default(availableParallelism());
+  new Option("--threads <n>", "threads of one operator; by the model's size unless given").argParser(wholeNumber(1));
 
 const program = new Command("model").description("Builds UniPic models from their published checkpoint and runs them.");
 
@@ -50,14 +49,12 @@ program
   .argument("<checkpoint folder>", "holds pytorch_model.bin, kl16.ckpt and Qwen2.5-1.5B-Instruct/")
   .requiredOption("--out <model folder>", "where the built model goes")
   .option("--config <file>", "dimensions, when the folder has no unipic.json and they are not the published ones")
-  .addOption(threads())
-  .action(async (checkpointFolder: string, { out, config, threads: count }: BuildFlags) => {
+  .action(async (checkpointFolder: string, { out, config }: BuildFlags) => {
     const startedAt = performance.now();
     const { manifest, isNew } = await buildModel({
       checkpointFolder,
       out,
       ...(config === undefined ? {} : { configFile: config }),
-      execution: { provider: "cpu", threads: count },
     });
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
     console.error(
@@ -107,7 +104,7 @@ async function runTextToImage(flags: TextToImageFlags): Promise<void> {
     throw new Error(
       `There is no model folder at ${flags.model}. Build one first: model build <checkpoint folder> --out ${flags.model}`,
     );
-  const pipelines = openPipelines(flags.model, { provider: "cpu", threads: flags.threads });
+  const pipelines = openPipelines(flags.model, { provider: "cpu", threads: flags.threads ?? threadsFor(flags.model) });
   const { defaults, prompt } = pipelines.model.manifest;
   const request = {
     prompt: flags.prompt,

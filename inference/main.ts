@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { createServer } from "nice-grpc";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
 import { InferenceServiceDefinition } from "../proto/gen/inference/v1/inference.ts";
+import { threadsFor } from "./runtime/threads.ts";
 import { Compute } from "./worker/compute.ts";
 import { InferenceService } from "./worker/inference-service.ts";
 import { Offer } from "./worker/offer.ts";
@@ -16,7 +17,7 @@ const { values } = parseArgs({
   options: {
     model: { type: "string" },
     listen: { type: "string" },
-    threads: { type: "string", default: "1" },
+    threads: { type: "string" },
     slots: { type: "string", default: "1" },
     "ends-with-stdin": { type: "boolean", default: false },
   },
@@ -38,7 +39,10 @@ try {
 }
 
 async function serve(modelFolder: string, address: string): Promise<void> {
-  const settings = { modelFolder, threads: Number(values.threads) };
+  const settings = {
+    modelFolder,
+    threads: values.threads === undefined ? threadsFor(modelFolder) : Number(values.threads),
+  };
   const offer = new Offer(settings, Number(values.slots));
   const compute = await Compute.start(settings, (error) => fail(`${error.message} ${String(error.cause)}`));
   const service = new InferenceService(compute, offer);

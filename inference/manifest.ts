@@ -93,10 +93,19 @@ export function loadManifest(folder: string): Manifest {
       cause,
     });
   }
-  const parsed = manifestSchema.safeParse(JSON.parse(text));
+  const parsed = manifestSchema.safeParse(parseJson(text));
   if (parsed.success) return parsed.data;
   const fields = parsed.error.issues.map((issue) => issue.path.join(".")).join(", ");
   throw new Error(
     `${join(folder, MANIFEST_FILE)} does not fit this version of Atelier (${fields}). Build the model again.`,
   );
+}
+
+/** Undefined for text that is no JSON, which no schema accepts. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

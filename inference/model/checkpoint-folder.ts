@@ -1,9 +1,9 @@
 /** A checkpoint folder in the published layout: which files hold the weights, the configuration and the tokenizer. */
-import { existsSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { z } from "zod";
 import { openCheckpoint } from "../checkpoint/open-checkpoint.ts";
-import { parseUnipicConfig, type UnipicConfig } from "./config.ts";
+import { parseConfig, parseUnipicConfig, type UnipicConfig } from "./config.ts";
 import type { TensorSource } from "./parameters.ts";
 
 const LLM_FOLDER = "Qwen2.5-1.5B-Instruct";
@@ -63,10 +63,23 @@ export function findCheckpointFolder(path: string, configFile?: string): Checkpo
   return {
     path,
     config: loadConfig(configuration, llmConfiguration),
-    files: [model, vae, configuration, llmConfiguration, ...tokenizerFiles].filter((file) => file !== undefined),
+    files: [model, ...shardsOf(model), vae, configuration, llmConfiguration, ...tokenizerFiles].filter(
+      (file) => file !== undefined,
+    ),
     tokenizerFiles: hasTokenizer ? tokenizerFiles : [],
     open: () => openWeights(model, vae),
   };
+}
+
+/** The files that an index may list: all with its ending. */
+function shardsOf(model: string): readonly string[] {
+  const [, ending] = /(\.bin|\.safetensors)\.index\.json$/.exec(model) ?? [];
+  if (ending === undefined) return [];
+  const folder = dirname(model);
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(ending))
+    .sort()
+    .map((name) => join(folder, name));
 }
 
 /** `vae.*` keys of the model file stand in for kl16.ckpt; otherwise that file is needed. */
@@ -86,12 +99,10 @@ function openWeights(model: string, vae: string | undefined): readonly TensorSou
 /** unipic.json decides; what it leaves out of `llm` comes from the language model's config.json, then from the published values. */
 function loadConfig(file: string | undefined, llmFile: string | undefined): UnipicConfig {
   const own: unknown = file === undefined ? { defaults: {} } : parseJson(readText(file), file);
-  const llm = llmFile === undefined ? {} : llmFileSchema.parse(parseJson(readText(llmFile), llmFile));
-  const object = z.looseObject({ llm: z.looseObject({}).default({}) }).parse(own);
-  return parseUnipicConfig(
-    { ...object, llm: { ...llm, ...object.llm } },
-    file ?? llmFile ?? "the published configuration",
-  );
+  const llm = llmFile === undefined ? {} : parseConfig(llmFileSchema, parseJson(readText(llmFile), llmFile), llmFile);
+  const source = file ?? llmFile ?? "the published configuration";
+  const object = parseConfig(z.looseObject({ llm: z.looseObject({}).default({}) }), own, source);
+  return parseUnipicConfig({ ...object, llm: { ...llm, ...object.llm } }, source);
 }
 
 function readText(file: string): string {

@@ -111,9 +111,14 @@ export type MarConfig = UnipicConfig["mar"];
 export type LlmConfig = UnipicConfig["llm"];
 
 /** Checks the content of a `unipic.json`; errors name the keys. `source` says in errors where it came from. */
-export function parseUnipicConfig(content: unknown, source: string): UnipicConfig {
-  const parsed = unipicConfigSchema.safeParse(content);
+export const parseUnipicConfig = (content: unknown, source: string): UnipicConfig =>
+  parseConfig(unipicConfigSchema, content, source);
+
+export function parseConfig<T>(schema: z.ZodType<T>, content: unknown, source: string): T {
+  const parsed = schema.safeParse(content);
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  const problems = parsed.error.issues.map(
+    ({ path, message }) => (path.length > 0 ? `${path.join(".")}: ` : "") + message,
+  );
   throw new Error(`${source} does not describe a UniPic model: ${problems.join("; ")}`);
 }

@@ -130,6 +130,8 @@ export class LoadedModel {
         executionProviders: [this.options.provider],
         intraOpNumThreads: this.options.threads,
         interOpNumThreads: 1,
+        // Threads that spin between operators would take the processor from whoever shares this machine.
+        extra: { session: { intra_op: { allow_spinning: "0" } } },
         logSeverityLevel: 3,
       });
     } catch (cause) {

@@ -1,6 +1,5 @@
 /** Settings, from environment variables only. This file is the only reader of process.env. */
 import { existsSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
@@ -22,8 +21,8 @@ export const environmentSchema = z.object({
   LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).default("info"),
   /** Worker processes on this machine. */
   WORKERS: integer(0, 64).default(1),
-  /** Threads of each worker. */
-  WORKER_THREADS: integer(1, 256).default(availableParallelism()),
+  /** Threads of each worker; by the model's size unless set. */
+  WORKER_THREADS: integer(1, 256).optional(),
   /** Checkpoint folder of the preset that the workers serve. */
   PRESET_CHECKPOINT: z.string().min(1).default("inference/presets/tiny"),
   /** How long running generations may go on when the server is asked to stop; then they yield with a checkpoint. */
@@ -37,7 +36,7 @@ export interface Config {
   readonly publicUrl: string | undefined;
   readonly dataDir: string;
   readonly logLevel: string;
-  readonly workers: { readonly count: number; readonly threads: number; readonly checkpoint: string };
+  readonly workers: { readonly count: number; readonly threads: number | undefined; readonly checkpoint: string };
   readonly shutdownGraceMs: number;
   /** By `npm start`, whose end must be ours. */
   readonly startedByNpm: boolean;

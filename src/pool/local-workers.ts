@@ -24,7 +24,8 @@ export interface LocalWorkersOptions {
   readonly checkpointFolder: string;
   readonly modelFolder: string;
   readonly count: number;
-  readonly threads: number;
+  /** Of each worker; the worker decides unless given. */
+  readonly threads: number | undefined;
   readonly logger: Logger;
 }
 
@@ -58,15 +59,11 @@ export class LocalWorkers implements WorkerDiscovery {
   }
 
   private async buildModel(): Promise<void> {
-    const { inferenceFolder, checkpointFolder, modelFolder, threads, logger } = this.options;
+    const { inferenceFolder, checkpointFolder, modelFolder, logger } = this.options;
     const tool = join(inferenceFolder, "cli.js");
-    const child = spawn(
-      process.execPath,
-      [tool, "build", checkpointFolder, "--out", modelFolder, "--threads", String(threads)],
-      {
-        stdio: ["ignore", "ignore", "pipe"],
-      },
-    );
+    const child = spawn(process.execPath, [tool, "build", checkpointFolder, "--out", modelFolder], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     const output: Buffer[] = [];
     child.stderr.on("data", (chunk: Buffer) => output.push(chunk));
     const code = await exitOf(child);
@@ -88,8 +85,7 @@ export class LocalWorkers implements WorkerDiscovery {
         modelFolder,
         "--listen",
         `unix:${socket}`,
-        "--threads",
-        String(threads),
+        ...(threads === undefined ? [] : ["--threads", String(threads)]),
         "--ends-with-stdin",
       ],
       { stdio: ["pipe", "ignore", "pipe"] },

@@ -16,7 +16,6 @@ export async function buildGoldenModel({
     checkpointFolder: join(folder, "checkpoint"),
     configFile: join(folder, "config.json"),
     out: join(out, "model"),
-    execution: EXECUTION,
   });
   const model = LoadedModel.open(join(out, "model"), EXECUTION);
   return {

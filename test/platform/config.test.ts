@@ -1,0 +1,42 @@
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { expect, test } from "vitest";
+import { environmentSchema, loadConfig } from "../../src/platform/config.ts";
+
+test("without any variable every setting has a default", () => {
+  const config = loadConfig({});
+  expect(config).toMatchObject({
+    port: 4000,
+    host: "127.0.0.1",
+    publicUrl: undefined,
+    dataDir: resolve(".atelier"),
+    startedByNpm: false,
+  });
+  expect(config.workers).toMatchObject({ count: 1, threads: undefined });
+});
+
+test("an empty variable means its default", () => {
+  expect(loadConfig({ PORT: "", DATA_DIR: "" })).toMatchObject({ port: 4000, dataDir: resolve(".atelier") });
+});
+
+test("all wrong variables are reported at once", () => {
+  const start = () => loadConfig({ PORT: "http", LOG_LEVEL: "loud", PUBLIC_URL: "ftp://x" });
+  expect(start).toThrow(/PORT: [\s\S]*PUBLIC_URL: [\s\S]*LOG_LEVEL: /);
+  expect(start).toThrow(".env.example explains them");
+});
+
+test("a public address keeps its path and loses its trailing slash", () => {
+  expect(loadConfig({ PUBLIC_URL: "https://example.org/atelier/" }).publicUrl).toBe("https://example.org/atelier");
+});
+
+test(".env.example has exactly the variables of the code, with their defaults", () => {
+  const lines = readFileSync(".env.example", "utf8").split("\n");
+  const shown = new Map(
+    lines.filter((line) => /^[A-Z_]+=/.test(line)).map((line) => line.split("=", 2) as [string, string]),
+  );
+  expect([...shown.keys()]).toEqual(Object.keys(environmentSchema.shape));
+  const defaults = environmentSchema.parse({});
+  for (const [name, value] of shown) {
+    if (value !== "") expect(String(defaults[name as keyof typeof defaults]), name).toBe(value);
+  }
+});
