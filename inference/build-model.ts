@@ -83,7 +83,7 @@ function makeUnfinishedFolder(out: string): string {
   const prefix = `.${basename(resolve(out))}.building-`;
   const name = `${prefix}${process.pid}-${++buildCount}`;
   try {
-    mkdirSync(parent, { recursive: true });
+    makeFolder(parent);
     for (const other of readdirSync(parent)) {
       if (other.startsWith(prefix) && !isBeingBuilt(other, prefix)) {
         rmSync(join(parent, other), { recursive: true, force: true });
@@ -104,6 +104,13 @@ function isBeingBuilt(name: string, prefix: string): boolean {
 }
 
 /** Builds to one place may end at the same time: the last one stays. */
+/** Like mkdir -p. Not mkdirSync's `recursive`, which never returns where a folder can be seen but not made (as in /proc). */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  mkdirSync(folder);
+}
+
 function replaceFolder(out: string, finished: string): void {
   const replaced = `${finished}.old`;
   for (let isInPlace = false; !isInPlace; ) {

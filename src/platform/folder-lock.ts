@@ -6,9 +6,18 @@
  * decides: a killed owner's lock is taken over at once, a live or merely stuck one's never. An owner elsewhere (another
  * container on a shared volume) cannot be looked at; it counts as gone when it has not touched the file for a minute.
  */
-import { mkdirSync, readFileSync, readlinkSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { z } from "zod";
 import { StartupError } from "./errors.ts";
 
@@ -44,13 +53,24 @@ export function lockFolder(folder: string): FolderLock {
 function makeWritable(folder: string): void {
   const probe = join(folder, `.probe-${process.pid}`);
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     writeFileSync(probe, "");
     rmSync(probe);
   } catch (cause) {
     throw new StartupError(`Cannot write to ${folder}. Set DATA_DIR to a folder that this user may write to.`, {
       cause,
     });
+  }
+}
+
+/** Like mkdir -p. Not mkdirSync's `recursive`, which never returns where a folder can be seen but not made (as in /proc). */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    if (!existsSync(folder)) throw error; // otherwise another process was faster
   }
 }
 

@@ -88,6 +88,35 @@ describe("the whole product", () => {
     await expectBalancedLedger(app.db);
   });
 
+  test.each(["a frame", "a milestone", "nothing"])(
+    "goes on after a cut in mid-run behind %s: no milestone is lost or repeated",
+    async (last) => {
+      const id = await app.member.create({ prompt: "a red circle", count: 4, steps: 36 });
+      let afterSeq = 0;
+      const before: string[] = [];
+      for await (const event of app.member.events(id)) {
+        if (event.__typename !== "ProgressEvent" && event.__typename !== "PreviewEvent")
+          before.push(`${event.__typename} ${event.seq}`);
+        if (last === "a milestone" && event.__typename === "StartedEvent") afterSeq = event.seq;
+        if (event.stepsDone >= 3) {
+          if (last === "a frame") afterSeq = event.seq;
+          break; // the socket is closed
+        }
+      }
+      const after: string[] = [];
+      const frames: number[] = [];
+      for await (const event of app.member.events(id, afterSeq)) {
+        if (event.__typename === "ProgressEvent") frames.push(event.stepsDone);
+        else if (event.__typename !== "PreviewEvent") after.push(`${event.__typename} ${event.seq}`);
+      }
+      expect(before).toEqual(["QueuedEvent 1", "StartedEvent 2"]);
+      expect(after).toEqual(
+        last === "nothing" ? ["QueuedEvent 1", "StartedEvent 2", "FinishedEvent 3"] : ["FinishedEvent 3"],
+      );
+      expect(frames.at(-1)).toBe(36);
+    },
+  );
+
   test("offers what the presets query says", async () => {
     const { presets } = await app.member.query(
       "{ presets { name buildDigest textToImage { sizes { width height } defaultSteps maxSteps maxCount } } }",

@@ -127,3 +127,38 @@ describe("when processes die", () => {
     ).toBe("1000000");
   });
 });
+
+describe("a data folder", () => {
+  test("may have a path that is far too long for a Unix socket", async () => {
+    const folder = temporaryFolder();
+    const server = await ServerProcess.start(join(folder.path, "a-rather-long-name/".repeat(8)));
+    expect((await server.client.finished(await server.client.create({ prompt: "a red circle", steps: 1 }))).state).toBe(
+      "SUCCEEDED",
+    );
+    expect(await server.end("SIGTERM")).toBe(0);
+    folder.remove();
+  });
+
+  test("that cannot be written is refused with clear words", async () => {
+    const server = ServerProcess.launch("/proc/atelier");
+    expect(await server.ended()).toBe(1);
+    expect(server.log.trim()).toBe(
+      "atelier: Cannot write to /proc/atelier. Set DATA_DIR to a folder that this user may write to.",
+    );
+  });
+
+  test("is not touched when a setting is wrong", async () => {
+    const server = ServerProcess.launch("/proc/atelier", { PORT: "http" });
+    expect(await server.ended()).toBe(1);
+    expect(server.log).toContain("These environment variables cannot be used");
+    expect(server.log).toContain("PORT:");
+  });
+
+  test("without a model is refused with the reason why the model cannot be built", async () => {
+    const folder = temporaryFolder(inject("templateData"));
+    const server = ServerProcess.launch(folder.path, { PRESET_CHECKPOINT: "/nowhere" });
+    expect(await server.ended()).toBe(1);
+    expect(server.log).toContain("atelier: The model could not be built: There is no checkpoint folder at /nowhere.");
+    folder.remove();
+  });
+});

@@ -1,0 +1,162 @@
+/**
+ * Does reading history hold up the frames of a running generation? The embedded server keeps its database in the process
+ * that also delivers frames.
+ *
+ *     node --enable-source-maps dist/bench/frame-gap.js
+ *
+ * Starts a server with 2000 finished generations, watches a long generation undisturbed and then while all 2000 rows are
+ * read, by twenty readers at once with a page of 100 each; prints the gaps between frames. Writes bench/results/frame-gap.json.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createClient } from "graphql-ws";
+import WebSocket from "ws";
+import { Database } from "../src/platform/database.ts";
+import { openEmbeddedDatabase } from "../src/platform/database-embedded.ts";
+
+const ROWS = 2000;
+const PAGE = 100;
+const ROOT = join(import.meta.dirname, "../..");
+
+const dataDir = mkdtempSync(join(tmpdir(), "atelier-bench-"));
+await stop(await start());
+await fillHistory();
+const server = await start();
+try {
+  const undisturbed = await watch(async () => 0);
+  const reading = await watch(readHistory);
+  const rows = [
+    { while: "undisturbed", ...undisturbed },
+    { while: `${reading.rows} history rows were read`, ...reading },
+  ];
+  console.table(rows);
+  mkdirSync(join(ROOT, "bench/results"), { recursive: true });
+  writeFileSync(join(ROOT, "bench/results/frame-gap.json"), `${JSON.stringify(rows, undefined, 2)}\n`);
+} finally {
+  await stop(server);
+  rmSync(dataDir, { recursive: true });
+}
+
+async function start(): Promise<ChildProcess> {
+  const child = spawn(process.execPath, [join(ROOT, "dist/src/main.js")], {
+    env: { ...process.env, PORT: "0", DATA_DIR: dataDir },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let output = "";
+  while (!output.includes("is ready")) {
+    output += await new Promise<string>((resolve) => child.stderr.once("data", (chunk) => resolve(String(chunk))));
+  }
+  child.stderr.resume();
+  return child;
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  child.kill("SIGTERM");
+  await new Promise((resolve) => child.once("close", resolve));
+}
+
+/** Copies of one finished generation, made in the database. */
+async function fillHistory(): Promise<void> {
+  const db = await Database.open(await openEmbeddedDatabase(dataDir), join(ROOT, "prisma/migrations"));
+  const settings = {
+    prompt: "a red circle",
+    unconditionalPrompt: "Generate an image.",
+    ...{
+      width: 96,
+      height: 96,
+      count: 1,
+      steps: 18,
+      guidanceScale: 3,
+      guidanceSchedule: "CONSTANT",
+      temperature: 1,
+      seed: "1",
+    },
+  };
+  await db.transaction(async (tx) => {
+    const { tenantId, userId } = await tx.membership.findFirstOrThrow({ where: { role: "MEMBER" } });
+    await tx.$executeRaw`
+      with made as (
+        insert into generation (id, tenant_id, user_id, api_key_id, pool, preset, task, priority, state, settings, total_steps, attempt, milestone_seq)
+        select gen_random_uuid(), ${tenantId}::uuid, ${userId}::uuid, ${userId}::uuid, 'local', 'tiny', 'TEXT_TO_IMAGE', 'STANDARD', 'SUCCEEDED',
+          ${JSON.stringify(settings)}::jsonb, 18, 1, 3
+        from generate_series(1, ${ROWS}::int) returning id
+      ), tried as (
+        insert into attempt (generation_id, number, lease_id, worker, outcome, steps_done) select id, 1, gen_random_uuid(), 'w', 'SUCCEEDED', 18 from made
+      ), reserved as (
+        insert into reservation (generation_id, tenant_id, credits, settled, ended_at) select id, ${tenantId}::uuid, 0, 0, now() from made
+      )
+      insert into image (id, tenant_id, generation_id, index, storage_key, width, height, mime_type, size_bytes, sha256)
+      select gen_random_uuid(), ${tenantId}::uuid, id, 0, 'k', 96, 96, 'image/png', 1, 'x' from made`;
+  });
+  await db.close();
+}
+
+/** Gaps between the frames of a long generation while `meanwhile` goes on. */
+async function watch(meanwhile: () => Promise<number>) {
+  const { url, apiKey } = credentials();
+  const client = createClient({
+    url: url.replace("http", "ws"),
+    webSocketImpl: WebSocket,
+    connectionParams: { authorization: `Bearer ${apiKey}` },
+  });
+  const textToImage = { prompt: "a red circle", count: 4, steps: 36 };
+  const created = await request(
+    "mutation($input: CreateGenerationInput!) { createGeneration(input: $input) { generation { id } } }",
+    {
+      input: { idempotencyKey: String(Math.random()), task: { textToImage } },
+    },
+  );
+  const { id } = (created as { createGeneration: { generation: { id: string } } }).createGeneration.generation;
+  const query =
+    "subscription($id: ID!) { generationEvents(id: $id) { __typename ... on ProgressEvent { stepsDone } ... on PreviewEvent { dataBase64 } } }";
+  const arrivals: number[] = [];
+  let rows: Promise<number> | undefined;
+  for await (const { data } of client.iterate<{ generationEvents: { __typename: string } }>({
+    query,
+    variables: { id },
+  })) {
+    if (data?.generationEvents.__typename !== "ProgressEvent") continue;
+    arrivals.push(performance.now());
+    rows ??= meanwhile();
+  }
+  await client.dispose();
+  const gaps = arrivals.slice(1).map((at, i) => at - (arrivals[i] ?? at));
+  const sorted = [...gaps].sort((a, b) => a - b);
+  const round = (value = 0): number => Math.round(value);
+  return {
+    rows: await rows,
+    frames: arrivals.length,
+    "median gap ms": round(sorted[sorted.length >> 1]),
+    "longest gap ms": round(sorted.at(-1)),
+  };
+}
+
+/** Twenty readers at once, a page each. */
+async function readHistory(): Promise<number> {
+  const fields =
+    "nodes { id state textToImage { prompt seed } attempts { outcome } images { url sha256 } creditsCharged } pageInfo { endCursor hasNextPage }";
+  let count = 0;
+  const read = async (): Promise<void> => {
+    const { generations } = (await request(`{ generations(first: ${PAGE}) { ${fields} } }`, {})) as {
+      generations: { nodes: unknown[] };
+    };
+    count += generations.nodes.length;
+  };
+  await Promise.all(Array.from({ length: ROWS / PAGE }, read));
+  return count;
+}
+
+async function request(query: string, variables: object): Promise<unknown> {
+  const { url, apiKey } = credentials();
+  const headers = { "content-type": "application/json", authorization: `Bearer ${apiKey}` };
+  const response = await fetch(url, { method: "POST", headers, body: JSON.stringify({ query, variables }) });
+  const { data, errors } = (await response.json()) as { data?: unknown; errors?: unknown };
+  if (errors !== undefined) throw new Error(JSON.stringify(errors));
+  return data;
+}
+
+function credentials(): { url: string; apiKey: string } {
+  return JSON.parse(readFileSync(join(dataDir, "credentials.json"), "utf8")) as { url: string; apiKey: string };
+}
