@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { ApolloServer } from "@apollo/server";
 import { ApolloServerPluginDrainHttpServer } from "@apollo/server/plugin/drainHttpServer";
 import { expressMiddleware } from "@as-integrations/express5";
-import express from "express";
+import express, { type ErrorRequestHandler } from "express";
 import { GraphQLError, type GraphQLSchema } from "graphql";
 import { useServer } from "graphql-ws/use/ws";
 import { WebSocketServer } from "ws";
@@ -91,6 +91,7 @@ export class ApiServer {
       express.json({ limit: MAX_BODY }),
       expressMiddleware(apollo, { context: ({ req }) => this.contextOf(req.headers.authorization) }),
     );
+    app.use(answerBadRequest);
     app.use(
       (_, response) => void response.status(404).json({ error: `Nothing is here. The API is at ${GRAPHQL_PATH}.` }),
     );
@@ -134,6 +135,16 @@ export class ApiServer {
     }
   }
 }
+
+/** What express.json refuses, as a GraphQL answer instead of express's own page with a stack. */
+const answerBadRequest: ErrorRequestHandler = (error: { status?: number }, _request, response, next) => {
+  if (error.status === undefined || error.status >= 500) return next(error);
+  const message =
+    error.status === 413
+      ? `The request is larger than ${MAX_BODY}.`
+      : 'The request is not valid JSON. Send {"query": "…", "variables": {…}} as application/json.';
+  response.status(error.status).json({ errors: [{ message, extensions: { code: "BAD_REQUEST" } }] });
+};
 
 function authorizationOf(parameters: Readonly<Record<string, unknown>> | undefined): string | undefined {
   const authorization = parameters?.["authorization"] ?? parameters?.["Authorization"];

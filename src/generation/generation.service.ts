@@ -51,10 +51,10 @@ export class GenerationService {
       const earlier = await recordUse(tx, use);
       if (earlier !== undefined) return replay(tx, earlier, use);
       const generation = await this.prepare(principal, input, use.generationId, await presets.list(tx));
-      await insertQueued(tx, generation);
+      const row = await insertQueued(tx, generation);
       const credits = priceOf(generation.settings);
-      await quota.reserve(tx, { tenantId: principal.tenantId, generationId: generation.id, credits });
-      return { row: await getGeneration(tx, generation.id), replayed: false };
+      await quota.reserve(tx, { tenantId: principal.tenantId, generationId: row.id, credits });
+      return { row: { ...row, attempts: [], images: [], reservation: { credits, settled: null } }, replayed: false };
     });
     if (!created.replayed) lifecycle.announce(created.row);
     return { generation: toGeneration(created.row), replayed: created.replayed };

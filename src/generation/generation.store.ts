@@ -19,8 +19,11 @@ export interface NewGeneration {
 }
 
 /** A QUEUED row with its first milestone. */
-export async function insertQueued(tx: Tx, { deadlineMs, settings, ...generation }: NewGeneration): Promise<void> {
-  await tx.generation.create({
+export async function insertQueued(
+  tx: Tx,
+  { deadlineMs, settings, ...generation }: NewGeneration,
+): Promise<GenerationRow> {
+  const row = await tx.generation.create({
     data: {
       ...generation,
       task: "TEXT_TO_IMAGE",
@@ -30,14 +33,15 @@ export async function insertQueued(tx: Tx, { deadlineMs, settings, ...generation
       milestones: { create: { seq: 1, kind: "QUEUED", attempt: 0, state: "QUEUED" } },
     },
   });
-  if (deadlineMs !== undefined) {
-    await tx.$executeRaw`
-      update generation set deadline_at = now() + make_interval(secs => ${deadlineMs / 1000}) where id = ${generation.id}::uuid`;
-  }
+  if (deadlineMs === undefined) return row;
+  const [deadline] = await tx.$queryRaw<Pick<GenerationRow, "deadlineAt">[]>`
+    update generation set deadline_at = now() + make_interval(secs => ${deadlineMs / 1000}) where id = ${row.id}::uuid
+    returning deadline_at as "deadlineAt"`;
+  return { ...row, ...deadline };
 }
 
 const DETAILS = {
-  reservation: true,
+  reservation: { select: { credits: true, settled: true } },
   attempts: { omit: { checkpoint: true }, orderBy: { number: "asc" } },
   images: { orderBy: { index: "asc" } },
 } satisfies Prisma.GenerationInclude;

@@ -215,6 +215,19 @@ describe("bad input gets one clear error that says what to do, and leaves nothin
     expect(await code(`{ ${"viewer { role } ".repeat(1000)} }`)).toBe("GRAPHQL_PARSE_FAILED");
   });
 
+  test("bodies that are not JSON, or too large", async () => {
+    const post = (body: string) =>
+      fetch(app.member.url, { method: "POST", headers: { "content-type": "application/json" }, body });
+    const broken = await post("{");
+    expect(broken.status).toBe(400);
+    expect(await broken.json()).toMatchObject({
+      errors: [{ message: expect.stringContaining("not valid JSON"), extensions: { code: "BAD_REQUEST" } }],
+    });
+    const large = await post(JSON.stringify({ query: "x".repeat(2_000_000) }));
+    expect(large.status).toBe(413);
+    expect(await large.text()).not.toContain("node_modules");
+  });
+
   test("faults of ours name an id and nothing else", async () => {
     const member = await app.addMember("MEMBER");
     await app.db.transaction((tx) => tx.$executeRaw`alter table limits rename to broken`);
