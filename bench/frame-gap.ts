@@ -15,6 +15,7 @@ import { createClient } from "graphql-ws";
 import WebSocket from "ws";
 import { Database } from "../src/platform/database.ts";
 import { openEmbeddedDatabase } from "../src/platform/database-embedded.ts";
+import { lockFolder } from "../src/platform/folder-lock.ts";
 
 const ROWS = 2000;
 const PAGE = 100;
@@ -59,7 +60,7 @@ async function stop(child: ChildProcess): Promise<void> {
 
 /** Copies of one finished generation, made in the database. */
 async function fillHistory(): Promise<void> {
-  const db = await Database.open(await openEmbeddedDatabase(dataDir), join(ROOT, "prisma/migrations"));
+  const db = await Database.open(await openEmbeddedDatabase(lockFolder(dataDir)), join(ROOT, "prisma/migrations"));
   const settings = {
     prompt: "a red circle",
     unconditionalPrompt: "Generate an image.",

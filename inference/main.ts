@@ -2,6 +2,7 @@
  * An inference worker: serves one built model over gRPC until it is told to stop (SIGTERM, after letting its attempts
  * yield) or its parent goes away (standard input closes).
  */
+import { setTimeout } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { createServer } from "nice-grpc";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
@@ -12,6 +13,7 @@ import { InferenceService } from "./worker/inference-service.ts";
 import { Offer } from "./worker/offer.ts";
 
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+const FLUSH_TIMEOUT_MS = 5000;
 
 const { values } = parseArgs({
   options: {
@@ -52,15 +54,31 @@ async function serve(modelFolder: string, address: string): Promise<void> {
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
   });
   server.add(InferenceServiceDefinition, service);
-  server.add(HealthDefinition, HealthServiceImpl(health));
+  server.add(HealthDefinition, healthService(health));
   await server.listen(address);
   health.setStatus("healthy");
+  process.stdout.write(`listening on ${address}\n`);
   process.once("SIGTERM", async () => {
     health.setStatus("unhealthy");
     await service.drain();
-    server.forceShutdown();
+    // Callers still have to read what was sent last; one that does not read is not waited for.
+    await Promise.race([server.shutdown(), setTimeout(FLUSH_TIMEOUT_MS)]);
     process.exit(0);
   });
+}
+
+/** A watch ends when the worker has said that it stops, so that the connection can close. */
+function healthService(state: HealthState): HealthServiceImpl {
+  const { check, watch } = HealthServiceImpl(state);
+  return {
+    check,
+    async *watch(request, context) {
+      for await (const response of watch(request, context)) {
+        yield response;
+        if (state.getStatus(request.service) === "unhealthy") return;
+      }
+    },
+  };
 }
 
 function fail(message: string): never {

@@ -15,6 +15,7 @@ import { systemClock } from "./platform/clock.ts";
 import { type Config, ROOT } from "./platform/config.ts";
 import { Database } from "./platform/database.ts";
 import { openEmbeddedDatabase } from "./platform/database-embedded.ts";
+import { lockFolder } from "./platform/folder-lock.ts";
 import { Closables } from "./platform/lifecycle.ts";
 import { createLogger, type Logger } from "./platform/logger.ts";
 import { loadSecrets } from "./platform/secrets.ts";
@@ -65,25 +66,29 @@ export async function startApp(config: Config, adapters: Partial<Adapters> = {})
 
 async function start(config: Config, adapters: Partial<Adapters>, closables: Closables): Promise<App> {
   const logger = createLogger(config.logLevel);
-  const db = await Database.open(await openEmbeddedDatabase(config.dataDir), join(ROOT, "prisma/migrations"));
+  const lock = lockFolder(config.dataDir);
+  // Workers take longest to start, and need nothing of the rest.
+  const pool = new WorkerPool(adapters.workers ?? localWorkers(config, logger), logger);
+  const workersStarted = Promise.allSettled([pool.start()]);
+  closables.add(() => pool.stop());
+  const db = await Database.open(await openEmbeddedDatabase(lock), join(ROOT, "prisma/migrations"));
   closables.add(() => db.close());
   const address = { publicUrl: config.publicUrl ?? "" };
-  const workers = adapters.workers ?? localWorkers(config, logger);
-  const services = compose(config, { db, logger, workers, publicUrl: () => address.publicUrl });
-  const { server, bus, poll, pool, duties, dispatcher, quota } = services;
+  const services = compose(config, { db, logger, pool, publicUrl: () => address.publicUrl });
+  const { server, bus, poll, duties, dispatcher, quota } = services;
   closables.add(() => bus.close());
   closables.add(() => poll.stop());
   await server.prepare(await makeSchema(resolversOf(services)));
   const port = await server.listen(config);
   address.publicUrl ||= `http://${urlHost(config.host)}:${port}`;
-  closables.add(() => pool.stop());
   closables.add(() => duties.stop());
   closables.add(() => dispatcher.stop(config.shutdownGraceMs));
   closables.add(() => server.stop());
   const credentials = await bootstrap({ db, quota }, { dataDir: config.dataDir, url: `${address.publicUrl}/graphql` });
   await duties.start();
   await dispatcher.start();
-  await pool.start();
+  const [outcome] = await workersStarted;
+  if (outcome.status === "rejected") throw outcome.reason;
   return {
     publicUrl: address.publicUrl,
     credentials,
@@ -98,14 +103,14 @@ async function start(config: Config, adapters: Partial<Adapters>, closables: Clo
 interface Foundations {
   readonly db: Database;
   readonly logger: Logger;
-  readonly workers: WorkerDiscovery;
+  readonly pool: WorkerPool;
   /** Known only once the server listens. */
   readonly publicUrl: () => string;
 }
 
 type Services = ReturnType<typeof compose>;
 
-function compose(config: Config, { db, logger, workers, publicUrl }: Foundations) {
+function compose(config: Config, { db, logger, pool, publicUrl }: Foundations) {
   const clock = systemClock;
   const { urlSigning } = loadSecrets(config.dataDir);
   const images = new DiskImageStore({
@@ -120,7 +125,6 @@ function compose(config: Config, { db, logger, workers, publicUrl }: Foundations
   const lifecycle = new GenerationLifecycle(db, quota, bus);
   const generations = new GenerationService({ db, quota, lifecycle, presets });
   const poll = new MilestonePoll(db, logger);
-  const pool = new WorkerPool(workers, logger);
   const attempts = { db, lifecycle, bus, images, pool, clock, logger };
   const dispatcher = new Dispatcher(attempts, POOL);
   const server = new ApiServer({

@@ -6,17 +6,16 @@ import { PrismaPGlite } from "pglite-prisma-adapter";
 import type { DatabaseEngine } from "./database.ts";
 import { InProcessDoorbell } from "./doorbell.ts";
 import { StartupError } from "./errors.ts";
-import { lockFolder } from "./folder-lock.ts";
+import type { FolderLock } from "./folder-lock.ts";
 
 const DATABASE_FOLDER = "database";
 /** Present while the folder is being initialised: a start that was interrupted then begins anew. */
 const UNFINISHED_FILE = "database.unfinished";
 
-/** Locks `dataDir` and opens the database in it, creating it if need be. */
-export async function openEmbeddedDatabase(dataDir: string): Promise<DatabaseEngine> {
-  const lock = lockFolder(dataDir);
+/** Opens the database in a locked folder, creating it if need be. Owns the lock from here on, also when this fails. */
+export async function openEmbeddedDatabase(lock: FolderLock): Promise<DatabaseEngine> {
   try {
-    const client = await openPglite(dataDir);
+    const client = await openPglite(lock.folder);
     return {
       factory: new PrismaPGlite(client),
       doorbell: new InProcessDoorbell(),

@@ -31,7 +31,9 @@ const TAKEOVER_STALE_MS = 10_000;
 const ownerSchema = z.object({ pid: z.number(), startedAt: z.string(), place: z.string() });
 type Owner = z.infer<typeof ownerSchema>;
 
+/** Proof that this process owns a folder. */
 export interface FolderLock {
+  readonly folder: string;
   release(): void;
 }
 
@@ -43,6 +45,7 @@ export function lockFolder(folder: string): FolderLock {
   if (!tryCreate(path, owner)) takeOver(folder, owner);
   const touch = setInterval(() => utimesSync(path, new Date(), new Date()), TOUCH_MS).unref();
   return {
+    folder,
     release() {
       clearInterval(touch);
       rmSync(path, { force: true });

@@ -33,6 +33,7 @@ export class LocalWorkers implements WorkerDiscovery {
   private readonly children = new Map<string, ChildProcess>();
   private readonly socketFolder: string;
   private listener: DiscoveryListener | undefined;
+  private builder: ChildProcess | undefined;
   private isStopping = false;
   private started = 0;
 
@@ -54,6 +55,7 @@ export class LocalWorkers implements WorkerDiscovery {
 
   async stop(): Promise<void> {
     this.isStopping = true;
+    this.builder?.kill();
     await Promise.all([...this.children.values()].map(endGently));
     rmSync(this.socketFolder, { recursive: true, force: true });
   }
@@ -64,11 +66,13 @@ export class LocalWorkers implements WorkerDiscovery {
     const child = spawn(process.execPath, [tool, "build", checkpointFolder, "--out", modelFolder], {
       stdio: ["ignore", "ignore", "pipe"],
     });
+    this.builder = child;
     const output: Buffer[] = [];
     child.stderr.on("data", (chunk: Buffer) => output.push(chunk));
     const code = await exitOf(child);
     const text = Buffer.concat(output).toString("utf8").trim();
-    if (code !== 0) throw new StartupError(`The model could not be built: ${text.replace(/^model: /, "")}`);
+    if (code !== 0 && !this.isStopping)
+      throw new StartupError(`The model could not be built: ${text.replace(/^model: /, "")}`);
     logger.info({ output: text }, "model ready");
   }
 
@@ -88,7 +92,7 @@ export class LocalWorkers implements WorkerDiscovery {
         ...(threads === undefined ? [] : ["--threads", String(threads)]),
         "--ends-with-stdin",
       ],
-      { stdio: ["pipe", "ignore", "pipe"] },
+      { stdio: ["pipe", "pipe", "pipe"] },
     );
     const launchedAt = performance.now();
     this.children.set(name, child);
@@ -106,7 +110,8 @@ export class LocalWorkers implements WorkerDiscovery {
       setTimeout(() => this.launch(next), RESTART_DELAYS_MS[Math.min(next, RESTART_DELAYS_MS.length) - 1] ?? 0).unref();
     });
     logger.info({ worker: name, pid: child.pid }, "worker started");
-    this.listener?.found({ name, target: `unix:${socket}` });
+    // Its first words are that it listens.
+    child.stdout.once("data", () => this.listener?.found({ name, target: `unix:${socket}` }));
   }
 }
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from "vitest";
 import { Database } from "../../src/platform/database.ts";
 import { openEmbeddedDatabase } from "../../src/platform/database-embedded.ts";
+import { lockFolder } from "../../src/platform/folder-lock.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { isRunning, ServerProcess, temporaryFolder } from "../support/server-process.ts";
 
@@ -26,7 +27,7 @@ describe("when processes die", () => {
     for await (const event of server.client.events(id)) if (event.stepsDone >= step) return;
   };
   const checkLedger = async (): Promise<void> => {
-    const db = await Database.open(await openEmbeddedDatabase(folder.path), "prisma/migrations");
+    const db = await Database.open(await openEmbeddedDatabase(lockFolder(folder.path)), "prisma/migrations");
     try {
       await expectBalancedLedger(db);
     } finally {

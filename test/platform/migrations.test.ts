@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Database } from "../../src/platform/database.ts";
 import { openEmbeddedDatabase } from "../../src/platform/database-embedded.ts";
 import { applyMigrations, diffMigrations } from "../../src/platform/database-migrations.ts";
+import { lockFolder } from "../../src/platform/folder-lock.ts";
 
 const FOLDER = "prisma/migrations";
 
@@ -46,7 +47,7 @@ test("a start that was interrupted while the database was being made begins anew
   mkdirSync(join(folder, "database"));
   writeFileSync(join(folder, "database", "PG_VERSION"), "half");
   writeFileSync(join(folder, "database.unfinished"), "");
-  const db = await Database.open(await openEmbeddedDatabase(folder), FOLDER);
+  const db = await Database.open(await openEmbeddedDatabase(lockFolder(folder)), FOLDER);
   expect(await db.transaction((tx) => tx.tenant.count())).toBe(0);
   await db.close();
   rmSync(folder, { recursive: true });
@@ -58,7 +59,9 @@ test("a damaged database is refused with clear words, and the folder is free aga
   mkdirSync(join(folder, "database"));
   writeFileSync(join(folder, "database", "PG_VERSION"), "garbage");
   for (let attempt = 0; attempt < 2; attempt++) {
-    await expect(openEmbeddedDatabase(folder)).rejects.toThrow("Restore the folder from a backup, or move it away");
+    await expect(openEmbeddedDatabase(lockFolder(folder))).rejects.toThrow(
+      "Restore the folder from a backup, or move it away",
+    );
   }
   rmSync(folder, { recursive: true });
 });

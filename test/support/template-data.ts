@@ -9,6 +9,7 @@ import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import { Database } from "../../src/platform/database.ts";
 import { openEmbeddedDatabase } from "../../src/platform/database-embedded.ts";
+import { lockFolder } from "../../src/platform/folder-lock.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -24,7 +25,7 @@ export default async function setup(project: TestProject): Promise<() => void> {
     { encoding: "utf8" },
   );
   if (built.status !== 0) throw new Error(`the tiny model could not be built: ${built.stderr}`);
-  const db = await Database.open(await openEmbeddedDatabase(folder), "prisma/migrations");
+  const db = await Database.open(await openEmbeddedDatabase(lockFolder(folder)), "prisma/migrations");
   await db.close();
   project.provide("templateData", folder);
   return () => rmSync(folder, { recursive: true, force: true });
