@@ -111,7 +111,7 @@ async function watch(meanwhile: () => Promise<number>) {
   );
   const { id } = (created as { createGeneration: { generation: { id: string } } }).createGeneration.generation;
   const query =
-    "subscription($id: ID!) { generationEvents(id: $id) { __typename ... on ProgressEvent { stepsDone } ... on PreviewEvent { dataBase64 } } }";
+    "subscription($id: ID!) { generationEvents(id: $id) { __typename ... on ProgressEvent { step } ... on PreviewEvent { dataBase64 } } }";
   const arrivals: number[] = [];
   let rows: Promise<number> | undefined;
   for await (const { data } of client.iterate<{ generationEvents: { __typename: string } }>({

@@ -4,6 +4,7 @@ import { makeSchema } from "./api/schema.ts";
 import { ApiServer } from "./api/server.ts";
 import { AuthService } from "./auth/auth.service.ts";
 import { bootstrap, type Credentials } from "./bootstrap.ts";
+import { CreatePayloadResolver } from "./generation/create-payload.resolver.ts";
 import { EventsResolver } from "./generation/events.resolver.ts";
 import { GenerationResolver } from "./generation/generation.resolver.ts";
 import { GenerationService } from "./generation/generation.service.ts";
@@ -131,7 +132,7 @@ function compose(config: Config, { db, logger, pool, publicUrl }: Foundations) {
     auth: new AuthService(db),
     generationEvents: new GenerationEvents({ db, bus, poll, generations }),
     serveFile: (request, response) => images.serve(request, response),
-    isReady: () => dispatcher.offerOnce(),
+    isReady: async () => (await db.transaction((tx) => presets.list(tx))).length > 0,
     logger,
   });
   return {
@@ -162,6 +163,7 @@ function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorker
 
 const resolversOf = ({ db, generations, images, presets }: Services): readonly object[] => [
   new GenerationResolver(generations),
+  new CreatePayloadResolver(),
   new ImageResolver(images),
   new EventsResolver(),
   new PresetResolver(db, presets),

@@ -36,7 +36,7 @@ const WATCH = /* GraphQL */ `
     generationEvents(id: $id, afterSeq: $afterSeq) {
       __typename
       seq
-      ... on ProgressEvent { stage stepsDone totalSteps etaMs }
+      ... on ProgressEvent { stage step totalSteps etaMs }
       ... on FinishedEvent { state failure { message } generation { images { url } creditsCharged textToImage { seed } } }
     }
   }
@@ -67,7 +67,7 @@ const eventSchema = z.discriminatedUnion("__typename", [
     __typename: z.literal("ProgressEvent"),
     seq: z.number(),
     stage: z.string(),
-    stepsDone: z.number(),
+    step: z.number(),
     totalSteps: z.number(),
     etaMs: z.number().nullable(),
   }),
@@ -153,7 +153,7 @@ function show(bar: SingleBar, event: Event): void {
   if (event.__typename === "ProgressEvent") {
     const eta = event.etaMs === null ? "?" : `${(event.etaMs / 1000).toFixed(1)} s`;
     bar.setTotal(event.totalSteps);
-    bar.update(event.stepsDone, { stage: event.stage.toLowerCase().padEnd(9), eta });
+    bar.update(event.step, { stage: event.stage.toLowerCase().padEnd(9), eta });
   } else if (event.__typename === "AttemptFailedEvent") {
     bar.update({ stage: "retrying " });
   }

@@ -3,6 +3,7 @@ import "reflect-metadata";
 import { createPubSub } from "@graphql-yoga/subscription";
 import { type GraphQLSchema, isInputObjectType } from "graphql";
 import { buildSchema, type NonEmptyArray } from "type-graphql";
+import { CreatePayloadResolver } from "../generation/create-payload.resolver.ts";
 import {
   AttemptFailedEvent,
   FinishedEvent,
@@ -24,6 +25,7 @@ type ResolverClass = abstract new (...services: never[]) => object;
 
 const RESOLVERS: NonEmptyArray<ResolverClass> = [
   GenerationResolver,
+  CreatePayloadResolver,
   ImageResolver,
   EventsResolver,
   PresetResolver,

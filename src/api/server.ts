@@ -26,7 +26,7 @@ export interface ApiOptions {
   readonly auth: AuthService;
   readonly generationEvents: GenerationEvents;
   readonly serveFile: (request: http.IncomingMessage, response: http.ServerResponse) => Promise<void>;
-  /** Whether everything that a request may need is there. */
+  /** Whether generations can be asked for. */
   readonly isReady: () => Promise<boolean>;
   readonly logger: Logger;
 }

@@ -1,5 +1,5 @@
 /** What a subscription to a generation delivers. */
-import { Field, GraphQLISODateTime, ID, Int, InterfaceType, ObjectType, registerEnumType } from "type-graphql";
+import { Field, Float, GraphQLISODateTime, ID, Int, InterfaceType, ObjectType, registerEnumType } from "type-graphql";
 import { GenerationState } from "../generated/prisma/enums.ts";
 import type { Stage } from "../progress/frame.ts";
 import { Failure, Generation } from "./generation.type.ts";
@@ -42,8 +42,8 @@ export class StartedEvent extends GenerationEvent {}
 
 @ObjectType({ implements: GenerationEvent, description: "Milestone: an attempt failed and another one follows." })
 export class AttemptFailedEvent extends GenerationEvent {
-  @Field(() => String, { nullable: true })
-  message!: string | null;
+  @Field(() => Failure, { nullable: true })
+  failure!: Failure | null;
 
   @Field(() => Boolean)
   willRetry!: boolean;
@@ -69,11 +69,14 @@ export class ProgressEvent extends GenerationEvent {
   @Field(() => Stages)
   stage!: Stage;
 
-  @Field(() => Int)
-  stepsDone!: number;
+  @Field(() => Int, { description: "MAR steps that are done." })
+  step!: number;
 
   @Field(() => Int)
   totalSteps!: number;
+
+  @Field(() => Float, { description: "step / totalSteps." })
+  fraction!: number;
 
   @Field(() => Int, { nullable: true, description: "Milliseconds until the end, by the pace so far." })
   etaMs!: number | null;

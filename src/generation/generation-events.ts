@@ -112,7 +112,7 @@ export class GenerationEvents {
         return {
           __typename: "AttemptFailedEvent",
           ...base,
-          message: milestone.message,
+          failure: { code: milestone.failureCode ?? "", message: milestone.message ?? "" },
           willRetry: milestone.willRetry,
         };
       case "FINISHED": {
@@ -140,8 +140,8 @@ function frameEvent(frame: Frame): AnyGenerationEvent {
     frame: frame.frame,
   };
   if (frame.kind === "progress") {
-    const { stage, stepsDone, totalSteps, etaMs = null } = frame;
-    return { __typename: "ProgressEvent", ...base, stage, stepsDone, totalSteps, etaMs };
+    const { stage, stepsDone: step, totalSteps, etaMs = null } = frame;
+    return { __typename: "ProgressEvent", ...base, stage, step, totalSteps, fraction: step / totalSteps, etaMs };
   }
   const { index, width, height, webp } = frame;
   const dataBase64 = Buffer.from(webp).toString("base64");

@@ -83,7 +83,7 @@ export class GenerationLifecycle {
     { stepsDone, delayMs }: { stepsDone: number; delayMs: number },
   ): Promise<FencedResult> {
     return this.endRunning(fence, async (tx) => {
-      const attempt: AttemptEnd = { outcome: "FAILED", message: failure.message, stepsDone };
+      const attempt: AttemptEnd = { outcome: "FAILED", failureCode: failure.code, message: failure.message, stepsDone };
       const found = await findForSettlement(tx, fence.generationId);
       if (found !== undefined && found.failedAttempts + 1 < MAX_ATTEMPTS)
         return requeue(tx, fence, { attempt, counts: true, delayMs });

@@ -1,5 +1,6 @@
 import { ArgsType, Field, Float, InputType, Int, registerEnumType } from "type-graphql";
 import { Priority } from "../generated/prisma/enums.ts";
+import { UInt64 } from "../platform/scalars.ts";
 import { GuidanceSchedule } from "./generation.type.ts";
 
 export const GenerationScope = { MINE: "MINE", TENANT: "TENANT" } as const;
@@ -41,7 +42,7 @@ export class TextToImageInput {
   @Field(() => Float, { nullable: true, description: "Of the noise of the reverse diffusion." })
   temperature?: number;
 
-  @Field(() => String, { nullable: true, description: "Unsigned 64 bits in decimal; drawn at random unless given." })
+  @Field(() => UInt64, { nullable: true, description: "Drawn at random unless given." })
   seed?: string;
 }
 

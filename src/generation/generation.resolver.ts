@@ -36,11 +36,12 @@ export class GenerationResolver {
     description: "Queues a generation and reserves its credits, or does neither.",
   })
   @UseMiddleware(reportUserErrors)
-  createGeneration(
+  async createGeneration(
     @Arg("input", () => CreateGenerationInput) input: CreateGenerationInput,
     @Ctx() context: RequestContext,
   ): Promise<Omit<CreateGenerationPayload, "userErrors">> {
-    return this.service.create(principalOf(context), withoutNulls(input));
+    const { generation, replayed } = await this.service.create(principalOf(context), withoutNulls(input));
+    return { generation, wasReplayed: replayed };
   }
 
   @Mutation(() => CancelGenerationPayload, {

@@ -1,5 +1,6 @@
 import { Field, Float, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
 import { AttemptOutcome, GenerationState, Priority, TaskKind } from "../generated/prisma/enums.ts";
+import { Credits, UInt64 } from "../platform/scalars.ts";
 import { UserError } from "../platform/user-error.type.ts";
 
 registerEnumType(GenerationState, {
@@ -46,7 +47,7 @@ export class TextToImage {
   @Field(() => Float, { description: "Of the noise of the reverse diffusion." })
   temperature!: number;
 
-  @Field(() => String, { description: "Unsigned 64 bits. Picture i uses the noise stream (seed, i)." })
+  @Field(() => UInt64, { description: "Picture i uses the noise stream (seed, i)." })
   seed!: string;
 }
 
@@ -151,10 +152,10 @@ export class Generation {
   @Field(() => Recipe, { nullable: true })
   recipe!: Recipe | null;
 
-  @Field(() => String, { description: "Credits held when it was queued: the most it can cost." })
+  @Field(() => Credits, { description: "Held when it was queued: the most it can cost." })
   creditsReserved!: string;
 
-  @Field(() => String, { nullable: true, description: "Credits charged; null before its end." })
+  @Field(() => Credits, { nullable: true, description: "Charged; null before its end." })
   creditsCharged!: string | null;
 
   /** Not public: the rows of its pictures, for the `images` field. */
@@ -244,11 +245,8 @@ export class CreateGenerationPayload {
   @Field(() => Generation, { nullable: true })
   generation?: Generation;
 
-  @Field(() => Boolean, {
-    nullable: true,
-    description: "The idempotency key was used before: this is the generation of then.",
-  })
-  replayed?: boolean;
+  /** For the field `replayed`: undefined when the call was refused. */
+  wasReplayed?: boolean;
 
   @Field(() => [UserError])
   userErrors!: readonly UserError[];

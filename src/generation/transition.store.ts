@@ -33,6 +33,8 @@ export interface Failure {
 
 export interface AttemptEnd {
   readonly outcome: AttemptOutcome;
+  /** Of an attempt that failed or was orphaned. */
+  readonly failureCode?: string;
   readonly message?: string | undefined;
   readonly stepsDone: number;
 }
@@ -45,6 +47,7 @@ interface Change {
   readonly milestone: {
     readonly kind: MilestoneKind;
     readonly message?: string | undefined;
+    readonly failureCode?: string | undefined;
     readonly willRetry?: boolean;
   };
 }
@@ -64,8 +67,8 @@ async function transition(tx: Tx, change: Change): Promise<TransitionedRow | und
       where state = ${from}::generation_state and ${condition}
       returning *
     ), noted as (
-      insert into milestone (generation_id, seq, kind, attempt, state, message, will_retry)
-      select id, milestone_seq, ${milestone.kind}::milestone_kind, attempt, state, ${milestone.message ?? null}::text, ${milestone.willRetry ?? false}
+      insert into milestone (generation_id, seq, kind, attempt, state, message, failure_code, will_retry)
+      select id, milestone_seq, ${milestone.kind}::milestone_kind, attempt, state, ${milestone.message ?? null}::text, ${milestone.failureCode ?? null}::text, ${milestone.willRetry ?? false}
       from changed
     )
     select id, tenant_id as "tenantId", state, attempt, milestone_seq as "milestoneSeq", settings, started_at as "startedAt"
@@ -147,7 +150,12 @@ export async function requeue(
       Prisma.sql`not_before = now() + make_interval(secs => ${delayMs / 1000})`,
     ],
     milestone: isFailure
-      ? { kind: MilestoneKind.ATTEMPT_FAILED, message: attempt.message, willRetry: true }
+      ? {
+          kind: MilestoneKind.ATTEMPT_FAILED,
+          message: attempt.message,
+          failureCode: attempt.failureCode,
+          willRetry: true,
+        }
       : { kind: MilestoneKind.QUEUED, message: attempt.message },
   });
   if (row !== undefined) await endAttempt(tx, fence, attempt);

@@ -2,7 +2,7 @@ import { FieldResolver, Resolver, Root } from "type-graphql";
 import type { Database } from "../platform/database.ts";
 import { Tenant } from "../tenancy/viewer.type.ts";
 import { findCredits } from "./quota.store.ts";
-import { Credits } from "./quota.type.ts";
+import { CreditBalance } from "./quota.type.ts";
 import { formatCredits } from "./tariff.ts";
 
 /** Only the viewer's own tenant is reachable, so no further right is needed. */
@@ -10,8 +10,8 @@ import { formatCredits } from "./tariff.ts";
 export class CreditsResolver {
   constructor(private readonly db: Database) {}
 
-  @FieldResolver(() => Credits)
-  async credits(@Root() tenant: Tenant): Promise<Credits> {
+  @FieldResolver(() => CreditBalance)
+  async credits(@Root() tenant: Tenant): Promise<CreditBalance> {
     const balance = await this.db.transaction((tx) => findCredits(tx, tenant.uuid));
     const { max, used, held } = balance ?? { max: 0n, used: 0n, held: 0n };
     return {

@@ -1,5 +1,6 @@
 import { Field, ObjectType, registerEnumType } from "type-graphql";
 import { LimitLevel } from "../generated/prisma/enums.ts";
+import { Credits } from "../platform/scalars.ts";
 import { UserError } from "../platform/user-error.type.ts";
 
 registerEnumType(LimitLevel, { name: "LimitLevel", description: "Whose limit it is." });
@@ -12,26 +13,24 @@ export class QuotaError extends UserError {
   @Field(() => LimitLevel)
   level!: LimitLevel;
 
-  @Field(() => String, { description: "Credits that the call needed." })
+  @Field(() => Credits, { description: "Credits that the call needed." })
   needed!: string;
 
-  @Field(() => String, { description: "Credits that were left." })
+  @Field(() => Credits, { description: "Credits that were left." })
   available!: string;
 }
 
-@ObjectType({
-  description: "Credits of a tenant, as decimal strings. balance = granted - used; available = balance - held.",
-})
-export class Credits {
-  @Field(() => String, { description: "Granted in all." })
+@ObjectType({ description: "Credits of a tenant: available = granted - used - held." })
+export class CreditBalance {
+  @Field(() => Credits, { description: "Granted in all." })
   granted!: string;
 
-  @Field(() => String, { description: "Charged so far." })
+  @Field(() => Credits, { description: "Charged so far." })
   used!: string;
 
-  @Field(() => String, { description: "Reserved for generations that have not ended." })
+  @Field(() => Credits, { description: "Reserved for generations that have not ended." })
   held!: string;
 
-  @Field(() => String, { description: "What a new generation may cost." })
+  @Field(() => Credits, { description: "What a new generation may cost." })
   available!: string;
 }

@@ -20,6 +20,7 @@ export class LeaseRescuer {
       else
         await lifecycle.giveBack(fence, {
           outcome: "ORPHANED",
+          failureCode: "ORPHANED",
           message: "The server that ran it ended.",
           stepsDone: checkpointSteps,
         });

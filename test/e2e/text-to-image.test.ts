@@ -20,7 +20,7 @@ describe("the whole product", () => {
     expect(names.slice(0, 2)).toEqual(["QueuedEvent", "StartedEvent"]);
     expect(names.at(-1)).toBe("FinishedEvent");
 
-    const steps = events.filter(({ __typename }) => __typename === "ProgressEvent").map(({ stepsDone }) => stepsDone);
+    const steps = events.filter(({ __typename }) => __typename === "ProgressEvent").map(({ step }) => step);
     expect(steps).toEqual([...steps].sort((a, b) => a - b));
     expect(steps.at(-1)).toBe(18);
     const previews = events.filter(({ __typename }) => __typename === "PreviewEvent");
@@ -78,7 +78,7 @@ describe("the whole product", () => {
 
   test("cancels a running generation between two steps and charges what was computed", async () => {
     const id = await app.member.create({ prompt: "a red circle", count: 4, steps: 36 });
-    for await (const event of app.member.events(id)) if (event.stepsDone >= 2) break;
+    for await (const event of app.member.events(id)) if (event.step >= 2) break;
     await app.member.query("mutation($id: ID!) { cancelGeneration(id: $id) { userErrors { message } } }", { id });
     const { state, generation } = await app.member.finished(id);
     expect(state).toBe("CANCELED");
@@ -98,7 +98,7 @@ describe("the whole product", () => {
         if (event.__typename !== "ProgressEvent" && event.__typename !== "PreviewEvent")
           before.push(`${event.__typename} ${event.seq}`);
         if (last === "a milestone" && event.__typename === "StartedEvent") afterSeq = event.seq;
-        if (event.stepsDone >= 3) {
+        if (event.step >= 3) {
           if (last === "a frame") afterSeq = event.seq;
           break; // the socket is closed
         }
@@ -106,7 +106,7 @@ describe("the whole product", () => {
       const after: string[] = [];
       const frames: number[] = [];
       for await (const event of app.member.events(id, afterSeq)) {
-        if (event.__typename === "ProgressEvent") frames.push(event.stepsDone);
+        if (event.__typename === "ProgressEvent") frames.push(event.step);
         else if (event.__typename !== "PreviewEvent") after.push(`${event.__typename} ${event.seq}`);
       }
       expect(before).toEqual(["QueuedEvent 1", "StartedEvent 2"]);

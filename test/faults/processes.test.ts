@@ -24,7 +24,7 @@ describe("when processes die", () => {
   });
 
   const untilStep = async (id: string, step: number): Promise<void> => {
-    for await (const event of server.client.events(id)) if (event.stepsDone >= step) return;
+    for await (const event of server.client.events(id)) if (event.step >= step) return;
   };
   const checkLedger = async (): Promise<void> => {
     const db = await Database.open(await openEmbeddedDatabase(lockFolder(folder.path)), "prisma/migrations");

@@ -136,7 +136,7 @@ describe("the events of a generation", () => {
     const started = await start(id);
     expect((await stream.next()).value).toMatchObject({ __typename: "StartedEvent", seq: 2 });
     bus.publish(progress(id, { ...started, frame: 1 }));
-    expect((await stream.next()).value).toMatchObject({ __typename: "ProgressEvent", seq: 2, stepsDone: 1 });
+    expect((await stream.next()).value).toMatchObject({ __typename: "ProgressEvent", seq: 2, step: 1 });
     await complete(started.fence);
     expect((await stream.next()).value).toMatchObject({ __typename: "FinishedEvent", seq: 3, state: "SUCCEEDED" });
     expect((await stream.next()).done).toBe(true);

@@ -132,7 +132,7 @@ describe("a dispatcher", () => {
     const id = await app.member.create({ prompt: "a red circle" });
     const call = await worker.nextCall();
     call.started().step(6);
-    for await (const event of app.member.events(id)) if (event.stepsDone === 6) break;
+    for await (const event of app.member.events(id)) if (event.step === 6) break;
     const { cancelGeneration } = await app.member.query(CANCEL, { id });
     expect(cancelGeneration.userErrors).toEqual([]);
     await call.hungUp;
@@ -145,7 +145,7 @@ describe("a dispatcher", () => {
     const id = await app.member.create({ prompt: "a red circle" });
     const call = await worker.nextCall();
     call.started().step(3);
-    for await (const event of app.member.events(id)) if (event.stepsDone === 3) break;
+    for await (const event of app.member.events(id)) if (event.step === 3) break;
     await app.db.transaction((tx) => tx.$executeRaw`update generation set cancel_requested_at = now()`); // no doorbell
     call.fail(Status.UNAVAILABLE);
     expect((await app.member.finished(id)).state).toBe("CANCELED");
@@ -155,7 +155,7 @@ describe("a dispatcher", () => {
     const id = await app.member.create({ prompt: "a red circle" });
     const stale = await worker.nextCall();
     stale.started().step(2);
-    for await (const event of app.member.events(id)) if (event.stepsDone === 2) break;
+    for await (const event of app.member.events(id)) if (event.step === 2) break;
     const other = randomUUID();
     await app.db.transaction(async (tx) => {
       await tx.$executeRaw`update attempt set lease_id = ${other}::uuid where ended_at is null`;
@@ -216,7 +216,7 @@ describe("deadlines", () => {
     const id = await app.member.create({ prompt: "too slow" }, { deadlineMs: 3600_000 });
     const call = await worker.nextCall();
     call.started().step(9);
-    for await (const event of app.member.events(id)) if (event.stepsDone === 9) break;
+    for await (const event of app.member.events(id)) if (event.step === 9) break;
     await app.db.transaction((tx) => tx.$executeRaw`update generation set deadline_at = now() where state = 'RUNNING'`);
     const { state, failure, generation } = await app.member.finished(id);
     expect(state).toBe("CANCELED");

@@ -107,8 +107,8 @@ const EVENTS = `subscription($id: ID!, $afterSeq: Int!) {
   generationEvents(id: $id, afterSeq: $afterSeq) {
     __typename seq attempt at generationId
     ... on QueuedEvent { message }
-    ... on AttemptFailedEvent { message willRetry }
-    ... on ProgressEvent { frame stage stepsDone totalSteps etaMs }
+    ... on AttemptFailedEvent { failure { code message } willRetry }
+    ... on ProgressEvent { frame stage step totalSteps fraction etaMs }
     ... on PreviewEvent { frame index width height mimeType dataBase64 }
     ... on FinishedEvent { state failure { code message } generation { id state creditsCharged images { sha256 url } } }
   }

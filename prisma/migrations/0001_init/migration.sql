@@ -162,6 +162,7 @@ CREATE TABLE "milestone" (
     "attempt" INTEGER NOT NULL,
     "state" "generation_state" NOT NULL,
     "message" TEXT,
+    "failure_code" TEXT,
     "will_retry" BOOLEAN NOT NULL DEFAULT false,
     "at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
 
