@@ -1,7 +1,7 @@
 /** Model tooling on the command line: build, inspect, run. */
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { extname } from "node:path";
+import { dirname, extname } from "node:path";
 import { SingleBar } from "cli-progress";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { buildModel } from "./build-model.ts";
@@ -99,6 +99,9 @@ program
 async function runTextToImage(flags: TextToImageFlags): Promise<void> {
   if (!IMAGE_ENDINGS.includes(extname(flags.out).toLowerCase())) {
     throw new Error(`--out ${flags.out}: the file must end in ${IMAGE_ENDINGS.join(", ")}.`);
+  }
+  if (!existsSync(dirname(flags.out))) {
+    throw new Error(`--out ${flags.out}: there is no folder ${dirname(flags.out)}. Make it, or name another one.`);
   }
   if (!existsSync(flags.model))
     throw new Error(

@@ -13,11 +13,16 @@ import { decodePixels } from "./vae-decode.ts";
 const FIT_GRIDS = 24;
 const FIT_GRID = { rows: 6, columns: 6 };
 const RIDGE = 1e-3;
+/**
+ * Share of a latent's variance that all patches of a grid have in common: the decoder sees far around a patch, and real
+ * neighbours are alike. On pictures of the tiny preset the map is off by 11 of 255 levels with 0.8, by 28 with 0.5.
+ */
+const COMMON_SHARE = 0.8;
 
 /** Rows are red, green, blue; columns the latent's channels and the offset: [3][C + 1] */
 export type LatentPreviewMap = readonly (readonly number[])[];
 
-/** Fits the map on decoded random latents: half a colour common to the grid, half each patch's own. */
+/** Fits the map on decoded random latents: a colour common to the grid, and a little of each patch's own. */
 export async function fitLatentPreview(model: LoadedModel): Promise<LatentPreviewMap> {
   const { latentChannels: channels, vaeStride } = model.manifest.dimensions;
   const patches = FIT_GRID.rows * FIT_GRID.columns;
@@ -29,7 +34,9 @@ export async function fitLatentPreview(model: LoadedModel): Promise<LatentPrevie
     const common = new Float32Array(channels);
     randomness.fillNoise(own, { image, step: 0, draw: 0, places });
     randomness.fillNoise(common, { image, step: 1, draw: 0, places: places.subarray(0, 1) });
-    const tokens = own.map((value, i) => (value + (common[i % channels] ?? 0)) * Math.SQRT1_2);
+    const tokens = own.map(
+      (value, i) => Math.sqrt(1 - COMMON_SHARE) * value + Math.sqrt(COMMON_SHARE) * (common[i % channels] ?? 0),
+    );
     const pixels = await decodePixels(model, tokens, FIT_GRID);
     for (const place of places) {
       const latent = [...tokens.subarray(place * channels, (place + 1) * channels), 1];

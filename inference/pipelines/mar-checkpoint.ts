@@ -4,6 +4,7 @@
  * Layout, little-endian: "MAR1", then as uint32 steps done, pictures, N, C; then for each picture one bit per place (1 =
  * known; bytes padded with zeros) and the float32 latents of its known places in raster order.
  */
+import { maskSteps } from "../sampling/mask-schedule.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
 import type { MarProgress, MarState } from "./mar-sampler.ts";
 
@@ -32,7 +33,7 @@ export function encodeCheckpoint({ stepsDone, tokens, known }: MarProgress): Uin
 /** @param expected the shape of the request that is resumed; other checkpoints are refused */
 export function decodeCheckpoint(
   bytes: Uint8Array,
-  expected: { images: number; places: number; channels: number },
+  expected: { images: number; places: number; channels: number; steps: number },
 ): MarState {
   const refuse = (what: string): never => {
     throw new InvalidRequestError(`The checkpoint does not fit this request: ${what}. Start again without it.`);
@@ -48,17 +49,23 @@ export function decodeCheckpoint(
   if (images !== expected.images || places !== expected.places || channels !== expected.channels) {
     return refuse(`it holds ${images} x ${places} x ${channels} values`);
   }
+  if (stepsDone > expected.steps) return refuse(`it stands at ${stepsDone} of ${expected.steps} steps`);
+  const visible = maskSteps({ tokenCount: places, steps: expected.steps })[stepsDone]?.visible ?? places;
   let offset = HEADER_BYTES;
   const tokens = Array.from({ length: images }, () => {
     const latents = new Float32Array(places * channels);
     const bits = bytes.subarray(offset, offset + Math.ceil(places / 8));
-    offset += bits.length;
+    offset += Math.ceil(places / 8);
+    let knownCount = 0;
     for (let place = 0; place < places; place++) {
       if (((bits[place >> 3] ?? 0) & (1 << (place & 7))) === 0) continue;
       if (offset + 4 * channels > bytes.length) return refuse("it is cut off");
       for (let c = 0; c < channels; c++) latents[place * channels + c] = view.getFloat32(offset + 4 * c, true);
       offset += 4 * channels;
+      knownCount++;
     }
+    if (knownCount !== visible)
+      return refuse(`${knownCount} places are known after ${stepsDone} steps, not ${visible}`);
     return latents;
   });
   if (offset !== bytes.length) return refuse("its length is wrong");

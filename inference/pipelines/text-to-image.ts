@@ -48,12 +48,12 @@ export type TextToImageEvent =
 
 /** @param from where an earlier run of the same request stood; its steps are not repeated */
 export async function* textToImage(
-  { model, tokenizer }: TextToImagePipeline,
+  pipeline: TextToImagePipeline,
   request: TextToImageRequest,
   { from, signal }: { from?: MarState; signal: AbortSignal },
 ): AsyncGenerator<TextToImageEvent> {
-  const grid = gridOf(model, request);
-  const prompts = encodePrompts({ model, tokenizer }, request, grid);
+  const { model } = pipeline;
+  const { grid, prompts } = prepareRequest(pipeline, request);
   const conditional = await prefill(model, prompts.conditional);
   const unconditional = request.guidanceScale === 1 ? undefined : await prefill(model, prompts.unconditional);
   const images = Array.from({ length: request.count }, (_, index) => index);
@@ -75,11 +75,19 @@ export async function* textToImage(
   }
 }
 
-/** The grid of tokens of a request; throws unless the model can draw it in as many steps. */
-export function gridOf(
-  model: LoadedModel,
-  { width, height, steps }: Pick<TextToImageRequest, "width" | "height" | "steps">,
-): Grid {
+/** What follows from a request before anything runs; throws an InvalidRequestError unless the model can draw it. */
+export function prepareRequest(pipeline: TextToImagePipeline, request: TextToImageRequest) {
+  for (const key of ["guidanceScale", "temperature"] as const) {
+    if (!Number.isFinite(request[key])) {
+      throw new InvalidRequestError(`${key} is ${request[key]}; it must be a finite number.`);
+    }
+  }
+  const grid = gridOf(pipeline.model, request);
+  return { grid, prompts: encodePrompts(pipeline, request, grid) };
+}
+
+/** The grid of tokens of a picture, if it can be drawn in as many steps. */
+function gridOf(model: LoadedModel, { width, height, steps }: TextToImageRequest): Grid {
   const { vaeStride } = model.manifest.dimensions;
   if (width < vaeStride || height < vaeStride || width % vaeStride !== 0 || height % vaeStride !== 0) {
     throw new InvalidRequestError(

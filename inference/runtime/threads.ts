@@ -12,4 +12,7 @@ const SMALL_MODEL_BYTES = 256 * 1024 * 1024;
 
 /** The threads to use for a built model unless the operator says otherwise. */
 export const threadsFor = (modelFolder: string): number =>
-  statSync(join(modelFolder, WEIGHTS_FILE)).size < SMALL_MODEL_BYTES ? 1 : availableParallelism();
+  sizeOf(join(modelFolder, WEIGHTS_FILE)) < SMALL_MODEL_BYTES ? 1 : availableParallelism();
+
+/** 0 for a file that is not there: whoever loads the model says so better. */
+const sizeOf = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;

@@ -20,14 +20,6 @@ const MIDDLE_DENOMINATOR = [
   1, 2.053191626637759, 1.6763848301838038, 0.6897673349851, 0.14810397642748008, 0.015198666563616457,
   0.0005475938084995345, 1.0507500716444169e-9,
 ];
-const FAR_NUMERATOR = [
-  6.657904643501103, 5.463784911164114, 1.7848265399172913, 0.29656057182850487, 0.026532189526576124,
-  0.0012426609473880784, 2.7115555687434876e-5, 2.0103343992922881e-7,
-];
-const FAR_DENOMINATOR = [
-  1, 0.599832206555888, 0.1369298809227358, 0.014875361290850615, 0.0007868691311456133, 1.8463183175100548e-5,
-  1.421511758316446e-7, 2.0442631033899397e-15,
-];
 
 /** A standard normal number for a uniform 32-bit number: the quantile in the middle of its interval. */
 export function normalOf(uniform: number): number {
@@ -37,11 +29,9 @@ export function normalOf(uniform: number): number {
     return (q * polynomial(CENTRAL_NUMERATOR, r)) / polynomial(CENTRAL_DENOMINATOR, r);
   }
   const tail = q < 0 ? q + 0.5 : 0.5 - q;
-  const r = Math.sqrt(-naturalLogarithm(tail));
-  const size =
-    r <= 5
-      ? polynomial(MIDDLE_NUMERATOR, r - 1.6) / polynomial(MIDDLE_DENOMINATOR, r - 1.6)
-      : polynomial(FAR_NUMERATOR, r - 5) / polynomial(FAR_DENOMINATOR, r - 5);
+  // At most 4.8 for 32-bit numbers: the published third pair of polynomials, for r > 5, is never reached.
+  const r = Math.sqrt(-naturalLogarithm(tail)) - 1.6;
+  const size = polynomial(MIDDLE_NUMERATOR, r) / polynomial(MIDDLE_DENOMINATOR, r);
   return q < 0 ? -size : size;
 }
 

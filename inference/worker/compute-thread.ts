@@ -8,7 +8,7 @@ import { renderPreviews } from "../pipelines/latent-preview.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../pipelines/mar-checkpoint.ts";
 import { type MarProgress, type MarState, tokenCountOf } from "../pipelines/mar-sampler.ts";
 import { openPipelines, toPng, warmUp } from "../pipelines/pipelines.ts";
-import { gridOf, type TextToImageRequest, textToImage } from "../pipelines/text-to-image.ts";
+import { prepareRequest, type TextToImageRequest, textToImage } from "../pipelines/text-to-image.ts";
 import type { ComputeCommand, ComputeMessage, ComputeSettings, RunEvent } from "./compute-protocol.ts";
 
 const CHECKPOINT_INTERVAL_MS = 20_000;
@@ -76,8 +76,8 @@ async function draw(
 ): Promise<void> {
   const startedAt = performance.now();
   const computeMs = (): number => Math.round(performance.now() - startedAt);
-  const grid = gridOf(pipelines.model, request);
-  const from = checkpoint === undefined ? undefined : resumedState(checkpoint, request);
+  const { grid } = prepareRequest(pipelines, request);
+  const from = checkpoint === undefined ? undefined : resumedState(checkpoint, request, tokenCountOf(grid));
   let progress = { stepsDone: from?.stepsDone ?? 0, totalSteps: request.steps };
   emit({ kind: "started", ...progress });
   emit({ kind: "frame", stage: "preparing", ...progress, previews: [] });
@@ -108,10 +108,9 @@ async function draw(
   emit({ kind: "done", computeMs: computeMs() });
 }
 
-function resumedState(checkpoint: Uint8Array, request: TextToImageRequest): MarState {
-  const places = tokenCountOf(gridOf(pipelines.model, request));
-  const channels = pipelines.model.manifest.dimensions.latentChannels;
-  return decodeCheckpoint(checkpoint, { images: request.count, places, channels });
+function resumedState(checkpoint: Uint8Array, { count, steps }: TextToImageRequest, places: number): MarState {
+  const { latentChannels } = pipelines.model.manifest.dimensions;
+  return decodeCheckpoint(checkpoint, { images: count, places, channels: latentChannels, steps });
 }
 
 function failureOf(error: unknown, signal: AbortSignal): RunEvent {

@@ -84,6 +84,14 @@ export class InferenceService implements InferenceServiceImplementation {
 
   private drawingOf(task: TextToImage): TextToImageRequest {
     if (task.size === undefined) throw new ServerError(Status.INVALID_ARGUMENT, "size is missing.");
+    const { width, height } = task.size;
+    if (!this.offer.sizes.some((side) => side === width && side === height)) {
+      const possible = this.offer.sizes.map((side) => `${side} x ${side}`).join(", ");
+      throw new ServerError(
+        Status.INVALID_ARGUMENT,
+        `${width} x ${height} pixels are not offered; possible is ${possible}.`,
+      );
+    }
     if (task.count < 1 || task.count > this.offer.maxCount) {
       throw new ServerError(
         Status.INVALID_ARGUMENT,
@@ -93,8 +101,8 @@ export class InferenceService implements InferenceServiceImplementation {
     return {
       prompt: task.prompt,
       unconditionalPrompt: task.unconditionalPrompt,
-      width: task.size.width,
-      height: task.size.height,
+      width,
+      height,
       count: task.count,
       steps: task.steps,
       diffusionSteps: this.offer.diffusionSteps,

@@ -20,6 +20,11 @@ export class Offer {
     return this.model.preset;
   }
 
+  /** Sides of square pictures. */
+  get sizes(): readonly number[] {
+    return this.model.sizes;
+  }
+
   get maxCount(): number {
     return this.model.maxCount;
   }
