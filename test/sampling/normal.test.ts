@@ -9,8 +9,7 @@ const RELATIVE_LIMIT = 4e-15;
 
 /**
  * Quantiles of (u + 1/2) / 2^32, computed with 60 decimal digits (Newton's method on the series of the distribution) and
- * rounded to fp64: both ends, both sides of every border between two approximations (0.075 and 0.925; r = 5 at 1.4e-11
- * lies beyond the first word), the middle, and places in between.
+ * rounded to fp64: both ends, the middle, the borders between two approximations (0.075 and 0.925), and places in between.
  */
 const QUANTILES: readonly [uniform: number, quantile: number][] = [
   [0, -6.3379577545537895],

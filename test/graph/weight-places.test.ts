@@ -1,0 +1,41 @@
+import { describe, expect, test } from "vitest";
+import { goldenConfigurations } from "../support/golden.ts";
+import { buildGraphs } from "./model-graphs.ts";
+
+describe.each(goldenConfigurations())("the weights of $name", ({ folder }) => {
+  /** Every reference of a graph into the weights file. */
+  function setup() {
+    const { graphs, weightsBytes } = buildGraphs(folder);
+    const places = Object.entries(graphs).flatMap(([graph, { initializers }]) =>
+      initializers.flatMap(({ name, dims, content }) =>
+        content instanceof Uint8Array ? [] : [{ graph, name, dims, ...content }],
+      ),
+    );
+    return { places, weightsBytes };
+  }
+
+  test("lie at multiples of 64 bytes, those of a page and more at page borders", () => {
+    const { places } = setup();
+    expect(places.length).toBeGreaterThan(20);
+    for (const { name, offset, length } of places) {
+      expect(offset % (length >= 4096 ? 4096 : 64), name).toBe(0);
+    }
+  });
+
+  test("have the size of their shape, do not overlap and end where the file ends", () => {
+    const { places, weightsBytes } = setup();
+    let end = 0;
+    for (const { name, dims, offset, length } of places.toSorted((a, b) => a.offset - b.offset)) {
+      expect(length, name).toBe(4 * dims.reduce((product, dim) => product * dim, 1));
+      expect(offset, name).toBeGreaterThanOrEqual(end);
+      end = offset + length;
+    }
+    expect(end).toBe(weightsBytes);
+  });
+
+  test("belong to one graph each: every session makes its own packed copy", () => {
+    const { places } = setup();
+    const offsets = places.map(({ offset }) => offset);
+    expect(new Set(offsets).size).toBe(offsets.length);
+  });
+});
