@@ -16,12 +16,6 @@ if (major < 20 || (major === 20 && minor < 19)) {
 
 const STEPS = [
   {
-    name: "dependencies",
-    inputs: ["package.json", "package-lock.json", ".npmrc"],
-    output: "node_modules/.atelier-stamp",
-    run: () => command("npm", ["ci", "--no-audit", "--no-fund"]),
-  },
-  {
     name: "generated code",
     inputs: ["prisma/schema.prisma", "proto/inference", "buf.yaml", "buf.gen.yaml", "scripts/generate.mjs"],
     output: "proto/gen/.stamp",
@@ -36,7 +30,11 @@ const STEPS = [
 ];
 
 await withLock(() => {
-  let upstream = "";
+  if (!areDependenciesInstalled()) {
+    console.error("atelier: preparing dependencies …");
+    command("npm", ["ci", "--no-audit", "--no-fund"]);
+  }
+  let upstream = digest(["package.json", "package-lock.json"], "");
   for (const step of STEPS) {
     const stamp = join(ROOT, step.output);
     upstream = digest(step.inputs, upstream);
@@ -48,6 +46,16 @@ await withLock(() => {
     writeFileSync(stamp, upstream);
   }
 });
+
+/** Whether node_modules is what package-lock.json says, by npm's own record of what it installed last. */
+function areDependenciesInstalled() {
+  const record = join(ROOT, "node_modules/.package-lock.json");
+  if (!existsSync(record)) return false;
+  const { packages: wanted } = JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8"));
+  const { packages: installed } = JSON.parse(readFileSync(record, "utf8"));
+  const required = Object.entries(wanted).filter(([path, { optional }]) => path !== "" && !optional);
+  return required.every(([path, { version }]) => installed[path]?.version === version);
+}
 
 /** SHA-256 over the paths and contents of the TypeScript, JSON, SQL, proto and Prisma files among `inputs`. */
 function digest(inputs, upstream) {
