@@ -11,7 +11,10 @@ import { openPipelines, toPng, warmUp } from "../pipelines/pipelines.ts";
 import { prepareRequest, type TextToImageRequest, textToImage } from "../pipelines/text-to-image.ts";
 import type { ComputeCommand, ComputeMessage, ComputeSettings, RunEvent } from "./compute-protocol.ts";
 
-const CHECKPOINT_INTERVAL_MS = 20_000;
+/** Checkpoints come as often as their size allows: a full one (1 MiB) every 20 s, small ones up to four times a second. */
+const FULL_CHECKPOINT_BYTES = 1024 * 1024;
+const FULL_CHECKPOINT_INTERVAL_MS = 20_000;
+const MIN_CHECKPOINT_INTERVAL_MS = 250;
 const TICK_INTERVAL_MS = 1000;
 
 if (parentPort === null) throw new Error("compute-thread.ts runs as a worker thread");
@@ -77,6 +80,7 @@ async function draw(
   const startedAt = performance.now();
   const computeMs = (): number => Math.round(performance.now() - startedAt);
   const { grid } = prepareRequest(pipelines, request);
+  const interval = checkpointIntervalMs(request.count * tokenCountOf(grid));
   const from = checkpoint === undefined ? undefined : resumedState(checkpoint, request, tokenCountOf(grid));
   let progress = { stepsDone: from?.stepsDone ?? 0, totalSteps: request.steps };
   emit({ kind: "started", ...progress });
@@ -103,9 +107,14 @@ async function draw(
       return emit({ kind: "yielded", computeMs: computeMs() });
     }
     emit({ kind: "frame", stage: isLast ? "decoding" : "drawing", ...progress, previews });
-    if (!isLast && performance.now() - savedAt >= CHECKPOINT_INTERVAL_MS) save(event.progress);
+    if (!isLast && performance.now() - savedAt >= interval) save(event.progress);
   }
   emit({ kind: "done", computeMs: computeMs() });
+}
+
+function checkpointIntervalMs(tokens: number): number {
+  const bytes = tokens * pipelines.model.manifest.dimensions.latentChannels * Float32Array.BYTES_PER_ELEMENT;
+  return Math.max(MIN_CHECKPOINT_INTERVAL_MS, (FULL_CHECKPOINT_INTERVAL_MS * bytes) / FULL_CHECKPOINT_BYTES);
 }
 
 function resumedState(checkpoint: Uint8Array, { count, steps }: TextToImageRequest, places: number): MarState {

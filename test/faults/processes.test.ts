@@ -23,6 +23,7 @@ describe("when processes die", () => {
     folder.remove();
   });
 
+  const hashes = (images: any[]): string[] => images.map(({ sha256 }) => sha256);
   const untilStep = async (id: string, step: number): Promise<void> => {
     for await (const event of server.client.events(id)) if (event.step >= step) return;
   };
@@ -37,13 +38,23 @@ describe("when processes die", () => {
   const untilGone = (pid: number): Promise<void> =>
     vi.waitFor(() => expect(isRunning(pid)).toBe(false), { timeout: 10_000, interval: 20 });
 
-  test("a worker killed in mid-run is replaced, and another attempt finishes the generation", async () => {
+  test("a worker killed in mid-run is replaced, and another attempt finishes the generation from the newest checkpoint", async () => {
+    const undisturbed = (await server.client.finished(await server.client.create(LONG))).generation.images;
     const id = await server.client.create(LONG);
-    await untilStep(id, 3);
+    await vi.waitFor(
+      async () => expect((await server.client.generation(id)).attempts[0]?.checkpointSteps).toBeGreaterThan(0),
+      { interval: 5 },
+    );
     process.kill(server.workerPids[0]!, "SIGKILL");
-    expect((await server.client.finished(id)).state).toBe("SUCCEEDED");
-    const { attempts, seq } = await server.client.generation(id);
+    const secondAttempt: number[] = [];
+    for await (const event of server.client.events(id, 2)) {
+      if (event.__typename === "ProgressEvent" && event.attempt === 2) secondAttempt.push(event.step);
+    }
+    const { attempts, seq, state, images } = await server.client.generation(id);
+    expect(state).toBe("SUCCEEDED");
     expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["FAILED", "SUCCEEDED"]);
+    expect(secondAttempt[0]).toBeGreaterThanOrEqual(attempts[0].checkpointSteps);
+    expect(hashes(images)).toEqual(hashes(undisturbed));
     expect(seq).toBe(5); // Queued, Started, AttemptFailed, Started, Finished
     await server.end("SIGTERM");
     await checkLedger();
@@ -60,7 +71,6 @@ describe("when processes die", () => {
     expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["YIELDED", "SUCCEEDED"]);
     expect(attempts[0].checkpointSteps).toBe(attempts[0].stepsDone);
     expect(attempts[0].stepsDone).toBeGreaterThanOrEqual(3);
-    const hashes = (images: any[]) => images.map(({ sha256 }) => sha256);
     expect(hashes(generation.images)).toEqual(hashes(undisturbed));
   });
 
