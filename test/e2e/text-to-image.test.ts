@@ -1,14 +1,23 @@
 import { createHash } from "node:crypto";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { CREATE, newInput } from "../support/graphql-client.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 
 describe("the whole product", () => {
   let app: TestApp;
+  /** What the shipped preset offers: tests hold for whatever it is. */
+  let offer: { sizes: { width: number; height: number }[]; defaultSteps: number; maxSteps: number; maxCount: number };
+  let side: number;
 
   beforeAll(async () => {
     app = await createTestApp();
+    const { presets } = await app.member.query(
+      "{ presets { textToImage { sizes { width height } defaultSize { width } defaultSteps maxSteps maxCount } } }",
+    );
+    offer = presets[0].textToImage;
+    side = presets[0].textToImage.defaultSize.width;
   });
   afterAll(() => app.stop());
 
@@ -22,7 +31,7 @@ describe("the whole product", () => {
 
     const steps = events.filter(({ __typename }) => __typename === "ProgressEvent").map(({ step }) => step);
     expect(steps).toEqual([...steps].sort((a, b) => a - b));
-    expect(steps.at(-1)).toBe(18);
+    expect(steps.at(-1)).toBe(offer.defaultSteps);
     const previews = events.filter(({ __typename }) => __typename === "PreviewEvent");
     expect(previews.length).toBeGreaterThan(0);
     for (const { dataBase64, width, height, mimeType } of previews) {
@@ -36,7 +45,7 @@ describe("the whole product", () => {
     expect({ state, seq, creditsCharged, attempts: attempts.length }).toEqual({
       state: "SUCCEEDED",
       seq: 3,
-      creditsCharged: "0.165888",
+      creditsCharged: String((side * side * offer.defaultSteps) / 1e6),
       attempts: 1,
     });
     expect(recipe).toMatchObject({ provider: "cpu", threads: 1, buildDigest: expect.stringMatching(/^[0-9a-f]{64}$/) });
@@ -70,28 +79,28 @@ describe("the whole product", () => {
       for (const url of [small, medium]) {
         expect(await sharp(Buffer.from(await (await fetch(url)).arrayBuffer())).metadata()).toMatchObject({
           format: "webp",
-          width: 96,
+          width: Math.min(side, 256),
         });
       }
     }
   });
 
   test("cancels a running generation between two steps and charges what was computed", async () => {
-    const id = await app.member.create({ prompt: "a red circle", count: 4, steps: 36 });
+    const id = await app.member.create({ prompt: "a red circle", count: offer.maxCount, steps: offer.maxSteps });
     for await (const event of app.member.events(id)) if (event.step >= 2) break;
     await app.member.query("mutation($id: ID!) { cancelGeneration(id: $id) { userErrors { message } } }", { id });
     const { state, generation } = await app.member.finished(id);
     expect(state).toBe("CANCELED");
     expect(generation.images).toEqual([]);
     expect(Number(generation.creditsCharged)).toBeGreaterThan(0);
-    expect(Number(generation.creditsCharged)).toBeLessThan(1.327104); // 4 pictures, 36 steps
+    expect(Number(generation.creditsCharged)).toBeLessThan((side * side * offer.maxCount * offer.maxSteps) / 1e6);
     await expectBalancedLedger(app.db);
   });
 
   test.each(["a frame", "a milestone", "nothing"])(
     "goes on after a cut in mid-run behind %s: no milestone is lost or repeated",
     async (last) => {
-      const id = await app.member.create({ prompt: "a red circle", count: 4, steps: 36 });
+      const id = await app.member.create({ prompt: "a red circle", count: offer.maxCount, steps: offer.maxSteps });
       let afterSeq = 0;
       const before: string[] = [];
       for await (const event of app.member.events(id)) {
@@ -113,21 +122,17 @@ describe("the whole product", () => {
       expect(after).toEqual(
         last === "nothing" ? ["QueuedEvent 1", "StartedEvent 2", "FinishedEvent 3"] : ["FinishedEvent 3"],
       );
-      expect(frames.at(-1)).toBe(36);
+      expect(frames.at(-1)).toBe(offer.maxSteps);
     },
   );
 
-  test("offers what the presets query says", async () => {
-    const { presets } = await app.member.query(
-      "{ presets { name buildDigest textToImage { sizes { width height } defaultSteps maxSteps maxCount } } }",
-    );
-    expect(presets).toEqual([
-      {
-        name: "tiny",
-        buildDigest: expect.stringMatching(/^[0-9a-f]{64}$/),
-        textToImage: { sizes: [{ width: 96, height: 96 }], defaultSteps: 18, maxSteps: 36, maxCount: 4 },
-      },
-    ]);
+  test("names the build that draws, and refuses what it does not offer", async () => {
+    const { presets } = await app.member.query("{ presets { name buildDigest } }");
+    expect(presets).toEqual([{ name: "tiny", buildDigest: expect.stringMatching(/^[0-9a-f]{64}$/) }]);
+    const { createGeneration } = await app.member.query(CREATE, {
+      input: newInput({ prompt: "x", steps: offer.maxSteps + 1 }),
+    });
+    expect(createGeneration.userErrors[0].message).toContain(`this preset allows 1 to ${offer.maxSteps}`);
   });
 });
 
