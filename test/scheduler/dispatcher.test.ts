@@ -113,6 +113,7 @@ describe("a dispatcher", () => {
         .checkpoint(step)
         .yielded();
     (await worker.nextCall()).fail(Status.RESOURCE_EXHAUSTED);
+    for (let i = 0; i < 2; i++) (await worker.nextCall()).started(4).fail(Status.INTERNAL); // one less than too many
     const last = await worker.nextCall();
     expect(last.request.resumeFrom?.stepsDone).toBe(4);
     await last.started(4).succeed();
@@ -124,6 +125,8 @@ describe("a dispatcher", () => {
       "YIELDED",
       "YIELDED",
       "RETURNED",
+      "FAILED",
+      "FAILED",
       "SUCCEEDED",
     ]);
   });

@@ -19,8 +19,10 @@ test("a generation streams started, frames, every picture and done, in this orde
   const attempt = await generate({ ...SHORT, count: 3 });
   expectEnd(attempt, "done");
   const kinds = attempt.events.map(({ $case }) => $case);
-  const frames = kinds.filter((kind) => kind === "frame");
-  expect(kinds).toEqual(["started", ...frames, "image", "image", "image", "done"]);
+  const onTheWay = kinds.slice(1, -4); // a slow machine has the time to save state on the way
+  expect(onTheWay.filter((kind) => kind !== "frame" && kind !== "checkpoint")).toEqual([]);
+  expect(onTheWay).toContain("frame");
+  expect([kinds[0], ...kinds.slice(-4)]).toEqual(["started", "image", "image", "image", "done"]);
   expect(attempt.of("image").map(({ index }) => index)).toEqual([0, 1, 2]);
 });
 
@@ -46,7 +48,6 @@ test("frames tell each step once, in order, with a preview of every picture", as
   const steps = frames.map(({ stepsDone }) => stepsDone);
   expect(steps).toEqual([...new Set(steps)].toSorted((a, b) => a - b));
   // A frame that a newer one overtakes on a busy machine is left out, the last one never is.
-  expect(steps.length).toBeGreaterThan(6);
   expect(steps.at(-1)).toBe(12);
   for (const { stepsDone, totalSteps, stage, previews } of frames) {
     expect(totalSteps).toBe(12);
