@@ -31,7 +31,7 @@ describe("SIGTERM", () => {
     expect(worker.errorOutput()).toBe("");
 
     const another = await workers.shared();
-    const [checkpoint] = attempt.of("checkpoint");
+    const checkpoint = attempt.of("checkpoint").at(-1);
     const resumed = await collect(another.generate(requestOf(LONG, { resumeFrom: checkpoint! })));
     expectEnd(resumed, "done");
     expect(resumed.of("started")[0]!.stepsDone).toBe(checkpoint!.stepsDone);

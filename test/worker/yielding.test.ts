@@ -15,7 +15,7 @@ describe("an attempt that is asked to yield", () => {
     );
     expectEnd(attempt, "yielded");
     expect(attempt.events.slice(-2).map(({ $case }) => $case)).toEqual(["checkpoint", "yielded"]);
-    const [checkpoint] = attempt.of("checkpoint");
+    const checkpoint = attempt.of("checkpoint").at(-1);
     expect(checkpoint!.stepsDone).toBeGreaterThan(3);
     expect(checkpoint!.stepsDone).toBeLessThan(LONG.steps);
     const seen = attempt.of("frame").map(({ stepsDone }) => stepsDone);
@@ -50,7 +50,7 @@ describe("an attempt that is asked to yield", () => {
       atStep(1, () => Promise.all([1, 2, 3].map(() => worker.yield(request.leaseId)))),
     );
     expectEnd(attempt, "yielded");
-    expect(attempt.of("checkpoint")).toHaveLength(1);
+    expect(attempt.events.slice(-2).map(({ $case }) => $case)).toEqual(["checkpoint", "yielded"]);
   });
 });
 
