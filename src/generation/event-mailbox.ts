@@ -40,11 +40,16 @@ export class EventMailbox {
     return this.newestSeq > seq;
   }
 
-  /** Unsent frames, oldest first; those from before the milestone `seq` are dropped. */
+  /** Unsent frames that follow the milestone `seq`, oldest first. Older ones are dropped, later ones wait for theirs. */
   takeFrames(seq: number): readonly Frame[] {
-    const frames = [...this.unsent].map((slot) => this.newest.get(slot)).filter((frame) => frame !== undefined);
-    this.unsent.clear();
-    return frames.filter((frame) => frame.seq >= seq).sort((a, b) => (isNewer(a, b) ? 1 : -1));
+    const due: Frame[] = [];
+    for (const slot of this.unsent) {
+      const frame = this.newest.get(slot);
+      if (frame === undefined || frame.seq > seq) continue;
+      this.unsent.delete(slot);
+      if (frame.seq === seq) due.push(frame);
+    }
+    return due.sort((a, b) => (isNewer(a, b) ? 1 : -1));
   }
 
   /** Resolves when there is something that a subscriber who has had the milestones up to `seq` has not been sent. */

@@ -88,9 +88,9 @@ export function frameBusConformance(name: string, create: (clock: FakeClock) => 
 
     test("does not let an older frame replace a newer one", async () => {
       const watcher = await collect("one", 3);
-      for (const message of [progress(1, 2), progress(7, 1), progress(2, 2)]) bus.publish(message);
+      for (const message of [progress(3, 2), progress(7, 1), progress(2, 2)]) bus.publish(message);
       await watcher.all;
-      expect(await bus.newest("one")).toEqual([progress(2, 2)]);
+      expect(await bus.newest("one")).toEqual([progress(3, 2)]);
     });
 
     test("forgets frames after their time", async () => {

@@ -8,7 +8,7 @@ import { claim } from "../../src/generation/transition.store.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { fromGlobalId, newId } from "../../src/platform/ids.ts";
 import { createLogger } from "../../src/platform/logger.ts";
-import type { Frame, ProgressFrame } from "../../src/progress/frame.ts";
+import type { PreviewFrame, ProgressFrame } from "../../src/progress/frame.ts";
 import { InProcessFrameBus } from "../../src/progress/in-process-frame-bus.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
 import { credits } from "../../src/quota/tariff.ts";
@@ -99,6 +99,16 @@ describe("the events of a generation", () => {
     stepsDone: frame,
     totalSteps: 18,
     etaMs: 100,
+  });
+  const preview = (id: string, at: { seq: number; attempt: number; frame: number }): PreviewFrame => ({
+    kind: "preview",
+    generationId: fromGlobalId("Generation", id),
+    ...at,
+    at: 0,
+    index: 0,
+    width: 8,
+    height: 8,
+    webp: Uint8Array.of(0),
   });
   const names = (events: readonly AnyGenerationEvent[]): string[] =>
     events.map(({ __typename, seq }) => `${__typename} ${seq}`);
@@ -209,15 +219,21 @@ describe("the events of a generation", () => {
     const id = await create();
     const first = await start(id);
     const stream = await events.subscribe(principal, { id, afterSeq: 0 });
-    bus.publish(progress(id, { ...first, frame: 9 }) satisfies Frame);
+    bus.publish(preview(id, { ...first, frame: 9 }));
     await lifecycle.retry(first.fence, { code: "INTERNAL", message: "no luck" }, { stepsDone: 9, delayMs: 0 });
     const second = await start(id);
-    await complete(second.fence);
-    expect(names(await readAll(stream))).toEqual([
+    bus.publish(progress(id, { ...second, frame: 1 }));
+    const seen: AnyGenerationEvent[] = [];
+    for await (const event of stream) {
+      seen.push(event);
+      if (event.__typename === "ProgressEvent") await complete(second.fence);
+    }
+    expect(names(seen)).toEqual([
       "QueuedEvent 1",
       "StartedEvent 2",
       "AttemptFailedEvent 3",
       "StartedEvent 4",
+      "ProgressEvent 4",
       "FinishedEvent 5",
     ]);
   });
