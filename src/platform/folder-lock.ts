@@ -8,6 +8,7 @@
  */
 import {
   existsSync,
+  linkSync,
   mkdirSync,
   readFileSync,
   readlinkSync,
@@ -18,6 +19,7 @@ import {
 } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { StartupError } from "./errors.ts";
 
@@ -43,14 +45,21 @@ export function lockFolder(folder: string): FolderLock {
   const owner: Owner = { pid: process.pid, startedAt: processStart(process.pid), place: placeOfThisProcess() };
   makeWritable(folder);
   if (!tryCreate(path, owner)) takeOver(folder, owner);
-  const touch = setInterval(() => utimesSync(path, new Date(), new Date()), TOUCH_MS).unref();
+  const touch = setInterval(() => touchIfPresent(path), TOUCH_MS).unref();
   return {
     folder,
     release() {
       clearInterval(touch);
-      rmSync(path, { force: true });
+      if (isDeepStrictEqual(readOwner(path), owner)) rmSync(path, { force: true });
     },
   };
+}
+
+/** Without the file there is nothing to be done: this process still owns what it has open. */
+function touchIfPresent(path: string): void {
+  try {
+    utimesSync(path, new Date(), new Date());
+  } catch {}
 }
 
 function makeWritable(folder: string): void {
@@ -95,17 +104,22 @@ function takeOver(folder: string, owner: Owner): void {
 const inUse = (folder: string, who: string): StartupError =>
   new StartupError(`${folder} is in use by ${who}. Stop that server first, or set DATA_DIR to another folder.`);
 
+/** The file appears with its content in one instant, so that nobody takes it for one that a dying process left empty. */
 function tryCreate(path: string, owner: Owner): boolean {
+  const draft = `${path}.${process.pid}`;
+  writeFileSync(draft, JSON.stringify(owner), { mode: 0o600 });
   try {
-    writeFileSync(path, JSON.stringify(owner), { flag: "wx", mode: 0o600 });
+    linkSync(draft, path);
     return true;
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
     throw error;
+  } finally {
+    rmSync(draft, { force: true });
   }
 }
 
-/** Undefined for a file that a dying process left unreadable. */
+/** Undefined for a file that is missing or damaged. */
 function readOwner(path: string): Owner | undefined {
   try {
     return ownerSchema.parse(JSON.parse(readFileSync(path, "utf8")));

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { lockFolder } from "../../src/platform/folder-lock.ts";
 
@@ -19,6 +20,30 @@ describe("a folder lock", () => {
     expect(() => lockFolder(folder)).toThrow(`${folder} is in use by process ${process.pid}. Stop that server first`);
     lock.release();
     lockFolder(folder).release();
+  });
+
+  test("goes to one of two processes that start in the same instant", async () => {
+    const script = `
+      const { lockFolder } = await import("${process.cwd()}/dist/src/platform/folder-lock.js");
+      const { createInterface } = await import("node:readline");
+      for await (const line of createInterface({ input: process.stdin })) {
+        const [at, folder] = JSON.parse(line);
+        while (Date.now() < at);
+        try { lockFolder(folder); console.log("owner"); } catch (error) { console.log(error.name); }
+      }`;
+    const rivals = [1, 2].map(() => {
+      const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+        stdio: ["pipe", "pipe", "inherit"],
+      });
+      return { child, answers: createInterface({ input: child.stdout })[Symbol.asyncIterator]() };
+    });
+    for (let i = 0; i < 100; i++) {
+      const line = JSON.stringify([Date.now() + 5, join(folder, String(i))]);
+      for (const { child } of rivals) child.stdin.write(`${line}\n`);
+      const answers = await Promise.all(rivals.map(async ({ answers }) => (await answers.next()).value));
+      expect(answers.toSorted()).toEqual(["StartupError", "owner"]);
+    }
+    for (const { child } of rivals) child.stdin.end();
   });
 
   test("of a process that was killed is taken over at once", async () => {
