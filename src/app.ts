@@ -12,7 +12,7 @@ import { GenerationEvents } from "./generation/generation-events.ts";
 import { GenerationLifecycle } from "./generation/generation-lifecycle.ts";
 import { ImageResolver } from "./generation/image.resolver.ts";
 import { MilestonePoll } from "./generation/milestone-poll.ts";
-import { systemClock } from "./platform/clock.ts";
+import { type Clock, systemClock } from "./platform/clock.ts";
 import { type Config, ROOT } from "./platform/config.ts";
 import { Database } from "./platform/database.ts";
 import { openEmbeddedDatabase } from "./platform/database-embedded.ts";
@@ -52,6 +52,7 @@ export interface App {
 /** Adapters to use in place of the embedded ones. */
 export interface Adapters {
   readonly workers: WorkerDiscovery;
+  readonly clock: Clock;
 }
 
 /** Starts API and dispatcher in this process. */
@@ -67,15 +68,16 @@ export async function startApp(config: Config, adapters: Partial<Adapters> = {})
 
 async function start(config: Config, adapters: Partial<Adapters>, closables: Closables): Promise<App> {
   const logger = createLogger(config.logLevel);
+  const { clock = systemClock } = adapters;
   const lock = lockFolder(config.dataDir);
   // Workers take longest to start, and need nothing of the rest.
-  const pool = new WorkerPool(adapters.workers ?? localWorkers(config, logger), logger);
+  const pool = new WorkerPool(adapters.workers ?? localWorkers(config, logger), clock, logger);
   const workersStarted = Promise.allSettled([pool.start()]);
   closables.add(() => pool.stop());
   const db = await Database.open(await openEmbeddedDatabase(lock), join(ROOT, "prisma/migrations"));
   closables.add(() => db.close());
   const address = { publicUrl: config.publicUrl ?? "" };
-  const services = compose(config, { db, logger, pool, publicUrl: () => address.publicUrl });
+  const services = compose(config, { db, clock, logger, pool, publicUrl: () => address.publicUrl });
   const { server, bus, poll, duties, dispatcher, quota } = services;
   closables.add(() => bus.close());
   closables.add(() => poll.stop());
@@ -86,7 +88,7 @@ async function start(config: Config, adapters: Partial<Adapters>, closables: Clo
   closables.add(() => dispatcher.stop(config.shutdownGraceMs));
   closables.add(() => server.stop());
   const credentials = await bootstrap({ db, quota }, { dataDir: config.dataDir, url: `${address.publicUrl}/graphql` });
-  await duties.start();
+  duties.start();
   await dispatcher.start();
   const [outcome] = await workersStarted;
   if (outcome.status === "rejected") throw outcome.reason;
@@ -103,6 +105,7 @@ async function start(config: Config, adapters: Partial<Adapters>, closables: Clo
 
 interface Foundations {
   readonly db: Database;
+  readonly clock: Clock;
   readonly logger: Logger;
   readonly pool: WorkerPool;
   /** Known only once the server listens. */
@@ -111,8 +114,7 @@ interface Foundations {
 
 type Services = ReturnType<typeof compose>;
 
-function compose(config: Config, { db, logger, pool, publicUrl }: Foundations) {
-  const clock = systemClock;
+function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundations) {
   const { urlSigning } = loadSecrets(config.dataDir);
   const images = new DiskImageStore({
     folder: join(config.dataDir, "images"),
@@ -145,7 +147,7 @@ function compose(config: Config, { db, logger, pool, publicUrl }: Foundations) {
     poll,
     pool,
     dispatcher,
-    duties: new Duties(attempts, POOL),
+    duties: new Duties(attempts),
     server,
   };
 }

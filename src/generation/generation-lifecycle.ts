@@ -16,6 +16,7 @@ import {
   type Fence,
   finishQueued,
   finishRunning,
+  type Requeue,
   requeue,
   type TransitionedRow,
 } from "./transition.store.ts";
@@ -63,30 +64,31 @@ export class GenerationLifecycle {
 
   /** RUNNING -> CANCELED, on request or at its deadline: the steps done are charged. */
   cancelRunning(fence: Fence, { stepsDone, failure }: { stepsDone: number; failure?: Failure }): Promise<FencedResult> {
-    return this.endRunning(fence, async (tx) => {
-      const attempt: AttemptEnd = { outcome: "CANCELED", message: failure?.message, stepsDone };
-      const row = await finishRunning(tx, fence, { state: "CANCELED", attempt, failure });
-      if (row !== undefined) await this.charge(tx, row, { stepsDone, reason: "generation canceled while running" });
-      return row;
-    });
+    return this.endRunning(fence, (tx) => this.cancelIn(tx, fence, { stepsDone, failure }));
   }
 
-  /** RUNNING -> QUEUED without blame: the attempt yielded, was given back, or its dispatcher is gone. */
+  /**
+   * RUNNING -> QUEUED without blame: the attempt yielded, was given back, or its dispatcher is gone. CANCELED instead when
+   * that was asked for.
+   */
   giveBack(fence: Fence, attempt: AttemptEnd, delayMs = 0): Promise<FencedResult> {
-    return this.endRunning(fence, (tx) => requeue(tx, fence, { attempt, counts: false, delayMs }));
+    return this.endRunning(fence, (tx) => this.requeueOrCancel(tx, fence, { attempt, counts: false, delayMs }));
   }
 
-  /** RUNNING -> QUEUED for another attempt, or DEAD_LETTERED (free) when MAX_ATTEMPTS have failed. */
+  /**
+   * RUNNING -> QUEUED for another attempt, or DEAD_LETTERED (free) when MAX_ATTEMPTS have failed.
+   * @param counts whether this is one of them
+   */
   retry(
     fence: Fence,
     failure: Failure,
-    { stepsDone, delayMs }: { stepsDone: number; delayMs: number },
+    { stepsDone, delayMs, counts }: { stepsDone: number; delayMs: number; counts: boolean },
   ): Promise<FencedResult> {
     return this.endRunning(fence, async (tx) => {
       const attempt: AttemptEnd = { outcome: "FAILED", failureCode: failure.code, message: failure.message, stepsDone };
       const found = await findForSettlement(tx, fence.generationId);
-      if (found !== undefined && found.failedAttempts + 1 < MAX_ATTEMPTS)
-        return requeue(tx, fence, { attempt, counts: true, delayMs });
+      if (!counts || (found !== undefined && found.failedAttempts + 1 < MAX_ATTEMPTS))
+        return this.requeueOrCancel(tx, fence, { attempt, counts, delayMs });
       const row = await finishRunning(tx, fence, { state: "DEAD_LETTERED", attempt, failure });
       if (row !== undefined) await this.charge(tx, row, { stepsDone: 0, reason: "generation dead-lettered" });
       return row;
@@ -109,6 +111,23 @@ export class GenerationLifecycle {
   announce({ id, milestoneSeq, state }: Pick<TransitionedRow, "id" | "milestoneSeq" | "state">): void {
     this.bus.publish({ kind: "milestone", generationId: id, seq: milestoneSeq } satisfies BusMessage);
     if (state === "QUEUED") this.db.doorbell.ring();
+  }
+
+  /** The request to cancel decides, however the attempt ended. */
+  private async requeueOrCancel(tx: Tx, fence: Fence, end: Requeue): Promise<TransitionedRow | undefined> {
+    const { stepsDone } = end.attempt;
+    return (await requeue(tx, fence, end)) ?? (await this.cancelIn(tx, fence, { stepsDone }));
+  }
+
+  private async cancelIn(
+    tx: Tx,
+    fence: Fence,
+    { stepsDone, failure }: { stepsDone: number; failure?: Failure | undefined },
+  ): Promise<TransitionedRow | undefined> {
+    const attempt: AttemptEnd = { outcome: "CANCELED", message: failure?.message, stepsDone };
+    const row = await finishRunning(tx, fence, { state: "CANCELED", attempt, failure });
+    if (row !== undefined) await this.charge(tx, row, { stepsDone, reason: "generation canceled while running" });
+    return row;
   }
 
   private async endRunning(

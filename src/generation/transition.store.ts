@@ -17,13 +17,14 @@ export interface TransitionedRow {
   readonly attempt: number;
   readonly milestoneSeq: number;
   readonly settings: unknown;
-  readonly startedAt: Date | null;
 }
 
 /** Only the attempt that holds this lease may make the change. */
 export interface Fence {
   readonly generationId: string;
   readonly leaseId: string;
+  /** The lease must have run out, too. */
+  readonly hasExpired?: boolean;
 }
 
 export interface Failure {
@@ -71,13 +72,13 @@ async function transition(tx: Tx, change: Change): Promise<TransitionedRow | und
       select id, milestone_seq, ${milestone.kind}::milestone_kind, attempt, state, ${milestone.message ?? null}::text, ${milestone.failureCode ?? null}::text, ${milestone.willRetry ?? false}
       from changed
     )
-    select id, tenant_id as "tenantId", state, attempt, milestone_seq as "milestoneSeq", settings, started_at as "startedAt"
+    select id, tenant_id as "tenantId", state, attempt, milestone_seq as "milestoneSeq", settings
     from changed`;
   return row;
 }
 
-const holdsLease = ({ generationId, leaseId }: Fence): Prisma.Sql =>
-  Prisma.sql`id = ${generationId}::uuid and lease_id = ${leaseId}::uuid`;
+const holdsLease = ({ generationId, leaseId, hasExpired = false }: Fence): Prisma.Sql =>
+  Prisma.sql`id = ${generationId}::uuid and lease_id = ${leaseId}::uuid and (not ${hasExpired} or lease_expires_at <= now())`;
 
 export interface Claim extends Fence {
   /** The dispatcher process. */
@@ -127,21 +128,32 @@ export async function finishRunning(
     ],
     milestone: { kind: MilestoneKind.FINISHED, message: end.failure?.message },
   });
-  if (row !== undefined) await endAttempt(tx, fence, end.attempt);
+  if (row !== undefined) {
+    await endAttempt(tx, fence, end.attempt);
+    await dropCheckpoints(tx, row.id);
+  }
   return row;
 }
 
-/** RUNNING -> QUEUED: the attempt is over, the generation is not. */
+export interface Requeue {
+  readonly attempt: AttemptEnd;
+  /** Whether it is one of the attempts that may fail. */
+  readonly counts: boolean;
+  /** Not to be claimed before. */
+  readonly delayMs: number;
+}
+
+/** RUNNING -> QUEUED: the attempt is over, the generation is not. Nothing when it is to be cancelled. */
 export async function requeue(
   tx: Tx,
   fence: Fence,
-  { attempt, counts, delayMs }: { attempt: AttemptEnd; counts: boolean; delayMs: number },
+  { attempt, counts, delayMs }: Requeue,
 ): Promise<TransitionedRow | undefined> {
   const isFailure = attempt.outcome === "FAILED" || attempt.outcome === "ORPHANED";
   const row = await transition(tx, {
     from: "RUNNING",
     to: "QUEUED",
-    condition: holdsLease(fence),
+    condition: Prisma.sql`${holdsLease(fence)} and cancel_requested_at is null`,
     set: [
       Prisma.sql`lease_id = null`,
       Prisma.sql`lease_holder = null`,
@@ -178,6 +190,12 @@ export async function finishQueued(
         : [Prisma.sql`failure_code = ${failure.code}`, Prisma.sql`failure_message = ${failure.message}`],
     milestone: { kind: MilestoneKind.FINISHED, message: failure?.message },
   });
+}
+
+/** Their bytes are of no use once a generation has ended. */
+async function dropCheckpoints(tx: Tx, generationId: string): Promise<void> {
+  await tx.$executeRaw`
+    update attempt set checkpoint = null where generation_id = ${generationId}::uuid and checkpoint is not null`;
 }
 
 async function endAttempt(tx: Tx, { leaseId }: Fence, { outcome, message, stepsDone }: AttemptEnd): Promise<void> {

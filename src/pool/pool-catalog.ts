@@ -1,7 +1,6 @@
 /** What can be asked for: the presets that the pools offered when they were last seen. */
-import type { Preset as WirePreset } from "../../proto/gen/inference/v1/inference.ts";
 import type { Tx } from "../platform/database.ts";
-import { listPools, type PresetOffer, presetOfferSchema } from "./pool.store.ts";
+import { listPools, type PresetOffer } from "./pool.store.ts";
 
 export interface OfferedPreset extends PresetOffer {
   readonly pool: string;
@@ -19,11 +18,4 @@ export class PoolCatalog {
     }
     return [...byName.values()];
   }
-}
-
-/** Presets as workers describe them, each once. */
-export function offersOf(presets: readonly WirePreset[]): readonly PresetOffer[] {
-  const byName = new Map<string, PresetOffer>();
-  for (const preset of presets) byName.set(preset.name, presetOfferSchema.parse(preset));
-  return [...byName.values()];
 }

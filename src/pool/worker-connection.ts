@@ -13,6 +13,7 @@ import {
   type WorkerEvent,
 } from "./worker-call.ts";
 import type { WorkerAddress } from "./worker-discovery.ts";
+import { WorkerEventCheck } from "./worker-event-check.ts";
 
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const CHANNEL_OPTIONS = {
@@ -54,10 +55,12 @@ export class WorkerConnection {
   /** Runs one attempt. Fails with a WorkerCallError only; ends after `done` or `yielded`. Aborting cancels the attempt. */
   async *generate(request: AttemptRequest, signal: AbortSignal): AsyncGenerator<WorkerEvent> {
     let last: WorkerEvent | undefined;
+    const check = new WorkerEventCheck(request.textToImage);
     try {
       for await (const response of this.inference.generate(toGenerateRequest(request), { signal })) {
         const event = toWorkerEvent(response);
         if (event === undefined) continue;
+        check.check(event);
         last = event;
         yield event;
       }

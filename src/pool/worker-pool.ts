@@ -2,14 +2,18 @@
  * The workers of one pool and their slots. Capacity is a slot that one holds: nothing is claimed without one.
  */
 import type { DescribeResponse } from "../../proto/gen/inference/v1/inference.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { Logger } from "../platform/logger.ts";
-import type { PresetOffer } from "./pool.store.ts";
-import { offersOf } from "./pool-catalog.ts";
+import { type PresetOffer, presetOfferSchema } from "./pool.store.ts";
 import { WorkerConnection } from "./worker-connection.ts";
 import type { WorkerAddress, WorkerDiscovery } from "./worker-discovery.ts";
 
 /** How long a worker gets nothing after it misbehaved. */
 const QUARANTINE_MS = 10_000;
+/** How long it gets nothing after its first refusal; twice as long after each further one, up to QUARANTINE_MS. */
+const REFUSAL_PAUSE_MS = 200;
+/** A worker that refuses for this long although no attempt holds its slots is stuck: an abandoned one ends within a step. */
+const MAX_REFUSING_MS = 120_000;
 
 /** The right to run one attempt on a worker. */
 export interface Slot {
@@ -24,9 +28,14 @@ export interface Slot {
 
 interface Member {
   readonly connection: WorkerConnection;
-  description: DescribeResponse | undefined;
+  /** Slots that it has while it serves. */
+  slots: number;
+  offers: readonly PresetOffer[];
   busy: number;
-  quarantinedUntil: number;
+  /** Gets nothing before this time, in milliseconds since the epoch. */
+  pausedUntil: number;
+  /** Since its first refusal with none accepted in between. */
+  refusing: { readonly since: number; pauseMs: number } | undefined;
 }
 
 export class WorkerPool {
@@ -35,6 +44,7 @@ export class WorkerPool {
 
   constructor(
     private readonly discovery: WorkerDiscovery,
+    private readonly clock: Clock,
     private readonly logger: Logger,
   ) {}
 
@@ -50,14 +60,16 @@ export class WorkerPool {
 
   /** What the workers that are ready offer, each preset once. */
   offers(): readonly PresetOffer[] {
-    return offersOf([...this.members.values()].flatMap(({ description }) => description?.presets ?? []));
+    const byName = new Map<string, PresetOffer>();
+    for (const { offers } of this.members.values()) for (const offer of offers) byName.set(offer.name, offer);
+    return [...byName.values()];
   }
 
   /** A free slot on the least busy worker; undefined when there is none. */
   tryAcquire(): Slot | undefined {
-    const now = performance.now();
+    const now = this.now();
     const free = [...this.members.values()]
-      .filter(({ description, busy, quarantinedUntil }) => busy < (description?.slots ?? 0) && quarantinedUntil <= now)
+      .filter(({ slots, busy, pausedUntil }) => busy < slots && pausedUntil <= now)
       .sort((a, b) => a.busy - b.busy)[0];
     if (free === undefined) return undefined;
     free.busy++;
@@ -68,7 +80,7 @@ export class WorkerPool {
     };
     return {
       worker: free.connection,
-      presets: free.description?.presets.map(({ name }) => name) ?? [],
+      presets: free.offers.map(({ name }) => name),
       putBack,
       release: () => {
         putBack();
@@ -82,9 +94,29 @@ export class WorkerPool {
     const member = this.members.get(name);
     if (member === undefined) return;
     this.logger.warn({ worker: name, isStuck }, "worker quarantined");
-    member.quarantinedUntil = performance.now() + QUARANTINE_MS;
-    setTimeout(() => this.notify(), QUARANTINE_MS).unref();
+    this.pause(member, QUARANTINE_MS);
     if (isStuck) this.discovery.reportStuck(name);
+  }
+
+  /** The worker took an attempt. */
+  accepted(name: string): void {
+    const member = this.members.get(name);
+    if (member !== undefined) member.refusing = undefined;
+  }
+
+  /** The worker had no slot although one was free here: an attempt that was hung up on still computes, or it is stuck. */
+  refused(name: string): void {
+    const member = this.members.get(name);
+    if (member === undefined) return;
+    member.refusing ??= { since: this.now(), pauseMs: REFUSAL_PAUSE_MS };
+    const { since, pauseMs } = member.refusing;
+    if (this.now() - since >= MAX_REFUSING_MS) {
+      member.refusing = undefined;
+      this.quarantine(name, { isStuck: true });
+      return;
+    }
+    member.refusing.pauseMs = Math.min(2 * pauseMs, QUARANTINE_MS);
+    this.pause(member, pauseMs);
   }
 
   async stop(): Promise<void> {
@@ -102,7 +134,7 @@ export class WorkerPool {
       },
       this.logger,
     );
-    this.members.set(worker.name, { connection, description: undefined, busy: 0, quarantinedUntil: 0 });
+    this.members.set(worker.name, { connection, slots: 0, offers: [], busy: 0, pausedUntil: 0, refusing: undefined });
   }
 
   private remove(name: string): void {
@@ -113,10 +145,22 @@ export class WorkerPool {
 
   private describe(name: string, description: DescribeResponse | undefined): void {
     const member = this.members.get(name);
-    if (member === undefined || (member.description === undefined && description === undefined)) return;
-    member.description = description;
-    this.logger.info({ worker: name, isReady: description !== undefined }, "worker readiness changed");
+    if (member === undefined || (member.slots === 0 && description === undefined)) return;
+    const offers = presetOfferSchema.array().safeParse(description?.presets ?? []);
+    if (!offers.success) this.logger.error({ worker: name, err: offers.error }, "worker's offer cannot be understood");
+    member.slots = offers.success ? (description?.slots ?? 0) : 0;
+    member.offers = offers.data ?? [];
+    this.logger.info({ worker: name, slots: member.slots }, "worker readiness changed");
     this.notify();
+  }
+
+  private pause(member: Member, ms: number): void {
+    member.pausedUntil = this.now() + ms;
+    setTimeout(() => this.notify(), ms).unref();
+  }
+
+  private now(): number {
+    return this.clock.now().getTime();
   }
 
   private notify(): void {

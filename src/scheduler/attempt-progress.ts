@@ -17,6 +17,8 @@ export interface ProgressSubject {
 export class AttemptProgress {
   stepsDone = 0;
   hasStarted = false;
+  /** Steps that the newest checkpoint of the generation holds. */
+  private savedSteps = 0;
   private firstStep = 0;
   private startedAt = 0;
   private lastSign: number;
@@ -30,16 +32,33 @@ export class AttemptProgress {
     this.lastSign = this.now();
   }
 
-  /** The worker was heard. */
+  /** The worker was heard, and is listened to again. */
   noteSign(): void {
     this.lastSign = this.now();
+  }
+
+  /** Where an earlier attempt left off. */
+  resumeFrom(stepsDone: number): void {
+    this.stepsDone = stepsDone;
+    this.firstStep = stepsDone;
+    this.savedSteps = stepsDone;
   }
 
   start(stepsDone: number): void {
     this.hasStarted = true;
     this.stepsDone = stepsDone;
-    this.firstStep = stepsDone;
     this.startedAt = this.now();
+  }
+
+  /** The step before a yield has no frame of its own. */
+  save(stepsDone: number): void {
+    this.stepsDone = stepsDone;
+    this.savedSteps = stepsDone;
+  }
+
+  /** Whether the next attempt goes on from further than this one did. */
+  get hasAdvanced(): boolean {
+    return this.savedSteps > this.firstStep;
   }
 
   get isSilent(): boolean {

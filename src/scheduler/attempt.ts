@@ -10,18 +10,22 @@ import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database.ts";
 import { invariant } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
-import { type Recipe, toCallError, type WorkerCallError, type WorkerEvent } from "../pool/worker-call.ts";
+import { type Recipe, WorkerCallError, type WorkerEvent } from "../pool/worker-call.ts";
 import type { Slot, WorkerPool } from "../pool/worker-pool.ts";
 import type { FrameBus } from "../progress/frame-bus.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import { IMAGE_VARIANTS, type ImageVariant, variantsOf } from "../storage/image-variants.ts";
 import { AttemptProgress } from "./attempt-progress.ts";
-import { dropCheckpoints, findCheckpoint, isCancelRequested, saveCheckpoint } from "./lease.store.ts";
+import { findCheckpoint, forgetCheckpoints, isCancelRequested, saveCheckpoint } from "./lease.store.ts";
 
+/** What a failure of a worker tells everyone; its own words, which may hold internals, are in the log under the lease. */
+const publicMessage = (leaseId: string): string => `The worker failed. The log has the reason under ${leaseId}.`;
 /** Before another attempt after one that failed. */
 const RETRY_DELAY_MS = 500;
 /** Before a generation goes to the next worker after one that did not take it. */
 const RETURN_DELAY_MS = 200;
+/** Before another attempt after this server could not keep what a worker sent: a full disk does not get better at once. */
+const OWN_FAILURE_DELAY_MS = 10_000;
 
 export interface AttemptServices {
   readonly db: Database;
@@ -54,6 +58,8 @@ export class Attempt {
   private readonly pictures: NewImage[] = [];
   private hangUpReason: HangUp | undefined;
   private recipe: Recipe | undefined;
+  /** What the worker sent is being stored: its silence is ours. */
+  private isReceiving = false;
 
   constructor(
     readonly claimed: ClaimedGeneration,
@@ -70,7 +76,7 @@ export class Attempt {
     const facts = { generationId, tenantId, attempt, leaseId, worker: this.slot.worker.worker.name };
     logger.info(facts, "attempt started");
     try {
-      const result = await this.runCall().catch((error) => this.writeFailure(toCallError(error)));
+      const result = await this.runCall().catch((error) => this.writeFailure(error));
       logger.info({ ...facts, result, stepsDone: this.progress.stepsDone }, "attempt ended");
     } catch (error) {
       // The lease runs out, and the rescuer queues the generation again.
@@ -79,6 +85,10 @@ export class Attempt {
       this.slot.release();
       db.doorbell.ring();
     }
+  }
+
+  get isSilent(): boolean {
+    return !this.isReceiving && this.progress.isSilent;
   }
 
   hangUp(reason: HangUp): void {
@@ -94,9 +104,13 @@ export class Attempt {
   private async runCall(): Promise<FencedResult> {
     const { claimed } = this;
     const resumeFrom = await this.services.db.transaction((tx) => findCheckpoint(tx, claimed.generationId));
+    this.progress.resumeFrom(resumeFrom?.stepsDone ?? 0);
     const request = { leaseId: claimed.leaseId, preset: claimed.preset, resumeFrom, textToImage: claimed.settings };
     for await (const event of this.slot.worker.generate(request, this.call.signal)) {
+      this.isReceiving = true;
       const result = await this.receive(event);
+      this.isReceiving = false;
+      this.progress.noteSign();
       if (result !== undefined) return result;
     }
     throw new Error("unreachable: a stream ends with done or yielded");
@@ -104,11 +118,11 @@ export class Attempt {
 
   /** The result, when the event was the last one. */
   private async receive(event: WorkerEvent): Promise<FencedResult | undefined> {
-    const { lifecycle, db } = this.services;
+    const { lifecycle, db, pool } = this.services;
     const { leaseId } = this.claimed;
-    this.progress.noteSign();
     switch (event.kind) {
       case "started":
+        pool.accepted(this.slot.worker.worker.name);
         this.recipe = event.recipe;
         this.progress.start(event.stepsDone);
         return undefined;
@@ -116,8 +130,8 @@ export class Attempt {
         this.progress.publish(event);
         return undefined;
       case "checkpoint":
-        this.progress.stepsDone = event.checkpoint.stepsDone; // the step before a yield has no frame of its own
         if (!(await db.transaction((tx) => saveCheckpoint(tx, leaseId, event.checkpoint)))) this.hangUp("lost");
+        this.progress.save(event.checkpoint.stepsDone);
         return undefined;
       case "image":
         this.pictures.push(await this.store(event));
@@ -129,10 +143,7 @@ export class Attempt {
           stepsDone: this.progress.stepsDone,
         });
       case "done": {
-        invariant(
-          this.recipe !== undefined && this.pictures.length === this.claimed.settings.count,
-          "a worker was done too early",
-        );
+        invariant(this.recipe !== undefined, "a worker was done before it started");
         return lifecycle.complete(this.claimed, {
           images: this.pictures,
           recipe: this.recipe,
@@ -152,7 +163,9 @@ export class Attempt {
   }: Extract<WorkerEvent, { kind: "image" }>): Promise<NewImage> {
     const { tenantId, generationId, leaseId } = this.claimed;
     const storageKey = `${tenantId}/${generationId}/${leaseId}/${index}`;
-    const variants = await variantsOf(bytes);
+    const variants = await variantsOf(bytes).catch((cause) => {
+      throw new WorkerCallError("internal", "The worker sent a picture that cannot be read.", { cause });
+    });
     for (const [variant, content] of Object.entries(variants)) {
       await this.services.images.put(`${storageKey}/${IMAGE_VARIANTS[variant as ImageVariant]}`, content);
     }
@@ -160,11 +173,10 @@ export class Attempt {
     return { index, storageKey, width, height, mimeType, sizeBytes: bytes.length, sha256 };
   }
 
-  private async writeFailure(error: WorkerCallError): Promise<FencedResult> {
-    const { lifecycle, db, pool, logger } = this.services;
-    const { stepsDone, hasStarted } = this.progress;
+  private async writeFailure(error: unknown): Promise<FencedResult> {
+    const { lifecycle, db } = this.services;
+    const { stepsDone } = this.progress;
     const { claimed } = this;
-    const worker = this.slot.worker.worker.name;
     if (this.hangUpReason === "lost") return "gone";
     if (await db.transaction((tx) => isCancelRequested(tx, claimed.generationId)))
       return lifecycle.cancelRunning(claimed, { stepsDone });
@@ -175,25 +187,45 @@ export class Attempt {
     if (this.hangUpReason === "stop") {
       return lifecycle.giveBack(claimed, { outcome: "YIELDED", message: "the server stopped", stepsDone });
     }
-    logger.warn(
-      { generationId: claimed.generationId, attempt: claimed.attempt, worker, reason: error.reason, err: error },
-      "attempt failed",
-    );
+    return error instanceof WorkerCallError ? this.writeWorkerFailure(error) : this.writeOwnFailure(error);
+  }
+
+  private async writeWorkerFailure(error: WorkerCallError): Promise<FencedResult> {
+    const { lifecycle, pool, logger } = this.services;
+    const { stepsDone, hasStarted, hasAdvanced } = this.progress;
+    const { claimed } = this;
+    const { leaseId, generationId, attempt } = claimed;
+    const worker = this.slot.worker.worker.name;
+    logger.warn({ generationId, attempt, leaseId, worker, reason: error.reason, err: error }, "attempt failed");
     if (error.reason === "invalid") return this.refuse(error);
     if (this.hangUpReason === "stuck") pool.quarantine(worker, { isStuck: true });
-    else if (error.reason === "busy" || !hasStarted) {
-      if (error.reason !== "busy") pool.quarantine(worker, { isStuck: false });
+    else if (!hasStarted) {
+      if (error.reason === "busy") pool.refused(worker);
+      else pool.quarantine(worker, { isStuck: false });
       return lifecycle.giveBack(
         claimed,
         { outcome: "RETURNED", message: "no worker took it", stepsDone },
         RETURN_DELAY_MS,
       );
     }
-    const failure =
-      error.reason === "internal"
-        ? { code: "INTERNAL", message: error.message }
-        : { code: "WORKER_LOST", message: "The worker was lost." };
-    return lifecycle.retry(claimed, failure, { stepsDone, delayMs: RETRY_DELAY_MS });
+    const end = { stepsDone, delayMs: RETRY_DELAY_MS };
+    if (error.reason === "internal")
+      return lifecycle.retry(claimed, { code: "INTERNAL", message: publicMessage(leaseId) }, { ...end, counts: true });
+    // A generation that got further is not to blame for the loss, however often it happens.
+    const failure = { code: "WORKER_LOST", message: "The worker was lost." };
+    return lifecycle.retry(claimed, failure, { ...end, counts: !hasAdvanced });
+  }
+
+  /** This server could not keep what the worker sent: neither the generation nor the worker is to blame. */
+  private async writeOwnFailure(error: unknown): Promise<FencedResult> {
+    const { lifecycle, logger } = this.services;
+    const { generationId, attempt, leaseId } = this.claimed;
+    logger.error({ generationId, attempt, leaseId, err: error }, "result of an attempt could not be kept");
+    return lifecycle.giveBack(
+      this.claimed,
+      { outcome: "RETURNED", message: "the server could not keep its result", stepsDone: this.progress.stepsDone },
+      OWN_FAILURE_DELAY_MS,
+    );
   }
 
   /** The model refuses the request; or only the checkpoint, of an older build: then it starts anew. */
@@ -202,7 +234,7 @@ export class Attempt {
     const { generationId } = this.claimed;
     const hadCheckpoint = await db.transaction(async (tx) => {
       const checkpoint = await findCheckpoint(tx, generationId);
-      if (checkpoint !== undefined) await dropCheckpoints(tx, generationId);
+      if (checkpoint !== undefined) await forgetCheckpoints(tx, generationId);
       return checkpoint !== undefined;
     });
     if (!hadCheckpoint)

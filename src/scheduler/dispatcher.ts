@@ -13,6 +13,7 @@ import type { Slot } from "../pool/worker-pool.ts";
 import { Attempt, type AttemptServices, type ClaimedGeneration } from "./attempt.ts";
 import { chooseNext } from "./fair-share.ts";
 import { extendLeases, listCancelRequested } from "./lease.store.ts";
+import { LeaseRescuer } from "./lease-rescuer.ts";
 import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
 import { listCandidates } from "./queue.store.ts";
 
@@ -35,6 +36,7 @@ export class Dispatcher {
   private readonly keeping: readonly Ticker[];
   private readonly claims: Ticker;
   private readonly cancellations: Ticker;
+  private readonly rescuer: LeaseRescuer;
   private readonly leave: (() => void)[] = [];
 
   constructor(
@@ -49,10 +51,11 @@ export class Dispatcher {
       runOnce: () => this.cancelOnce(),
       logger,
     });
+    this.rescuer = new LeaseRescuer(services, pool);
     const leases = new Ticker({
       name: "leases",
       intervalMs: LEASE_EXTENSION_MS,
-      runOnce: () => this.extendOnce(),
+      runOnce: () => this.keepOnce(),
       logger,
     });
     const lead = new Ticker({
@@ -66,8 +69,10 @@ export class Dispatcher {
     this.keeping = [leases, this.cancellations];
   }
 
+  /** Takes a predecessor's attempts over first, when it cannot be alive. */
   async start(): Promise<void> {
     const { pool, db } = this.services;
+    if (db.isExclusive) await this.rescuer.runOnce({ all: true });
     await this.leadOnce();
     this.leave.push(
       db.doorbell.onRing(() => this.wake()),
@@ -80,7 +85,9 @@ export class Dispatcher {
   async stop(graceMs: number): Promise<void> {
     for (const leave of this.leave) leave();
     await Promise.all(this.claiming.map((ticker) => ticker.stop()));
-    await this.services.db.transaction((tx) => dropPoolLease(tx, this.pool, this.holder));
+    await this.services.db
+      .transaction((tx) => dropPoolLease(tx, this.pool, this.holder))
+      .catch((error) => this.services.logger.warn({ err: error }, "pool lease could not be given up: it runs out"));
     await this.allEnded(graceMs);
     await Promise.all([...this.attempts.values()].map(({ attempt }) => attempt.requestYield()));
     await this.allEnded(YIELD_GRACE_MS);
@@ -131,7 +138,8 @@ export class Dispatcher {
 
   private async claimFor(tx: Tx, slots: readonly Slot[]): Promise<{ generation: ClaimedGeneration; slot: Slot }[]> {
     if (!(await holdsPoolLease(tx, this.pool, this.holder))) return [];
-    const candidates = await listCandidates(tx, this.pool, LOOK_AHEAD + slots.length);
+    const presets = [...new Set(slots.flatMap((slot) => slot.presets))];
+    const candidates = await listCandidates(tx, this.pool, { presets, limit: LOOK_AHEAD + slots.length });
     const claimed: { generation: ClaimedGeneration; slot: Slot }[] = [];
     for (const { candidate, slot: index } of chooseNext(
       candidates,
@@ -165,9 +173,15 @@ export class Dispatcher {
     this.attempts.set(leaseId, { attempt, ended });
   }
 
+  /** Own leases first: one that ran out while this process was held up is still its own. */
+  private async keepOnce(): Promise<void> {
+    await this.extendOnce();
+    await this.rescuer.runOnce({ all: false });
+  }
+
   /** Extends the leases of the attempts that give signs of life, and hangs up on those that must end. */
   private async extendOnce(): Promise<void> {
-    for (const { attempt } of this.attempts.values()) if (attempt.progress.isSilent) attempt.hangUp("stuck");
+    for (const { attempt } of this.attempts.values()) if (attempt.isSilent) attempt.hangUp("stuck");
     const ids = [...this.attempts.keys()];
     if (ids.length === 0) return;
     const extended = await this.services.db.transaction((tx) => extendLeases(tx, ids, LEASE_SECONDS));

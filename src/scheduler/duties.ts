@@ -1,42 +1,32 @@
-/** The periodic duties of a pool's dispatcher process, each on its own ticker. */
+/** The periodic duties of a dispatcher process, each on its own ticker. */
 import { deleteOldUses } from "../generation/idempotency.store.ts";
 import { Ticker } from "../platform/ticker.ts";
 import type { AttemptServices } from "./attempt.ts";
 import { DeadlineDuty } from "./deadline-duty.ts";
-import { LeaseRescuer } from "./lease-rescuer.ts";
 import { StorageSweep } from "./storage-sweep.ts";
 
-const RESCUE_MS = 1000;
 const DEADLINE_MS = 1000;
 const SWEEP_MS = 10 * 60_000;
 const FORGET_MS = 3600_000;
 const IDEMPOTENCY_HOURS = 48;
 
 export class Duties {
-  private readonly rescuer: LeaseRescuer;
   private readonly tickers: readonly Ticker[];
 
-  constructor(
-    private readonly services: AttemptServices,
-    pool: string,
-  ) {
+  constructor(services: AttemptServices) {
     const { logger, db } = services;
-    this.rescuer = new LeaseRescuer(services, pool);
     const deadlines = new DeadlineDuty(services);
     const sweep = new StorageSweep(services);
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
       new Ticker({ name, intervalMs, runOnce, logger });
     this.tickers = [
-      duty("rescue", RESCUE_MS, () => this.rescuer.runOnce({ all: false })),
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
       duty("forget idempotency keys", FORGET_MS, () => db.transaction((tx) => deleteOldUses(tx, IDEMPOTENCY_HOURS))),
     ];
   }
 
-  /** Takes a predecessor's attempts over first, when it cannot be alive. */
-  async start(): Promise<void> {
-    if (this.services.db.isExclusive) await this.rescuer.runOnce({ all: true });
+  start(): void {
     for (const ticker of this.tickers) ticker.start();
   }
 

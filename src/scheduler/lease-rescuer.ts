@@ -1,8 +1,8 @@
 /** Generations whose dispatcher is gone go back to the queue, with the checkpoint that their attempt left. */
-import type { GenerationLifecycle } from "../generation/generation-lifecycle.ts";
+import type { FencedResult, GenerationLifecycle } from "../generation/generation-lifecycle.ts";
 import type { Database } from "../platform/database.ts";
 import type { Logger } from "../platform/logger.ts";
-import { listOrphanedLeases } from "./lease.store.ts";
+import { listOrphanedLeases, type OrphanedLease } from "./lease.store.ts";
 
 export class LeaseRescuer {
   constructor(
@@ -10,21 +10,25 @@ export class LeaseRescuer {
     private readonly pool: string,
   ) {}
 
-  /** @param all also those whose lease has not run out: their holder cannot be alive. @returns how many were rescued */
+  /** @param all also those whose lease has not run out: their holder cannot be alive. @returns how many were found */
   async runOnce({ all }: { all: boolean }): Promise<number> {
-    const { db, lifecycle, logger } = this.services;
+    const { db, logger } = this.services;
     const orphans = await db.transaction((tx) => listOrphanedLeases(tx, { pool: this.pool, all }));
-    for (const { isCancelRequested, checkpointSteps, ...fence } of orphans) {
-      logger.warn({ ...fence, checkpointSteps }, "orphaned attempt");
-      if (isCancelRequested) await lifecycle.cancelRunning(fence, { stepsDone: checkpointSteps });
-      else
-        await lifecycle.giveBack(fence, {
-          outcome: "ORPHANED",
-          failureCode: "ORPHANED",
-          message: "The server that ran it ended.",
-          stepsDone: checkpointSteps,
-        });
+    for (const orphan of orphans) {
+      logger.warn(orphan, "orphaned attempt");
+      await this.rescue(orphan, all).catch((error) => logger.error({ ...orphan, err: error }, "rescue failed"));
     }
     return orphans.length;
+  }
+
+  private rescue(orphan: OrphanedLease, all: boolean): Promise<FencedResult> {
+    const { generationId, leaseId, checkpointSteps: stepsDone } = orphan;
+    const fence = { generationId, leaseId, hasExpired: !all };
+    return this.services.lifecycle.giveBack(fence, {
+      outcome: "ORPHANED",
+      failureCode: "ORPHANED",
+      message: "The server that ran it ended.",
+      stepsDone,
+    });
   }
 }

@@ -31,7 +31,6 @@ export async function listCancelRequested(tx: Tx, leaseIds: readonly string[]): 
 export interface OrphanedLease {
   readonly generationId: string;
   readonly leaseId: string;
-  readonly isCancelRequested: boolean;
   /** Steps that its newest checkpoint holds. */
   readonly checkpointSteps: number;
 }
@@ -42,7 +41,7 @@ export async function listOrphanedLeases(
   { pool, all }: { pool: string; all: boolean },
 ): Promise<readonly OrphanedLease[]> {
   return tx.$queryRaw<OrphanedLease[]>`
-    select g.id as "generationId", g.lease_id as "leaseId", g.cancel_requested_at is not null as "isCancelRequested",
+    select g.id as "generationId", g.lease_id as "leaseId",
       coalesce((select max(a.checkpoint_steps) from attempt a where a.generation_id = g.id), 0) as "checkpointSteps"
     from generation g
     where g.pool = ${pool} and g.state = 'RUNNING' and (${all} or g.lease_expires_at <= now())`;
@@ -53,19 +52,24 @@ export interface StoredCheckpoint {
   readonly state: Uint8Array;
 }
 
-/** Keeps the newest checkpoint of an attempt; false when its lease is lost. */
+/** Keeps the newest checkpoint of a generation; false when the attempt's lease is lost. */
 export async function saveCheckpoint(
   tx: Tx,
   leaseId: string,
   { stepsDone, state }: StoredCheckpoint,
 ): Promise<boolean> {
-  const changed = await tx.$executeRaw`
+  const [saved] = await tx.$queryRaw<{ generationId: string; number: number }[]>`
     update attempt set checkpoint_steps = ${stepsDone}, checkpoint = ${state}
-    where lease_id = ${leaseId}::uuid and exists (select 1 from generation g where g.lease_id = attempt.lease_id and g.state = 'RUNNING')`;
-  return changed === 1;
+    where lease_id = ${leaseId}::uuid and exists (select 1 from generation g where g.lease_id = attempt.lease_id and g.state = 'RUNNING')
+    returning generation_id as "generationId", number`;
+  if (saved === undefined) return false;
+  await tx.$executeRaw`
+    update attempt set checkpoint = null
+    where generation_id = ${saved.generationId}::uuid and number < ${saved.number}::int and checkpoint is not null`;
+  return true;
 }
 
-/** Of all attempts of a generation, the checkpoint that is furthest. */
+/** The newest checkpoint that any attempt of a generation left. */
 export async function findCheckpoint(tx: Tx, generationId: string): Promise<StoredCheckpoint | undefined> {
   const found = await tx.attempt.findFirst({
     where: { generationId, checkpointSteps: { not: null }, checkpoint: { not: null } },
@@ -76,8 +80,8 @@ export async function findCheckpoint(tx: Tx, generationId: string): Promise<Stor
   return { stepsDone: found.checkpointSteps, state: found.checkpoint };
 }
 
-/** The bytes are of no use once a generation has ended, or when no worker takes them. */
-export async function dropCheckpoints(tx: Tx, generationId: string): Promise<void> {
+/** No worker takes them. */
+export async function forgetCheckpoints(tx: Tx, generationId: string): Promise<void> {
   await tx.attempt.updateMany({ where: { generationId }, data: { checkpoint: null, checkpointSteps: null } });
 }
 
@@ -90,8 +94,11 @@ export async function isCancelRequested(tx: Tx, generationId: string): Promise<b
   return row.cancelRequestedAt !== null;
 }
 
-/** The lease under which a generation runs, or ended. */
-export async function findLease(tx: Tx, generationId: string): Promise<string | undefined> {
-  const row = await tx.generation.findUnique({ where: { id: generationId }, select: { leaseId: true } });
-  return row?.leaseId ?? undefined;
+/** Leases of those of the generations that run or succeeded: what was stored under them is, or will be, visible. */
+export async function listWinningLeases(tx: Tx, generationIds: readonly string[]): Promise<ReadonlySet<string>> {
+  const rows = await tx.generation.findMany({
+    where: { id: { in: [...generationIds] }, state: { in: ["RUNNING", "SUCCEEDED"] } },
+    select: { leaseId: true },
+  });
+  return new Set(rows.flatMap(({ leaseId }) => leaseId ?? []));
 }

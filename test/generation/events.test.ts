@@ -122,7 +122,11 @@ describe("the events of a generation", () => {
     const { create, start, complete, events, lifecycle } = bundle;
     const id = await create();
     const first = await start(id);
-    await lifecycle.retry(first.fence, { code: "INTERNAL", message: "no luck" }, { stepsDone: 1, delayMs: 0 });
+    await lifecycle.retry(
+      first.fence,
+      { code: "INTERNAL", message: "no luck" },
+      { stepsDone: 1, delayMs: 0, counts: true },
+    );
     const second = await start(id);
     await lifecycle.giveBack(second.fence, { outcome: "YIELDED", message: "yielded", stepsDone: 2 });
     await complete((await start(id)).fence);
@@ -220,7 +224,11 @@ describe("the events of a generation", () => {
     const first = await start(id);
     const stream = await events.subscribe(principal, { id, afterSeq: 0 });
     bus.publish(preview(id, { ...first, frame: 9 }));
-    await lifecycle.retry(first.fence, { code: "INTERNAL", message: "no luck" }, { stepsDone: 9, delayMs: 0 });
+    await lifecycle.retry(
+      first.fence,
+      { code: "INTERNAL", message: "no luck" },
+      { stepsDone: 9, delayMs: 0, counts: true },
+    );
     const second = await start(id);
     bus.publish(progress(id, { ...second, frame: 1 }));
     const seen: AnyGenerationEvent[] = [];

@@ -71,18 +71,25 @@ describe("a dispatcher", () => {
     expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
     const { attempts } = await app.member.generation(id);
     expect(attempts.map(({ outcome, message, stepsDone }: any) => ({ outcome, message, stepsDone }))).toEqual([
-      { outcome: "FAILED", message: "out of luck", stepsDone: 6 },
+      { outcome: "FAILED", message: expect.stringMatching(/^The worker failed/), stepsDone: 6 },
       { outcome: "SUCCEEDED", message: null, stepsDone: 18 },
     ]);
   });
 
   test("gives a generation up after three failed attempts, free of charge", async () => {
     const id = await app.member.create({ prompt: "a red circle" });
-    for (let attempt = 1; attempt <= 3; attempt++)
-      (await worker.nextCall()).started().fail(Status.INTERNAL, `failure ${attempt}`);
+    let lease = "";
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      const call = await worker.nextCall();
+      lease = call.request.leaseId;
+      call.started().fail(Status.INTERNAL, "/private/path: an internal of the worker");
+    }
     const { state, failure, generation } = await app.member.finished(id);
     expect(state).toBe("DEAD_LETTERED");
-    expect(failure).toEqual({ code: "INTERNAL", message: "failure 3" });
+    expect(failure).toEqual({
+      code: "INTERNAL",
+      message: `The worker failed. The log has the reason under ${lease}.`,
+    });
     expect(generation.creditsCharged).toBe("0");
   });
 
@@ -152,6 +159,28 @@ describe("a dispatcher", () => {
     await app.db.transaction((tx) => tx.$executeRaw`update generation set cancel_requested_at = now()`); // no doorbell
     call.fail(Status.UNAVAILABLE);
     expect((await app.member.finished(id)).state).toBe("CANCELED");
+  });
+
+  test("keeps an attempt whose lease ran out while this process was held up", async () => {
+    const id = await app.member.create({ prompt: "a red circle" });
+    const call = await worker.nextCall();
+    call.started().step(2);
+    for await (const event of app.member.events(id)) if (event.step === 2) break;
+    await app.db.transaction(
+      (tx) =>
+        tx.$executeRaw`update generation set lease_expires_at = now() - interval '1 minute' where state = 'RUNNING'`,
+    );
+    const isHeld = () =>
+      app.db.transaction(async (tx) => {
+        const [row] = await tx.$queryRaw<{ isHeld: boolean }[]>`
+          select lease_expires_at > now() as "isHeld" from generation where state = 'RUNNING'`;
+        return row?.isHeld;
+      });
+    await expect.poll(isHeld, { interval: 20, timeout: 10_000 }).toBe(true);
+    await call.succeed();
+    expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
+    const { attempts } = await app.member.generation(id);
+    expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["SUCCEEDED"]);
   });
 
   test("ignores what an attempt says whose lease is another's by now, and queues the generation again", async () => {

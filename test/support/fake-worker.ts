@@ -101,13 +101,14 @@ export class FakeCall {
     }
   }
 
-  private get totalSteps(): number {
-    return this.request.task!.value.steps;
-  }
-
-  private send(event: Event): this {
+  /** Any event, also one that a worker must not send. */
+  send(event: Event): this {
     if (!this.signal.aborted) this.instructions.push({ event });
     return this;
+  }
+
+  private get totalSteps(): number {
+    return this.request.task!.value.steps;
   }
 }
 
@@ -120,6 +121,9 @@ export class FakeWorker implements WorkerDiscovery {
   private readonly running = new Map<string, FakeCall>();
 
   constructor(private readonly slots = 1) {}
+
+  /** Set while no slot is free, whatever the caller believes. */
+  refusesAll = false;
 
   /** The next call that arrives. */
   nextCall(): Promise<FakeCall> {
@@ -156,6 +160,7 @@ export class FakeWorker implements WorkerDiscovery {
   }
 
   private async *accept(request: GenerateRequest, signal: AbortSignal): AsyncGenerator<GenerateResponse> {
+    if (this.refusesAll) throw new ServerError(Status.RESOURCE_EXHAUSTED, "No slot is free.");
     const call = new FakeCall(request, signal);
     this.running.set(request.leaseId, call);
     this.arrived.push(call);

@@ -271,6 +271,9 @@ CREATE INDEX "generation_queued_idx" ON "generation" ("pool", "priority", "creat
 -- What the rescuer and the lease extension look for.
 CREATE INDEX "generation_running_idx" ON "generation" ("pool", "lease_expires_at") WHERE "state" = 'RUNNING';
 
+-- What the deadline duty looks for.
+CREATE INDEX "generation_deadline_idx" ON "generation" ("deadline_at") WHERE "state" = 'QUEUED' AND "deadline_at" IS NOT NULL;
+
 -- Reservations that no generation has ended yet.
 CREATE INDEX "reservation_open_idx" ON "reservation" ("tenant_id") WHERE "ended_at" IS NULL;
 
