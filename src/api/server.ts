@@ -6,8 +6,6 @@ import { ApolloServerPluginDrainHttpServer } from "@apollo/server/plugin/drainHt
 import { expressMiddleware } from "@as-integrations/express5";
 import express, { type ErrorRequestHandler } from "express";
 import { GraphQLError, type GraphQLSchema } from "graphql";
-import { useServer } from "graphql-ws/use/ws";
-import { WebSocketServer } from "ws";
 import type { AuthService } from "../auth/auth.service.ts";
 import type { EventContext } from "../generation/events.resolver.ts";
 import type { GenerationEvents } from "../generation/generation-events.ts";
@@ -15,12 +13,11 @@ import { DomainError, StartupError } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 import { FILES_PATH } from "../storage/disk-image-store.ts";
 import { formatError } from "./format-error.ts";
+import { limitRootFields, MAX_TOKENS } from "./query-limits.ts";
+import { serveSockets } from "./sockets.ts";
 
 const GRAPHQL_PATH = "/graphql";
 const MAX_BODY = "1mb";
-const MAX_TOKENS = 2000;
-const CONNECTION_INIT_TIMEOUT_MS = 3000;
-const MAX_SOCKET_MESSAGE_BYTES = 64 * 1024;
 
 export interface ApiOptions {
   readonly auth: AuthService;
@@ -34,13 +31,8 @@ export interface ApiOptions {
 export class ApiServer {
   private readonly app = express();
   private readonly http = http.createServer(this.app);
-  private readonly sockets = new WebSocketServer({
-    server: this.http,
-    path: GRAPHQL_PATH,
-    maxPayload: MAX_SOCKET_MESSAGE_BYTES,
-  });
   private apollo: ApolloServer<EventContext> | undefined;
-  private disposeSockets: (() => Promise<void> | void) | undefined;
+  private disposeSockets: (() => Promise<void>) | undefined;
 
   constructor(private readonly options: ApiOptions) {}
 
@@ -51,13 +43,16 @@ export class ApiServer {
       csrfPrevention: true,
       includeStacktraceInErrorResponses: false,
       parseOptions: { maxTokens: MAX_TOKENS },
+      validationRules: [limitRootFields],
+      stopOnTerminationSignals: false, // this process stops in an order of its own
       formatError: (formatted, error) => formatError(formatted, error, logger),
       plugins: [ApolloServerPluginDrainHttpServer({ httpServer: this.http })],
     });
     await apollo.start();
     this.apollo = apollo;
     this.mountRoutes(apollo);
-    this.mountSockets(schema);
+    const contextOf = (authorization: string | undefined) => this.contextOf(authorization);
+    this.disposeSockets = serveSockets(this.http, GRAPHQL_PATH, { schema, contextOf, logger });
   }
 
   /** @returns the port, which the system chose when 0 was asked for */
@@ -86,10 +81,13 @@ export class ApiServer {
     app.use((request, response, next) =>
       request.path.startsWith(FILES_PATH) ? void options.serveFile(request, response).catch(next) : next(),
     );
+    app.get(GRAPHQL_PATH, (request, response, next) =>
+      request.query["query"] === undefined ? void response.status(400).json(HOW_TO_ASK) : next(),
+    );
     app.use(
       GRAPHQL_PATH,
       express.json({ limit: MAX_BODY }),
-      expressMiddleware(apollo, { context: ({ req }) => this.contextOf(req.headers.authorization) }),
+      expressMiddleware(apollo, { context: ({ req }) => this.httpContextOf(req.headers.authorization) }),
     );
     app.use(answerBadRequest);
     app.use(
@@ -97,44 +95,30 @@ export class ApiServer {
     );
   }
 
-  private mountSockets(schema: GraphQLSchema): void {
-    const { auth, logger } = this.options;
-    const server = useServer<{ authorization?: unknown }>(
-      {
-        schema,
-        connectionInitWaitTimeout: CONNECTION_INIT_TIMEOUT_MS,
-        // A key that does not work closes the socket with 4403; without a key the socket is anonymous.
-        onConnect: async ({ connectionParams }) => {
-          try {
-            await auth.authenticate(authorizationOf(connectionParams));
-            return true;
-          } catch (error) {
-            if (error instanceof DomainError) return false;
-            throw error;
-          }
-        },
-        context: ({ connectionParams }) => this.contextOf(authorizationOf(connectionParams)),
-        onError: (_context, _id, _payload, errors) => errors.map((error) => formatError(error.toJSON(), error, logger)),
-        onNext: (_context, _id, _payload, _args, { errors, data = null }) =>
-          errors === undefined
-            ? undefined
-            : { data, errors: errors.map((error) => formatError(error.toJSON(), error, logger)) },
-      },
-      this.sockets,
-    );
-    this.disposeSockets = () => server.dispose();
-  }
-
   private async contextOf(authorization: string | undefined): Promise<EventContext> {
     const { auth, generationEvents } = this.options;
+    return { principal: await auth.authenticate(authorization), generationEvents };
+  }
+
+  private async httpContextOf(authorization: string | undefined): Promise<EventContext> {
     try {
-      return { principal: await auth.authenticate(authorization), generationEvents };
+      return await this.contextOf(authorization);
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
       throw new GraphQLError(error.message, { originalError: error, extensions: { http: { status: 401 } } });
     }
   }
 }
+
+/** For a browser that is pointed at the address. */
+const HOW_TO_ASK = {
+  errors: [
+    {
+      message: 'Send {"query": "…"} with POST, as application/json, with an API key: "authorization: Bearer <key>".',
+      extensions: { code: "BAD_REQUEST" },
+    },
+  ],
+};
 
 /** What express.json refuses, as a GraphQL answer instead of express's own page with a stack. */
 const answerBadRequest: ErrorRequestHandler = (error: { status?: number }, _request, response, next) => {
@@ -145,11 +129,6 @@ const answerBadRequest: ErrorRequestHandler = (error: { status?: number }, _requ
       : 'The request is not valid JSON. Send {"query": "…", "variables": {…}} as application/json.';
   response.status(error.status).json({ errors: [{ message, extensions: { code: "BAD_REQUEST" } }] });
 };
-
-function authorizationOf(parameters: Readonly<Record<string, unknown>> | undefined): string | undefined {
-  const authorization = parameters?.["authorization"] ?? parameters?.["Authorization"];
-  return typeof authorization === "string" ? authorization : undefined;
-}
 
 function listenError(error: NodeJS.ErrnoException, port: number, host: string): Error {
   if (error.code === "EADDRINUSE") {

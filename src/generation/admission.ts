@@ -77,13 +77,14 @@ function checkSize(offer: TextToImageOffer, { width, height }: { width: number; 
 
 function checkText(field: string, text: string): void {
   if (text.trim() === "") refuse(field, `${field} is empty. Say what to draw.`);
-  // PostgreSQL stores neither; a lone surrogate is half a character.
-  if (/\0|\p{Surrogate}/u.test(text))
-    refuse(field, `${field} contains a NUL or half a character. Send valid Unicode text.`);
+  if (!isStorable(text)) refuse(field, `${field} contains a NUL or half a character. Send valid Unicode text.`);
   if (text.length > MAX_PROMPT_CHARACTERS) {
     refuse(field, `${field} has ${text.length} characters; at most ${MAX_PROMPT_CHARACTERS} are read. Shorten it.`);
   }
 }
+
+/** PostgreSQL stores no NUL and no lone surrogate, which is half a character. */
+export const isStorable = (text: string): boolean => !/\0|\p{Surrogate}/u.test(text);
 
 function checkRange(field: string, value: number, [min, max]: readonly [number, number]): void {
   if (!(value >= min && value <= max)) refuse(field, `${field} is ${value}; this preset allows ${min} to ${max}.`);

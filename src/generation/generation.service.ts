@@ -7,7 +7,7 @@ import { DomainError } from "../platform/errors.ts";
 import { fromCursor, fromGlobalId, newId, toCursor } from "../platform/ids.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { priceOf } from "../quota/tariff.ts";
-import { choosePreset, resolveTextToImage } from "./admission.ts";
+import { choosePreset, isStorable, resolveTextToImage } from "./admission.ts";
 import type { CreateGenerationInput, HistoryArguments } from "./generation.input.ts";
 import { toGeneration } from "./generation.mapper.ts";
 import {
@@ -16,6 +16,7 @@ import {
   getGeneration,
   insertQueued,
   listGenerations,
+  lockGeneration,
   type NewGeneration,
   requestCancel,
 } from "./generation.store.ts";
@@ -115,10 +116,12 @@ export class GenerationService {
     const { db, lifecycle } = this.services;
     const { row, ended, requested } = await db.transaction(async (tx) => {
       const found = await this.getReadable(tx, principal, globalId);
+      await lockGeneration(tx, found.id);
       if (!may(principal, "generation:cancel", found)) {
         throw new DomainError(
           "FORBIDDEN",
           `The role ${principal.role} may not cancel this generation. Ask its owner or an operator.`,
+          { path: ["id"] },
         );
       }
       const ended = await lifecycle.endQueued(tx, found.id, { state: "CANCELED" });
@@ -128,7 +131,8 @@ export class GenerationService {
     if (ended !== undefined) lifecycle.announce(ended);
     if (requested) db.doorbell.ring();
     if (ended === undefined && !requested && row.state !== "CANCELED") {
-      throw new DomainError("NOT_CANCELLABLE", `The generation has ended already: it is ${row.state}.`);
+      const message = `The generation has ended already: it is ${row.state}.`;
+      throw new DomainError("NOT_CANCELLABLE", message, { path: ["id"] });
     }
     return toGeneration(row);
   }
@@ -155,10 +159,10 @@ export class GenerationService {
 }
 
 const notFound = (id: string): DomainError =>
-  new DomainError("NOT_FOUND", `There is no generation "${id.slice(0, 64)}".`);
+  new DomainError("NOT_FOUND", `There is no generation "${id.slice(0, 64)}".`, { path: ["id"] });
 
 function checkIdempotencyKey(key: string): void {
-  if (key.length >= 1 && key.length <= MAX_KEY_CHARACTERS && !key.includes("\0")) return;
+  if (key.length >= 1 && key.length <= MAX_KEY_CHARACTERS && isStorable(key)) return;
   throw new DomainError(
     "INVALID_INPUT",
     `idempotencyKey must have 1 to ${MAX_KEY_CHARACTERS} characters; a random UUID is a good one.`,

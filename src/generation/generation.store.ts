@@ -88,6 +88,11 @@ export async function listGenerations(tx: Tx, page: HistoryPage): Promise<readon
   return page.from === "newest" ? rows : rows.reverse();
 }
 
+/** Until the transaction ends nobody else changes its state. */
+export async function lockGeneration(tx: Tx, id: string): Promise<void> {
+  await tx.$queryRaw`select id from generation where id = ${id}::uuid for update`;
+}
+
 /** Marks a running generation for cancellation; false when it is not running. */
 export async function requestCancel(tx: Tx, id: string): Promise<boolean> {
   const changed = await tx.$executeRaw`

@@ -26,13 +26,13 @@ export class Closables {
 }
 
 /**
- * Aborts on SIGINT and SIGTERM; a second signal ends the process at once.
+ * Aborts on SIGINT, SIGTERM and when the terminal is closed; a second signal ends the process at once.
  *
  * @param endsWithParent also when the parent process is gone: a killed `npm start` cannot pass its signal on
  */
 export function stopSignal({ endsWithParent }: { endsWithParent: boolean }): AbortSignal {
   const controller = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) {
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(name, () => {
       if (controller.signal.aborted) process.exit(130);
       controller.abort(name);

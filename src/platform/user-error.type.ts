@@ -8,7 +8,8 @@ const ErrorCode = Object.fromEntries(DOMAIN_ERROR_CODES.map((code) => [code, cod
 >;
 registerEnumType(ErrorCode, {
   name: "ErrorCode",
-  description: "Kinds of refusal. Also in `extensions.code` of top-level errors.",
+  description:
+    "Kinds of refusal. Top-level errors have them in `extensions.code`, beside INTERNAL and those of GraphQL itself.",
 });
 
 @InterfaceType({

@@ -25,7 +25,8 @@ export class ServerProcess {
   }
 
   static launch(dataDir: string, environment: NodeJS.ProcessEnv = {}): ServerProcess {
-    const env = { ...process.env, PORT: "0", DATA_DIR: dataDir, WORKER_THREADS: "1", ...environment };
+    const { NODE_ENV: _, ...inherited } = process.env; // libraries behave differently under "test"
+    const env = { ...inherited, PORT: "0", DATA_DIR: dataDir, WORKER_THREADS: "1", ...environment };
     const child = spawn(process.execPath, ["--enable-source-maps", "dist/src/main.js"], {
       env,
       stdio: ["ignore", "ignore", "pipe"],

@@ -1,0 +1,95 @@
+/** GraphQL over WebSocket (the graphql-transport-ws protocol). A key that does not work, or no longer, closes with 4403. */
+import type { Server } from "node:http";
+import { type ExecutionArgs, GraphQLError, type GraphQLSchema } from "graphql";
+import type { Context, ServerOptions, SubscribePayload } from "graphql-ws";
+import { type Extra, useServer } from "graphql-ws/use/ws";
+import { WebSocketServer } from "ws";
+import type { EventContext } from "../generation/events.resolver.ts";
+import { DomainError } from "../platform/errors.ts";
+import { newId } from "../platform/ids.ts";
+import type { Logger } from "../platform/logger.ts";
+import { formatError } from "./format-error.ts";
+import { readQuery } from "./query-limits.ts";
+
+const CONNECTION_INIT_TIMEOUT_MS = 3000;
+const MAX_MESSAGE_BYTES = 64 * 1024;
+const MAX_OPERATIONS = 100;
+const FORBIDDEN = 4403;
+const INTERNAL_ERROR = 4500;
+/** RFC 6455, 5.5: a close frame holds 125 bytes, two of them the code. */
+const MAX_REASON_BYTES = 123;
+
+type Parameters = Readonly<Record<string, unknown>>;
+type SocketContext = Context<Parameters, Extra>;
+
+export interface SocketOptions {
+  readonly schema: GraphQLSchema;
+  /** Throws a DomainError for a key that does not work. */
+  readonly contextOf: (authorization: string | undefined) => Promise<EventContext>;
+  readonly logger: Logger;
+}
+
+/** Takes over the upgrades of `path`. @returns a function that tells all clients to come back (1001) and ends */
+export function serveSockets(http: Server, path: string, options: SocketOptions): () => Promise<void> {
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES });
+  http.on("upgrade", (request, socket, head) => {
+    if (new URL(request.url ?? "", "http://localhost").pathname !== path) {
+      socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n");
+      return;
+    }
+    sockets.handleUpgrade(request, socket, head, (client) => sockets.emit("connection", client, request));
+  });
+  const server = useServer<Parameters>(protocolOptions(options), sockets);
+  return async () => server.dispose();
+}
+
+function protocolOptions({ schema, contextOf, logger }: SocketOptions): ServerOptions<Parameters, Extra> {
+  const format = (error: GraphQLError) => formatError(error.toJSON(), error, logger);
+  const contextFor = async (context: SocketContext): Promise<EventContext | undefined> => {
+    try {
+      return await contextOf(authorizationOf(context.connectionParams));
+    } catch (error) {
+      closeFor(error, context, logger);
+      return undefined;
+    }
+  };
+  return {
+    connectionInitWaitTimeout: CONNECTION_INIT_TIMEOUT_MS,
+    onConnect: async (context) => (await contextFor(context)) !== undefined,
+    onSubscribe: async (context, _id, payload) => {
+      if (Object.keys(context.subscriptions).length > MAX_OPERATIONS)
+        return [new GraphQLError(`A socket may have ${MAX_OPERATIONS} operations at a time. Open another one.`)];
+      const contextValue = await contextFor(context);
+      if (contextValue === undefined) return [new GraphQLError("The socket is closed.")];
+      return executionOf(schema, payload, contextValue);
+    },
+    onError: (_context, _id, _payload, errors) => errors.map(format),
+    onNext: (_context, _id, _payload, _args, { errors, data = null }) =>
+      errors === undefined ? undefined : { data, errors: errors.map(format) },
+  };
+}
+
+function executionOf(
+  schema: GraphQLSchema,
+  { query, operationName, variables }: SubscribePayload,
+  contextValue: EventContext,
+): ExecutionArgs | readonly GraphQLError[] {
+  const document = readQuery(schema, query);
+  if (!("kind" in document)) return document;
+  return { schema, document, contextValue, operationName: operationName ?? null, variableValues: variables ?? null };
+}
+
+function closeFor(error: unknown, { extra }: SocketContext, logger: Logger): void {
+  if (error instanceof DomainError) {
+    extra.socket.close(FORBIDDEN, Buffer.from(error.message).subarray(0, MAX_REASON_BYTES));
+    return;
+  }
+  const errorId = newId();
+  logger.error({ errorId, err: error }, "socket failed");
+  extra.socket.close(INTERNAL_ERROR, `Something went wrong on our side. Quote ${errorId}.`);
+}
+
+function authorizationOf(parameters: Parameters | undefined): string | undefined {
+  const authorization = parameters?.["authorization"] ?? parameters?.["Authorization"];
+  return typeof authorization === "string" ? authorization : undefined;
+}
