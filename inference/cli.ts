@@ -5,6 +5,7 @@ import { dirname, extname } from "node:path";
 import { SingleBar } from "cli-progress";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { buildModel } from "./build-model.ts";
+import { endWithStdin, ignoreInterrupt } from "./child.ts";
 import { tile, writeImage } from "./image/rgb-image.ts";
 import { loadManifest } from "./manifest.ts";
 import { openPipelines } from "./pipelines/pipelines.ts";
@@ -15,6 +16,7 @@ import { GUIDANCE_SCHEDULES, type GuidanceSchedule } from "./sampling/guidance.t
 interface BuildFlags {
   readonly out: string;
   readonly config?: string;
+  readonly endsWithStdin?: boolean;
 }
 
 interface TextToImageFlags {
@@ -49,7 +51,12 @@ program
   .argument("<checkpoint folder>", "holds pytorch_model.bin, kl16.ckpt and Qwen2.5-1.5B-Instruct/")
   .requiredOption("--out <model folder>", "where the built model goes")
   .option("--config <file>", "dimensions, when the folder has no unipic.json and they are not the published ones")
-  .action(async (checkpointFolder: string, { out, config }: BuildFlags) => {
+  .addOption(new Option("--ends-with-stdin", "end when standard input closes: for a parent process").hideHelp())
+  .action(async (checkpointFolder: string, { out, config, endsWithStdin }: BuildFlags) => {
+    if (endsWithStdin) {
+      endWithStdin();
+      ignoreInterrupt();
+    }
     const startedAt = performance.now();
     const { manifest, isNew } = await buildModel({
       checkpointFolder,

@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { createServer } from "nice-grpc";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
 import { InferenceServiceDefinition } from "../proto/gen/inference/v1/inference.ts";
+import { endWithStdin, ignoreInterrupt } from "./child.ts";
 import { threadsFor } from "./runtime/threads.ts";
 import { Compute } from "./worker/compute.ts";
 import { InferenceService } from "./worker/inference-service.ts";
@@ -28,11 +29,8 @@ const { model, listen } = values;
 if (model === undefined || listen === undefined)
   fail("usage: --model <model folder> --listen <unix:/path or host:port> [--threads n] [--slots n]");
 
-// A parent that is killed cannot say so; its end of the pipe closes. The computing thread may be deep in a graph, so
-// nothing gentler than SIGKILL is certain.
-if (values["ends-with-stdin"]) process.stdin.resume().on("close", () => process.kill(process.pid, "SIGKILL"));
-// The parent decides when to stop: Ctrl-C in a terminal reaches the whole process group.
-process.on("SIGINT", () => {});
+if (values["ends-with-stdin"]) endWithStdin();
+ignoreInterrupt();
 
 try {
   await serve(model, listen);

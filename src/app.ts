@@ -1,7 +1,7 @@
 /** The composition root: constructs every service by hand and chooses the adapters. */
 import { basename, join } from "node:path";
 import { makeSchema } from "./api/schema.ts";
-import { ApiServer } from "./api/server.ts";
+import { ApiServer, checkAddress } from "./api/server.ts";
 import { AuthService } from "./auth/auth.service.ts";
 import { bootstrap, type Credentials } from "./bootstrap.ts";
 import { CreatePayloadResolver } from "./generation/create-payload.resolver.ts";
@@ -55,25 +55,39 @@ export interface Adapters {
   readonly clock: Clock;
 }
 
-/** Starts API and dispatcher in this process. */
-export async function startApp(config: Config, adapters: Partial<Adapters> = {}): Promise<App> {
+/**
+ * Starts API and dispatcher in this process.
+ * @param stop ends a start that is still under way, which then throws its reason
+ */
+export async function startApp(
+  config: Config,
+  adapters: Partial<Adapters> = {},
+  stop: AbortSignal = new AbortController().signal,
+): Promise<App> {
+  const logger = createLogger(config.logLevel);
   const closables = new Closables();
   try {
-    return await start(config, adapters, closables);
+    return await start(config, { logger, ...adapters }, closables, stop);
   } catch (error) {
-    await closables.close();
+    await closables.close().catch((err) => logger.error({ err }, "not everything could be closed"));
     throw error;
   }
 }
 
-async function start(config: Config, adapters: Partial<Adapters>, closables: Closables): Promise<App> {
-  const logger = createLogger(config.logLevel);
-  const { clock = systemClock } = adapters;
+async function start(
+  config: Config,
+  { logger, clock = systemClock, workers }: Partial<Adapters> & { logger: Logger },
+  closables: Closables,
+  stop: AbortSignal,
+): Promise<App> {
   const lock = lockFolder(config.dataDir);
+  closables.add(() => lock.release());
+  await checkAddress(config);
   // Workers take longest to start, and need nothing of the rest.
-  const pool = new WorkerPool(adapters.workers ?? localWorkers(config, logger), clock, logger);
+  const pool = new WorkerPool(workers ?? localWorkers(config, logger), clock, logger);
   const workersStarted = Promise.allSettled([pool.start()]);
   closables.add(() => pool.stop());
+  stop.addEventListener("abort", () => void pool.stop());
   const db = await Database.open(await openEmbeddedDatabase(lock), join(ROOT, "prisma/migrations"));
   closables.add(() => db.close());
   const address = { publicUrl: config.publicUrl ?? "" };
@@ -89,8 +103,10 @@ async function start(config: Config, adapters: Partial<Adapters>, closables: Clo
   closables.add(() => server.stop());
   const credentials = await bootstrap({ db, quota }, { dataDir: config.dataDir, url: `${address.publicUrl}/graphql` });
   duties.start();
+  poll.start();
   await dispatcher.start();
   const [outcome] = await workersStarted;
+  stop.throwIfAborted();
   if (outcome.status === "rejected") throw outcome.reason;
   return {
     publicUrl: address.publicUrl,

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { newSecret } from "./auth/api-key.ts";
 import { findPrincipal, insertApiKey, revokeApiKeys } from "./auth/auth.store.ts";
+import type { Role } from "./generated/prisma/enums.ts";
 import type { Database, Tx } from "./platform/database.ts";
 import { writePrivateFile } from "./platform/secrets.ts";
 import type { QuotaService } from "./quota/quota.service.ts";
@@ -45,16 +46,17 @@ export async function bootstrap(
 
 async function firstTenant(tx: Tx, quota: QuotaService): Promise<FirstTenant> {
   const found = await findFirstTenant(tx);
-  const ownerId = found?.members.find(({ role }) => role === "OWNER")?.userId;
-  const memberId = found?.members.find(({ role }) => role === "MEMBER")?.userId;
-  if (found !== undefined && ownerId !== undefined && memberId !== undefined)
-    return { id: found.id, ownerId, memberId };
-  const id = await insertTenant(tx, "Atelier");
-  await quota.grant(tx, id, { credits: FIRST_GRANT, reason: "first start" });
+  const tenantId = found?.id ?? (await insertTenant(tx, "Atelier"));
+  if (found === undefined) await quota.grant(tx, tenantId, { credits: FIRST_GRANT, reason: "first start" });
+  const userOf = (role: Role): string | undefined => found?.members.find((member) => member.role === role)?.userId;
   return {
-    id,
-    ownerId: await insertMember(tx, { tenantId: id, role: "OWNER", name: "Administrator", isPlatformAdmin: true }),
-    memberId: await insertMember(tx, { tenantId: id, role: "MEMBER", name: "Member", isPlatformAdmin: false }),
+    id: tenantId,
+    ownerId:
+      userOf("OWNER") ??
+      (await insertMember(tx, { tenantId, role: "OWNER", name: "Administrator", isPlatformAdmin: true })),
+    memberId:
+      userOf("MEMBER") ??
+      (await insertMember(tx, { tenantId, role: "MEMBER", name: "Member", isPlatformAdmin: false })),
   };
 }
 

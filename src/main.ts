@@ -4,17 +4,19 @@ import { loadConfig } from "./platform/config.ts";
 import { StartupError } from "./platform/errors.ts";
 import { stopSignal } from "./platform/lifecycle.ts";
 
+let stop: AbortSignal | undefined;
 try {
   const config = loadConfig();
-  const stop = stopSignal({ endsWithParent: config.startedByNpm });
-  const app = await startApp(config);
-  const stopping = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve()));
+  stop = stopSignal({ endsWithParent: config.startedByNpm });
+  const app = await startApp(config, {}, stop);
+  const stopping = new Promise<void>((resolve) => stop?.addEventListener("abort", () => resolve()));
   if (!stop.aborted) await Promise.race([app.ready().then(() => say(greeting(app))), stopping]);
   if (!stop.aborted) await stopping;
   say("stopping …");
   await app.stop();
   process.exit(0);
 } catch (error) {
+  if (stop?.aborted) process.exit(0); // in the middle of the start
   if (!(error instanceof StartupError)) throw error;
   say(`atelier: ${error.message}`);
   process.exit(1);

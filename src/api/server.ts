@@ -1,6 +1,6 @@
 /** HTTP and WebSocket on one port: GraphQL at /graphql, signed files, health. */
 import http from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer, type Server } from "node:net";
 import { ApolloServer } from "@apollo/server";
 import { ApolloServerPluginDrainHttpServer } from "@apollo/server/plugin/drainHttpServer";
 import { expressMiddleware } from "@as-integrations/express5";
@@ -18,6 +18,11 @@ import { serveSockets } from "./sockets.ts";
 
 const GRAPHQL_PATH = "/graphql";
 const MAX_BODY = "1mb";
+
+interface Address {
+  readonly port: number;
+  readonly host: string;
+}
 
 export interface ApiOptions {
   readonly auth: AuthService;
@@ -56,11 +61,8 @@ export class ApiServer {
   }
 
   /** @returns the port, which the system chose when 0 was asked for */
-  async listen({ port, host }: { port: number; host: string }): Promise<number> {
-    await new Promise<void>((resolve, reject) => {
-      this.http.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, port, host)));
-      this.http.listen(port, host, resolve);
-    });
+  async listen(address: Address): Promise<number> {
+    await listen(this.http, address);
     return (this.http.address() as AddressInfo).port;
   }
 
@@ -108,6 +110,20 @@ export class ApiServer {
       throw new GraphQLError(error.message, { originalError: error, extensions: { http: { status: 401 } } });
     }
   }
+}
+
+/** Throws a StartupError when nothing can listen there: before anything is set up that takes time. */
+export async function checkAddress(address: Address): Promise<void> {
+  const probe = createServer();
+  await listen(probe, address);
+  await new Promise((resolve) => probe.close(resolve));
+}
+
+async function listen(server: Server, { port, host }: Address): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, port, host)));
+    server.listen(port, host, resolve);
+  });
 }
 
 /** For a browser that is pointed at the address. */

@@ -4,6 +4,7 @@
  */
 import type { Database } from "../platform/database.ts";
 import type { Logger } from "../platform/logger.ts";
+import { Ticker } from "../platform/ticker.ts";
 import { newestSeqs } from "./milestone.store.ts";
 
 const INTERVAL_MS = 1000;
@@ -12,36 +13,41 @@ type Listener = (seq: number) => void;
 
 export class MilestonePoll {
   private readonly watched = new Map<string, Set<Listener>>();
-  private timer: NodeJS.Timeout | undefined;
+  private readonly ticker: Ticker;
 
   constructor(
     private readonly db: Database,
-    private readonly logger: Logger,
-  ) {}
+    logger: Logger,
+  ) {
+    this.ticker = new Ticker({
+      name: "milestone poll",
+      intervalMs: INTERVAL_MS,
+      runOnce: () => this.pollOnce(),
+      logger,
+    });
+  }
+
+  start(): void {
+    this.ticker.start();
+  }
 
   /** Tells `listener` the newest seq of a generation once a second. @returns a function that stops it */
   watch(generationId: string, listener: Listener): () => void {
     const listeners = this.watched.get(generationId) ?? new Set();
     this.watched.set(generationId, listeners.add(listener));
-    this.timer ??= setInterval(() => void this.tick(), INTERVAL_MS).unref();
     return () => {
       listeners.delete(listener);
       if (listeners.size === 0) this.watched.delete(generationId);
-      if (this.watched.size === 0) this.stop();
     };
   }
 
-  stop(): void {
-    clearInterval(this.timer);
-    this.timer = undefined;
+  stop(): Promise<void> {
+    return this.ticker.stop();
   }
 
-  private async tick(): Promise<void> {
-    try {
-      const seqs = await this.db.transaction((tx) => newestSeqs(tx, [...this.watched.keys()]));
-      for (const [id, seq] of seqs) for (const listener of this.watched.get(id) ?? []) listener(seq);
-    } catch (error) {
-      this.logger.warn({ err: error }, "milestone poll failed");
-    }
+  private async pollOnce(): Promise<void> {
+    if (this.watched.size === 0) return;
+    const seqs = await this.db.transaction((tx) => newestSeqs(tx, [...this.watched.keys()]));
+    for (const [id, seq] of seqs) for (const listener of this.watched.get(id) ?? []) listener(seq);
   }
 }

@@ -9,6 +9,7 @@ import { StartupError } from "./errors.ts";
 import type { FolderLock } from "./folder-lock.ts";
 
 const DATABASE_FOLDER = "database";
+const REWRITTEN_TABLES = ["attempt", "generation", "limits", "reservation", "pool", "pool_lease"];
 /** Present while the folder is being initialised: a start that was interrupted then begins anew. */
 const UNFINISHED_FILE = "database.unfinished";
 
@@ -20,6 +21,10 @@ export async function openEmbeddedDatabase(lock: FolderLock): Promise<DatabaseEn
       factory: new PrismaPGlite(client),
       doorbell: new InProcessDoorbell(),
       isExclusive: true,
+      // A server has its autovacuum; here, rows that are rewritten all the time would make their tables grow for ever.
+      async vacuum() {
+        for (const table of REWRITTEN_TABLES) await client.exec(`vacuum ${table}`);
+      },
       async close() {
         await client.close();
         lock.release();

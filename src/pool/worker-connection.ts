@@ -26,12 +26,16 @@ const CHANNEL_OPTIONS = {
 };
 const RETRY_MS = 200;
 const YIELD_TIMEOUT_MS = 2000;
+/** A worker that cannot be reached for this long is reported. Keepalive finds a frozen one after ten seconds. */
+const UNREACHABLE_MS = 10_000;
 /** grpc.health.v1.HealthCheckResponse.ServingStatus */
 const SERVING = 1;
 
 export interface ConnectionListener {
   ready(description: DescribeResponse): void;
   notReady(): void;
+  /** Nothing answers any more, although nobody said that the worker is gone. */
+  unreachable(): void;
 }
 
 export class WorkerConnection {
@@ -83,17 +87,25 @@ export class WorkerConnection {
 
   private async keepWatching(): Promise<void> {
     const { signal } = this.closing;
+    let lostAt: number | undefined;
     while (!signal.aborted) {
       try {
         for await (const { status } of this.health.watch({ service: "" }, { signal })) {
+          lostAt = undefined;
           if (status === SERVING) this.listener.ready(await this.inference.describe({}, { signal }));
           else this.listener.notReady();
         }
       } catch (error) {
         if (!signal.aborted) this.logger.debug({ worker: this.worker.name, err: error }, "worker not reachable");
       }
+      if (signal.aborted) return;
       this.listener.notReady();
-      if (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      lostAt ??= performance.now();
+      if (performance.now() - lostAt >= UNREACHABLE_MS) {
+        lostAt = undefined;
+        this.listener.unreachable();
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 }

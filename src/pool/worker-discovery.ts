@@ -14,7 +14,7 @@ export interface DiscoveryListener {
 /** Finds the workers of a pool. One of the four adapters. */
 export interface WorkerDiscovery {
   start(listener: DiscoveryListener): Promise<void>;
-  /** The worker answers but does not work: whoever runs it should replace it. */
+  /** The worker is there but does not work, or does not even answer: whoever runs it should replace it. */
   reportStuck(name: string): void;
   /** Ends what this discovery started; workers get time to stop by themselves. */
   stop(): Promise<void>;

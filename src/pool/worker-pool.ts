@@ -131,6 +131,7 @@ export class WorkerPool {
       {
         ready: (description) => this.describe(worker.name, description),
         notReady: () => this.describe(worker.name, undefined),
+        unreachable: () => this.discovery.reportStuck(worker.name),
       },
       this.logger,
     );

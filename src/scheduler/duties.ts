@@ -8,6 +8,7 @@ import { StorageSweep } from "./storage-sweep.ts";
 const DEADLINE_MS = 1000;
 const SWEEP_MS = 10 * 60_000;
 const FORGET_MS = 3600_000;
+const VACUUM_MS = 60_000;
 const IDEMPOTENCY_HOURS = 48;
 
 export class Duties {
@@ -22,6 +23,7 @@ export class Duties {
     this.tickers = [
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
+      duty("vacuum", VACUUM_MS, () => db.vacuum()),
       duty("forget idempotency keys", FORGET_MS, () => db.transaction((tx) => deleteOldUses(tx, IDEMPOTENCY_HOURS))),
     ];
   }

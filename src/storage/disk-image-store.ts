@@ -28,14 +28,14 @@ export class DiskImageStore implements ImageStore {
     const path = this.pathOf(key);
     const unfinished = `${path}.${newId()}`;
     await mkdir(dirname(path), { recursive: true });
-    const file = await open(unfinished, "wx", 0o600);
     try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
+      await writeDurably(unfinished, bytes);
+      await rename(unfinished, path);
+    } catch (error) {
+      await rm(unfinished, { force: true });
+      throw error;
     }
-    await rename(unfinished, path);
+    await syncFolder(dirname(path));
   }
 
   url(key: string, expiresInSeconds: number): string {
@@ -64,12 +64,12 @@ export class DiskImageStore implements ImageStore {
     const { pathname, searchParams } = new URL(request.url ?? "", "http://localhost");
     const key = pathname.slice(FILES_PATH.length);
     if (request.method !== "GET" && request.method !== "HEAD") return refuse(response, 405, "Only GET and HEAD.");
-    const verdict = isKey(key)
-      ? this.options.signer.verify(pathname, searchParams, this.options.clock.now())
-      : "forged";
+    const { signer, clock } = this.options;
+    const verdict = isKey(key) ? signer.verify(pathname, searchParams, clock.now()) : "forged";
     if (verdict === "expired") return refuse(response, 410, "This link has expired. Query the image's url again.");
     if (verdict === "forged") return refuse(response, 403, "This link is not valid. Use the image's url as it came.");
     const path = this.pathOf(key);
+    const maxAge = Math.floor(Number(searchParams.get("expires")) - clock.now().getTime() / 1000); // as long as the link
     const size = await stat(path).then(
       (found) => found.size,
       () => undefined,
@@ -78,7 +78,7 @@ export class DiskImageStore implements ImageStore {
     response.writeHead(200, {
       "content-type": MEDIA_TYPES[extname(key)] ?? "application/octet-stream",
       "content-length": size,
-      "cache-control": "private, max-age=31536000, immutable",
+      "cache-control": `private, max-age=${maxAge}, immutable`,
       "x-content-type-options": "nosniff",
       "access-control-allow-origin": "*",
     });
@@ -108,6 +108,26 @@ export class DiskImageStore implements ImageStore {
       ),
     );
     return new Date(Math.max(...times));
+  }
+}
+
+async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, "wx", 0o600);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes the names in a folder durable. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
   }
 }
 

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Principal } from "../../src/auth/principal.ts";
 import { GenerationService } from "../../src/generation/generation.service.ts";
 import { type AnyGenerationEvent, GenerationEvents } from "../../src/generation/generation-events.ts";
@@ -82,7 +82,6 @@ describe("the events of a generation", () => {
     });
     bundle = setup(new InProcessFrameBus(new FakeClock()));
   });
-  afterEach(() => bundle.poll.stop());
   afterAll(() => database.close());
 
   const progress = (
@@ -193,11 +192,12 @@ describe("the events of a generation", () => {
 
   test("find milestones whose announcement was lost", async () => {
     const forgetful = setup(new ForgetfulBus(new FakeClock()));
+    forgetful.poll.start();
     const id = await forgetful.create();
     const all = readAll(await forgetful.events.subscribe(principal, { id, afterSeq: 0 }));
     await forgetful.complete((await forgetful.start(id)).fence);
     expect(names(await all)).toEqual(["QueuedEvent 1", "StartedEvent 2", "FinishedEvent 3"]);
-    forgetful.poll.stop();
+    await forgetful.poll.stop();
   });
 
   test("give a slow subscriber the newest frame of each kind, and never an older one after a newer one", async () => {

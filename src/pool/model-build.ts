@@ -1,0 +1,50 @@
+/** Builds the workers' model in a process of its own, which ends when this one does. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { StartupError } from "../platform/errors.ts";
+import type { Logger } from "../platform/logger.ts";
+import { exitOf } from "./child-process.ts";
+
+export interface ModelBuildOptions {
+  /** The model tool's entry. */
+  readonly tool: string;
+  readonly checkpointFolder: string;
+  readonly modelFolder: string;
+  readonly logger: Logger;
+}
+
+export class ModelBuild {
+  private child: ChildProcess | undefined;
+  private isStopped = false;
+
+  constructor(private readonly options: ModelBuildOptions) {}
+
+  /** Does nothing for a model that is up to date. Throws a StartupError with the tool's reason. */
+  async run(): Promise<void> {
+    const { tool, checkpointFolder, modelFolder, logger } = this.options;
+    if (this.isStopped) return;
+    const child = spawn(
+      process.execPath,
+      [tool, "build", checkpointFolder, "--out", modelFolder, "--ends-with-stdin"],
+      { stdio: ["pipe", "ignore", "pipe"] },
+    );
+    this.child = child;
+    const output: Buffer[] = [];
+    child.stderr.on("data", (chunk: Buffer) => output.push(chunk));
+    const code = await exitOf(child);
+    const text = Buffer.concat(output).toString("utf8").trim();
+    if (this.isStopped) return;
+    if (code !== 0)
+      throw new StartupError(
+        `The model could not be built: ${text.replace(/^model: /, "") || "the build was killed."}`,
+      );
+    logger.info({ output: text }, "model ready");
+  }
+
+  /** What is half built is never loadable; the next build removes it. */
+  async stop(): Promise<void> {
+    this.isStopped = true;
+    if (this.child === undefined) return;
+    this.child.kill("SIGKILL");
+    await exitOf(this.child);
+  }
+}
