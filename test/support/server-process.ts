@@ -30,6 +30,7 @@ export class ServerProcess {
     const child = spawn(process.execPath, ["--enable-source-maps", "dist/src/main.js"], {
       env,
       stdio: ["ignore", "ignore", "pipe"],
+      detached: true, // a process group of its own, as in a terminal
     });
     return new ServerProcess(child, dataDir);
   }
@@ -45,6 +46,17 @@ export class ServerProcess {
   get client(): GraphqlClient {
     const { url, apiKey } = JSON.parse(readFileSync(join(this.dataDir, "credentials.json"), "utf8"));
     return new GraphqlClient(url, apiKey);
+  }
+
+  /** Process ids of its children. */
+  get childPids(): number[] {
+    const pids = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, "utf8").trim();
+    return pids === "" ? [] : pids.split(" ").map(Number);
+  }
+
+  /** What Ctrl-C in a terminal does: every process of the group gets the signal. */
+  interrupt(): void {
+    process.kill(-this.pid, "SIGINT");
   }
 
   /** The process ids of its workers, in the order of their start. */
