@@ -1,5 +1,5 @@
 import { FieldResolver, Resolver, Root } from "type-graphql";
-import { CreateGenerationPayload } from "./generation.type.ts";
+import { CreateGenerationPayload } from "./generation-payload.type.ts";
 
 @Resolver(() => CreateGenerationPayload)
 export class CreatePayloadResolver {

@@ -2,7 +2,8 @@
 import { toGlobalId } from "../platform/ids.ts";
 import { formatCredits } from "../quota/tariff.ts";
 import type { GenerationDetails } from "./generation.store.ts";
-import type { Generation, Image, ImageRow, Recipe } from "./generation.type.ts";
+import type { Generation, Recipe } from "./generation.type.ts";
+import type { Image, ImageRow } from "./image.type.ts";
 import { textToImageSettingsSchema } from "./settings.ts";
 
 export function toGeneration(row: GenerationDetails): Generation {

@@ -5,13 +5,10 @@ import { withoutNulls } from "../platform/without-nulls.ts";
 import { CreateGenerationInput, HistoryArguments } from "./generation.input.ts";
 import { toImage } from "./generation.mapper.ts";
 import type { GenerationService } from "./generation.service.ts";
-import {
-  CancelGenerationPayload,
-  CreateGenerationPayload,
-  Generation,
-  GenerationConnection,
-  Image,
-} from "./generation.type.ts";
+import { Generation } from "./generation.type.ts";
+import { GenerationConnection } from "./generation-connection.type.ts";
+import { CancelGenerationPayload, CreateGenerationPayload } from "./generation-payload.type.ts";
+import { Image } from "./image.type.ts";
 
 @Resolver(() => Generation)
 export class GenerationResolver {

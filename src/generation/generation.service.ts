@@ -20,7 +20,8 @@ import {
   type NewGeneration,
   requestCancel,
 } from "./generation.store.ts";
-import type { Generation, GenerationConnection } from "./generation.type.ts";
+import type { Generation } from "./generation.type.ts";
+import type { GenerationConnection } from "./generation-connection.type.ts";
 import type { GenerationLifecycle } from "./generation-lifecycle.ts";
 import { type IdempotencyUse, recordUse } from "./idempotency.store.ts";
 import type { PresetCatalog } from "./preset-catalog.ts";

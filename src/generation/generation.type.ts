@@ -1,7 +1,8 @@
 import { Field, Float, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
-import { AttemptOutcome, GenerationState, Priority, TaskKind } from "../generated/prisma/enums.ts";
+import { GenerationState, Priority, TaskKind } from "../generated/prisma/enums.ts";
 import { Credits, UInt64 } from "../platform/scalars.ts";
-import { UserError } from "../platform/user-error.type.ts";
+import { Attempt } from "./attempt.type.ts";
+import type { ImageRow } from "./image.type.ts";
 
 registerEnumType(GenerationState, {
   name: "GenerationState",
@@ -9,7 +10,6 @@ registerEnumType(GenerationState, {
 });
 registerEnumType(Priority, { name: "Priority", description: "Which of a tenant's own generations goes first." });
 registerEnumType(TaskKind, { name: "TaskKind" });
-registerEnumType(AttemptOutcome, { name: "AttemptOutcome" });
 
 export const GuidanceSchedule = { CONSTANT: "CONSTANT", LINEAR: "LINEAR" } as const;
 export type GuidanceSchedule = keyof typeof GuidanceSchedule;
@@ -58,30 +58,6 @@ export class Failure {
 
   @Field(() => String)
   message!: string;
-}
-
-@ObjectType({ description: "One run of a generation on a worker." })
-export class Attempt {
-  @Field(() => Int)
-  number!: number;
-
-  @Field(() => GraphQLISODateTime)
-  startedAt!: Date;
-
-  @Field(() => GraphQLISODateTime, { nullable: true })
-  endedAt!: Date | null;
-
-  @Field(() => AttemptOutcome, { nullable: true, description: "Null while it runs." })
-  outcome!: AttemptOutcome | null;
-
-  @Field(() => String, { nullable: true })
-  message!: string | null;
-
-  @Field(() => Int, { description: "MAR steps of the generation that were done at its end." })
-  stepsDone!: number;
-
-  @Field(() => Int, { nullable: true, description: "MAR steps that its newest checkpoint holds." })
-  checkpointSteps!: number | null;
 }
 
 @ObjectType({ description: "What, besides the settings, decides the exact pixels." })
@@ -160,103 +136,4 @@ export class Generation {
 
   /** Not public: the rows of its pictures, for the `images` field. */
   imageRows!: readonly ImageRow[];
-}
-
-export interface ImageRow {
-  readonly id: string;
-  readonly index: number;
-  readonly storageKey: string;
-  readonly width: number;
-  readonly height: number;
-  readonly mimeType: string;
-  readonly sizeBytes: number;
-  readonly sha256: string;
-  readonly createdAt: Date;
-}
-
-@ObjectType({ description: "A finished picture." })
-export class Image {
-  @Field(() => ID)
-  id!: string;
-
-  @Field(() => Int, { description: "Position among the pictures of its generation, from 0." })
-  index!: number;
-
-  @Field(() => Int, { description: "Pixels." })
-  width!: number;
-
-  @Field(() => Int, { description: "Pixels." })
-  height!: number;
-
-  @Field(() => String)
-  mimeType!: string;
-
-  @Field(() => Int)
-  sizeBytes!: number;
-
-  @Field(() => String, { description: "Of the original's bytes, in hex." })
-  sha256!: string;
-
-  @Field(() => GraphQLISODateTime)
-  createdAt!: Date;
-
-  /** Not public: its folder in the image store. */
-  storageKey!: string;
-}
-
-@ObjectType()
-export class PageInfo {
-  @Field(() => Boolean)
-  hasNextPage!: boolean;
-
-  @Field(() => Boolean)
-  hasPreviousPage!: boolean;
-
-  @Field(() => String, { nullable: true })
-  startCursor!: string | null;
-
-  @Field(() => String, { nullable: true })
-  endCursor!: string | null;
-}
-
-@ObjectType()
-export class GenerationEdge {
-  @Field(() => String)
-  cursor!: string;
-
-  @Field(() => Generation)
-  node!: Generation;
-}
-
-@ObjectType({ description: "Newest first." })
-export class GenerationConnection {
-  @Field(() => [GenerationEdge])
-  edges!: readonly GenerationEdge[];
-
-  @Field(() => [Generation])
-  nodes!: readonly Generation[];
-
-  @Field(() => PageInfo)
-  pageInfo!: PageInfo;
-}
-
-@ObjectType()
-export class CreateGenerationPayload {
-  @Field(() => Generation, { nullable: true })
-  generation?: Generation;
-
-  /** For the field `replayed`: undefined when the call was refused. */
-  wasReplayed?: boolean;
-
-  @Field(() => [UserError])
-  userErrors!: readonly UserError[];
-}
-
-@ObjectType()
-export class CancelGenerationPayload {
-  @Field(() => Generation, { nullable: true })
-  generation?: Generation;
-
-  @Field(() => [UserError])
-  userErrors!: readonly UserError[];
 }

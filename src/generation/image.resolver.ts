@@ -2,7 +2,7 @@ import { Arg, FieldResolver, Int, Resolver, Root, registerEnumType } from "type-
 import { DomainError } from "../platform/errors.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import { IMAGE_VARIANTS, type ImageVariant } from "../storage/image-variants.ts";
-import { Image } from "./generation.type.ts";
+import { Image } from "./image.type.ts";
 
 const ImageVariants = Object.fromEntries(Object.keys(IMAGE_VARIANTS).map((name) => [name, name])) as Record<
   ImageVariant,

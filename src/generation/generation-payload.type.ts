@@ -1,0 +1,24 @@
+import { Field, ObjectType } from "type-graphql";
+import { UserError } from "../platform/user-error.type.ts";
+import { Generation } from "./generation.type.ts";
+
+@ObjectType()
+export class CreateGenerationPayload {
+  @Field(() => Generation, { nullable: true })
+  generation?: Generation;
+
+  /** For the field `replayed`: undefined when the call was refused. */
+  wasReplayed?: boolean;
+
+  @Field(() => [UserError])
+  userErrors!: readonly UserError[];
+}
+
+@ObjectType()
+export class CancelGenerationPayload {
+  @Field(() => Generation, { nullable: true })
+  generation?: Generation;
+
+  @Field(() => [UserError])
+  userErrors!: readonly UserError[];
+}

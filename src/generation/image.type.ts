@@ -1,0 +1,43 @@
+import { Field, GraphQLISODateTime, ID, Int, ObjectType } from "type-graphql";
+
+export interface ImageRow {
+  readonly id: string;
+  readonly index: number;
+  readonly storageKey: string;
+  readonly width: number;
+  readonly height: number;
+  readonly mimeType: string;
+  readonly sizeBytes: number;
+  readonly sha256: string;
+  readonly createdAt: Date;
+}
+
+@ObjectType({ description: "A finished picture." })
+export class Image {
+  @Field(() => ID)
+  id!: string;
+
+  @Field(() => Int, { description: "Position among the pictures of its generation, from 0." })
+  index!: number;
+
+  @Field(() => Int, { description: "Pixels." })
+  width!: number;
+
+  @Field(() => Int, { description: "Pixels." })
+  height!: number;
+
+  @Field(() => String)
+  mimeType!: string;
+
+  @Field(() => Int)
+  sizeBytes!: number;
+
+  @Field(() => String, { description: "Of the original's bytes, in hex." })
+  sha256!: string;
+
+  @Field(() => GraphQLISODateTime)
+  createdAt!: Date;
+
+  /** Not public: its folder in the image store. */
+  storageKey!: string;
+}
