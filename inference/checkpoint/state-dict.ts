@@ -6,8 +6,15 @@ import { type StoredTensor, spanOf } from "./stored-tensor.ts";
 /** Entries visited plus characters of their names: a dict can contain itself, and a few that share each other have endless paths. */
 const MAX_WORK = 2 ** 24;
 
-/** Finds the first byte of a whole storage in the file, and checks that all its elements are there. */
-type LocateStorage = (storage: StorageReference) => number;
+/** A whole storage in the file. */
+export interface StoragePlace {
+  /** Its first byte. */
+  readonly position: number;
+  readonly requireIntact?: () => void;
+}
+
+/** Finds a storage, and checks that all its elements are there. */
+type LocateStorage = (storage: StorageReference) => StoragePlace;
 
 /** The tensors of a torch object by dotted name, in the order of the dicts; everything else in it is passed over. */
 export function listStateDict(top: PickleValue, file: FileReader, locate: LocateStorage): Map<string, StoredTensor> {
@@ -59,6 +66,7 @@ function storeTensor(
         "the file is damaged. Download it again.",
     );
   }
-  const position = locate(storage) + (storage.start + offset) * ELEMENT_BYTES[storage.type];
-  return { entry: { name, type: storage.type, shape }, strides, position };
+  const place = locate(storage);
+  const position = place.position + (storage.start + offset) * ELEMENT_BYTES[storage.type];
+  return { ...place, entry: { name, type: storage.type, shape }, strides, position };
 }

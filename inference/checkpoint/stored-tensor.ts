@@ -14,6 +14,8 @@ export interface StoredTensor {
   readonly strides: readonly number[];
   /** Byte of the file at which element [0, 0, ...] starts. */
   readonly position: number;
+  /** Throws unless the bytes around it are those that were saved. Absent where the format has no checksums. */
+  readonly requireIntact?: () => void;
 }
 
 /** One dimension that is stepped through: dimensions of size 1 have none. */
@@ -43,7 +45,7 @@ export function spanOf(shape: readonly number[], strides: readonly number[]): nu
   return 1 + shape.reduce((span, size, axis) => span + (size - 1) * (strides[axis] ?? 0), 0);
 }
 
-/** Reads a tensor as row-major fp32, touching only its span of the file. */
+/** Reads a tensor as row-major fp32: its span of the file, and for the first tensor of a checksum all that it covers. */
 export function readFloat32(file: FileReader, tensor: StoredTensor): Float32Array {
   const { name, type, shape } = tensor.entry;
   const count = countElements(shape);
@@ -51,6 +53,7 @@ export function readFloat32(file: FileReader, tensor: StoredTensor): Float32Arra
   if (count === 0) return new Float32Array(0);
   if (count > Math.max(span, MAX_REPEATED_ELEMENTS)) throw repeatsTooMuch(file, name, { count, span });
 
+  tensor.requireIntact?.();
   const dimensions = dimensionsOf(shape, tensor.strides);
   const values = readSpan(file, { type, position: tensor.position, count: span });
   return isRowMajor(dimensions) ? values : gather(dimensions, values, allocate(file, count));

@@ -32,7 +32,7 @@ export function readTorchLegacy(file: FileReader): Map<string, StoredTensor> {
   return listStateDict(top, file, (storage) => {
     const position = positions.get(storage.key);
     if (position === undefined) throw file.failure(`lacks storage "${storage.key}" of a tensor. Download it again.`);
-    return position;
+    return { position };
   });
 }
 

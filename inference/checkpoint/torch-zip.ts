@@ -1,7 +1,7 @@
 import { ByteCursor } from "./byte-cursor.ts";
 import type { FileReader } from "./file-reader.ts";
 import type { StorageReference } from "./pickle-value.ts";
-import { listStateDict } from "./state-dict.ts";
+import { listStateDict, type StoragePlace } from "./state-dict.ts";
 import { ELEMENT_BYTES } from "./storage-type.ts";
 import type { StoredTensor } from "./stored-tensor.ts";
 import { createTorchHost } from "./torch-globals.ts";
@@ -28,14 +28,15 @@ export function readTorchZip(file: FileReader): Map<string, StoredTensor> {
   }
   checkByteOrder(file, directory, directory.find(`${folder}byteorder`));
   const pickle = directory.find(`${folder}data.pkl`);
+  if (pickle !== undefined) directory.requireIntact(pickle);
   const start = pickle === undefined ? 0 : directory.locate(pickle);
   const top = unpickle(new ByteCursor(file, start, start + (pickle?.sizeBytes ?? 0)), createTorchHost());
 
-  const located = new Map<string, number>();
+  const located = new Map<string, StoragePlace>();
   return listStateDict(top, file, (storage) => {
-    const position = located.get(storage.key) ?? locateStorage(file, directory, { folder, storage });
-    located.set(storage.key, position);
-    return position;
+    const place = located.get(storage.key) ?? locateStorage(file, directory, { folder, storage });
+    located.set(storage.key, place);
+    return place;
   });
 }
 
@@ -43,7 +44,7 @@ function locateStorage(
   file: FileReader,
   directory: ZipDirectory,
   { folder, storage }: { folder: string; storage: StorageReference },
-): number {
+): StoragePlace {
   const name = `${folder}data/${storage.key}`;
   const record = directory.find(name);
   if (record === undefined) throw file.failure(`lacks record "${name}", which holds a tensor. Download it again.`);
@@ -51,11 +52,12 @@ function locateStorage(
   if (neededBytes > record.sizeBytes) {
     throw file.failure(`record "${name}" has ${record.sizeBytes} bytes instead of ${neededBytes}. Download it again.`);
   }
-  return directory.locate(record);
+  return { position: directory.locate(record), requireIntact: () => directory.requireIntact(record) };
 }
 
 function checkByteOrder(file: FileReader, directory: ZipDirectory, record: ZipRecord | undefined): void {
   if (record === undefined) return;
+  directory.requireIntact(record);
   const length = Math.min(record.sizeBytes, MAX_BYTE_ORDER_BYTES);
   const order = file.readBytes(directory.locate(record), length).toString("latin1").trim();
   if (order === "little") return;

@@ -5,6 +5,8 @@ import type { FileReader } from "./file-reader.ts";
 export interface ZipRecord {
   readonly name: string;
   readonly sizeBytes: number;
+  /** CRC-32 of the data; NO_CHECKSUM where the writer computed none. */
+  readonly checksum: number;
   /** Byte of the archive at which the record's local header starts: its data follows that header. */
   readonly headerPosition: number;
 }
@@ -22,6 +24,11 @@ const MAX_COMMENT_BYTES = 0xffff;
 const IN_ZIP64 = 0xffffffff;
 const ENCRYPTED = 1;
 const STORED = 0;
+/**
+ * What torch stores after torch.serialization.set_crc32_options(False) (pytorch/pytorch#137735). One record in 2^32 has it
+ * by right and goes unchecked.
+ */
+const NO_CHECKSUM = 0;
 /** About 100 bytes a record; the largest models have some thousand. */
 const MAX_DIRECTORY_BYTES = 64 * 1024 * 1024;
 
@@ -33,6 +40,8 @@ interface DirectorySpan {
 
 /** The central directory of a zip archive, by record name. */
 export class ZipDirectory {
+  private readonly intact = new Set<ZipRecord>();
+
   private constructor(
     private readonly file: FileReader,
     private readonly position: number,
@@ -76,6 +85,19 @@ export class ZipDirectory {
     if (start + record.sizeBytes > this.position)
       throw damaged(this.file, `record "${record.name}" does not fit in it`);
     return start;
+  }
+
+  /** Throws unless the record's data is what was saved; reads all of it, but only the first time. */
+  requireIntact(record: ZipRecord): void {
+    if (record.checksum === NO_CHECKSUM || this.intact.has(record)) return;
+    const checksum = this.file.checksum(this.locate(record), record.sizeBytes);
+    if (checksum !== record.checksum) {
+      throw this.file.failure(
+        `record "${record.name}" is damaged: its checksum is ${hex(checksum)} instead of ${hex(record.checksum)}. ` +
+          "Download it again.",
+      );
+    }
+    this.intact.add(record);
   }
 }
 
@@ -139,7 +161,7 @@ function parseCentralHeader(file: FileReader, bytes: Buffer): { record: ZipRecor
     );
   }
   if (sizeBytes !== compressedBytes) throw damaged(file, `record "${name}" has two different sizes`);
-  return { record: { name, sizeBytes, headerPosition }, headerBytes };
+  return { record: { name, sizeBytes, checksum: bytes.readUInt32LE(16), headerPosition }, headerBytes };
 }
 
 type Fields = readonly [sizeBytes: number, compressedBytes: number, headerPosition: number];
@@ -170,6 +192,8 @@ function readSafe(file: FileReader, bytes: Buffer, offset: number): number {
   if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw damaged(file, "a size in its directory is impossible");
   return Number(value);
 }
+
+const hex = (checksum: number): string => checksum.toString(16).padStart(8, "0");
 
 function damaged(file: FileReader, why: string): CheckpointError {
   return file.failure(`is a damaged zip archive: ${why}. Download it again.`);

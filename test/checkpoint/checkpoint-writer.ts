@@ -15,14 +15,21 @@ export function writeTorchZip(
   extra: readonly ZipEntry[] = [],
 ): string {
   const path = join(createFolder(), "model.ckpt");
-  writeZip(path, [
-    { name: "archive/data.pkl", content: data },
-    ...extra,
-    ...Object.entries(storages).map(([key, content]) => ({ name: `archive/data/${key}`, content })),
-    { name: "archive/version", content: Buffer.from("3\n") },
-  ]);
+  writeZip(path, torchEntries(data, storages, extra));
   return path;
 }
+
+/** The records of a zip checkpoint. */
+export const torchEntries = (
+  data: Buffer,
+  storages: Readonly<Record<string, Uint8Array>> = {},
+  extra: readonly ZipEntry[] = [],
+): readonly ZipEntry[] => [
+  { name: "archive/data.pkl", content: data },
+  ...extra,
+  ...Object.entries(storages).map(([key, content]) => ({ name: `archive/data/${key}`, content })),
+  { name: "archive/version", content: Buffer.from("3\n") },
+];
 
 export interface LegacyStorage {
   readonly key: string;

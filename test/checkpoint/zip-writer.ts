@@ -1,4 +1,5 @@
 import { closeSync, openSync, writeSync } from "node:fs";
+import { crc32 } from "node:zlib";
 
 export interface ZipEntry {
   readonly name: string;
@@ -6,6 +7,8 @@ export interface ZipEntry {
   readonly content: Uint8Array | number;
   readonly method?: number;
   readonly flags?: number;
+  /** Of the content, unless given. 0, as torch writes it with checksums switched off, where the content is a size. */
+  readonly checksum?: number;
 }
 
 /** Values that do not fit in 32 bits, or all of them with `isZip64`, go to zip64 fields, as torch's writer does. */
@@ -31,6 +34,8 @@ export function writeZip(path: string, entries: readonly ZipEntry[], { isZip64 =
 }
 
 const sizeOf = ({ content }: ZipEntry): number => (typeof content === "number" ? content : content.length);
+const checksumOf = ({ content, checksum }: ZipEntry): number =>
+  checksum ?? (typeof content === "number" ? 0 : crc32(content));
 const LIMIT = 0xffffffff;
 
 /** Padded in the extra field so that the data starts at a multiple of 64, as torch does. */
@@ -41,6 +46,7 @@ function localHeader(entry: ZipEntry, position: number): Buffer {
   header.writeUInt32LE(0x04034b50, 0);
   header.writeUInt16LE(entry.flags ?? 0, 6);
   header.writeUInt16LE(entry.method ?? 0, 8);
+  header.writeUInt32LE(checksumOf(entry), 14);
   header.writeUInt32LE(Math.min(sizeOf(entry), LIMIT), 18);
   header.writeUInt32LE(Math.min(sizeOf(entry), LIMIT), 22);
   header.writeUInt16LE(name.length, 26);
@@ -69,6 +75,7 @@ function centralHeader(entry: ZipEntry, position: number, isZip64: boolean): Buf
   header.writeUInt32LE(0x02014b50, 0);
   header.writeUInt16LE(entry.flags ?? 0, 8);
   header.writeUInt16LE(entry.method ?? 0, 10);
+  header.writeUInt32LE(checksumOf(entry), 16);
   for (const [i, at] of [24, 20, 42].entries()) {
     const value = fields[i] ?? 0;
     header.writeUInt32LE(value > limit ? LIMIT : value, at);
