@@ -1,5 +1,5 @@
 /** The tensors of a checkpoint as parameters of graphs, strictly: nothing missing, misshapen or left over. */
-import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { type Checkpoint, CheckpointError } from "../checkpoint/checkpoint.ts";
 import type { ParameterSource } from "../graph/graph-builder.ts";
 
 export interface TensorSource {
@@ -33,7 +33,9 @@ export class Parameters implements ParameterSource {
       );
     }
     this.used.add(key);
-    return checkpoint.readFloat32(name);
+    const values = checkpoint.readFloat32(name);
+    requireFinite(values, checkpoint, name);
+    return values;
   }
 
   /** Throws unless every tensor of every source was read or is covered by a skip rule. */
@@ -62,5 +64,15 @@ export class Parameters implements ParameterSource {
 
   private isSkipped(key: string): boolean {
     return this.skipRules.some(({ pattern }) => pattern.test(key));
+  }
+}
+
+/** One weight that is NaN or infinite makes the whole picture black. Takes 0.6 to 0.9 s a GB; every() four times that. */
+function requireFinite(values: Float32Array, { path }: Checkpoint, name: string): void {
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isFinite(values[i])) continue;
+    throw new CheckpointError(
+      `${path}: tensor "${name}" is damaged: its value ${i} is ${values[i]}, and weights must be finite. Download it again.`,
+    );
   }
 }
