@@ -2,6 +2,7 @@
 import type { LoadedModel } from "../runtime/loaded-model.ts";
 import { float32, type Tensor, valuesOf } from "../runtime/tensor.ts";
 import { type DiffusionSchedule, diffusionSchedule } from "../sampling/diffusion-schedule.ts";
+import { requireFinite } from "./finite.ts";
 
 /** Between calls a generation can be cancelled; within a call the graph loops by itself. */
 const STEPS_PER_CALL = 10;
@@ -35,7 +36,7 @@ export class DiffusionSampler {
     return new DiffusionSampler(model, schedule, valuesOf(embeddings));
   }
 
-  /** Latents of the tokens: [R, C]. */
+  /** Latents of the tokens: [R, C]. Throws if they are not finite: the other steps could not mend the picture. */
   async sample(request: DiffusionRequest, signal: AbortSignal): Promise<Float32Array> {
     const { latentChannels: channels, diffusionWidth } = this.model.manifest.dimensions;
     const steps = this.schedule.times.length;
@@ -62,7 +63,7 @@ export class DiffusionSampler {
       );
       state = new Float32Array(valuesOf(x_out));
     }
-    return state;
+    return requireFinite(state, "latents");
   }
 
   /** Rows first..first+count in sampling order, which runs from the last respaced step to step 0. */
