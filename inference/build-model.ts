@@ -19,12 +19,15 @@ import { buildUnipic } from "./model/unipic.ts";
 import { fitLatentPreview } from "./pipelines/latent-preview.ts";
 import { LoadedModel } from "./runtime/loaded-model.ts";
 import { threadsFor } from "./runtime/threads.ts";
+import { PromptTokenizer } from "./tokenizer/prompt-tokenizer.ts";
 
 export interface BuildOptions {
   readonly checkpointFolder: string;
   readonly out: string;
   /** A unipic.json elsewhere than in the checkpoint folder. */
   readonly configFile?: string;
+  /** Build a model without a tokenizer where the checkpoint has none: only token ids can be given to it. */
+  readonly allowsNoTokenizer?: boolean;
 }
 
 export interface BuildResult {
@@ -34,13 +37,18 @@ export interface BuildResult {
 }
 
 /** Builds next to `out` and moves the finished folder there: `out` is the old model, or the new one, never a mixture. */
-export async function buildModel({ checkpointFolder, out, configFile }: BuildOptions): Promise<BuildResult> {
-  const checkpoint = findCheckpointFolder(checkpointFolder, configFile);
+export async function buildModel(options: BuildOptions): Promise<BuildResult> {
+  const { out } = options;
+  const checkpoint = findCheckpointFolder(options.checkpointFolder, options.configFile);
   const source = sourceDigest(checkpoint);
   const current = existsSync(join(out, MANIFEST_FILE)) ? tryLoadManifest(out) : undefined;
   if (current?.source === source) return { manifest: current, isNew: false };
   if (!isReplaceable(out)) {
     throw new Error(`${out} holds something else than a built model. Name an empty or new folder.`);
+  }
+  // Whoever serves the model could not start; loading it here says why, before minutes of building.
+  if (checkpoint.tokenizerFiles.length > 0 || !options.allowsNoTokenizer) {
+    PromptTokenizer.load(checkpoint.tokenizerFolder);
   }
   const unfinished = makeUnfinishedFolder(out);
   try {
@@ -103,7 +111,6 @@ function isBeingBuilt(name: string, prefix: string): boolean {
   return pid === process.pid ? unfinishedHere.has(name) : isAlive(pid);
 }
 
-/** Builds to one place may end at the same time: the last one stays. */
 /** Like mkdir -p. Not mkdirSync's `recursive`, which never returns where a folder can be seen but not made (as in /proc). */
 function makeFolder(folder: string): void {
   if (existsSync(folder)) return;
@@ -111,6 +118,7 @@ function makeFolder(folder: string): void {
   mkdirSync(folder);
 }
 
+/** Builds to one place may end at the same time: the last one stays. */
 function replaceFolder(out: string, finished: string): void {
   const replaced = `${finished}.old`;
   for (let isInPlace = false; !isInPlace; ) {

@@ -37,6 +37,8 @@ export interface CheckpointFolder {
   readonly config: UnipicConfig;
   /** Every file that a built model depends on. */
   readonly files: readonly string[];
+  /** Where the tokenizer is, or should be. */
+  readonly tokenizerFolder: string;
   /** Empty when the folder has no tokenizer. */
   readonly tokenizerFiles: readonly string[];
   /** Opens the weights; the caller closes them. */
@@ -66,6 +68,7 @@ export function findCheckpointFolder(path: string, configFile?: string): Checkpo
     files: [model, ...shardsOf(model), vae, configuration, llmConfiguration, ...tokenizerFiles].filter(
       (file) => file !== undefined,
     ),
+    tokenizerFolder: join(path, LLM_FOLDER),
     tokenizerFiles: hasTokenizer ? tokenizerFiles : [],
     open: () => openWeights(model, vae),
   };

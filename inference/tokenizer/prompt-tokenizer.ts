@@ -6,7 +6,7 @@ import { z } from "zod";
 
 const tokenizerSchema = z.looseObject({
   added_tokens: z.array(z.looseObject({ id: z.number().int(), content: z.string() })).default([]),
-  model: z.looseObject({ type: z.string().optional() }),
+  model: z.looseObject({ type: z.string().optional(), vocab: z.unknown() }),
 });
 
 const KNOWN_MODEL = "BPE";
@@ -30,6 +30,7 @@ export class PromptTokenizer {
     const configFile = join(folder, "tokenizer_config.json");
     const config = parse(readJson(configFile), z.looseObject({}), configFile);
     const addedTokens = new Map(json.added_tokens.map(({ content, id }) => [content, id]));
+    if (Object.keys(Object(json.model.vocab)).length === 0) throw damaged(file, "its vocabulary is empty");
     try {
       // Without its added tokens the tokenizer reads "<|im_end|>" in a user's text as the ten characters it is.
       const plain = new Tokenizer(
@@ -75,5 +76,5 @@ function parse<T>(json: unknown, schema: z.ZodType<T>, file: string): T {
   throw damaged(file, problems.join("; "), parsed.error);
 }
 
-const damaged = (file: string, problem: string, cause: unknown): Error =>
+const damaged = (file: string, problem: string, cause?: unknown): Error =>
   new Error(`${file} is no Qwen2 tokenizer (${problem}). Restore the file that came with the checkpoint.`, { cause });

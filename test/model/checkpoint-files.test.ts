@@ -2,7 +2,6 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { buildModel } from "../../inference/build-model.ts";
-import { openPipelines } from "../../inference/pipelines/pipelines.ts";
 import { changeTensors, createCheckpoint, expectToRun } from "./own-checkpoint.ts";
 import { readTensors } from "./tensor-files.ts";
 
@@ -84,14 +83,4 @@ test("vae.* tensors in the model file stand in for kl16.ckpt", async () => {
   expect(again.isNew).toBe(true);
   expect(again.manifest.digest).toBe(manifest.digest);
   await expectToRun(out);
-});
-
-test("without a tokenizer a model is built that says so, and draws for nobody", async () => {
-  const { checkpoint, build, out } = setup();
-  rmSync(join(checkpoint, "Qwen2.5-1.5B-Instruct", "tokenizer_config.json"));
-  const { manifest } = await build();
-  expect(manifest.hasTokenizer).toBe(false);
-  expect(() => openPipelines(out, { provider: "cpu", threads: 1 })).toThrow(
-    `${out} has no tokenizer: its checkpoint folder had no Qwen2.5-1.5B-Instruct/tokenizer.json. Add it and build again.`,
-  );
 });

@@ -12,7 +12,10 @@ const TOKENIZER = "Qwen2.5-1.5B-Instruct/tokenizer.json";
 /** The last graph that a build writes. */
 const LAST_GRAPH = "vae-decoder.onnx";
 
-/** A checkpoint whose tokenizer can be a pipe that nobody writes to: a build of it comes to a halt there. */
+/**
+ * A checkpoint whose tokenizer can be a pipe that gives its content once: a build of it checks the tokenizer first, and
+ * comes to a halt where it copies it.
+ */
 function setup() {
   const copy = createCheckpoint();
   const pipe = join(copy.checkpoint, TOKENIZER);
@@ -26,6 +29,8 @@ function setup() {
     async startBuild(): Promise<ChildProcess> {
       rmSync(pipe);
       execFileSync("sh", ["-c", 'mkfifo "$0"', pipe]);
+      const content = spawn("sh", ["-c", 'cat "$0" > "$1"', join(PRESET, TOKENIZER), pipe], { stdio: "ignore" });
+      onTestFinished(() => void content.kill("SIGKILL"));
       const child = startCommand(copy);
       const findUnfinished = (): string | undefined => copy.results().find((name) => name.includes("building"));
       await appears(copy.parent, () => findUnfinished() !== undefined, child);

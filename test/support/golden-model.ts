@@ -16,6 +16,7 @@ export async function buildGoldenModel({
     checkpointFolder: join(folder, "checkpoint"),
     configFile: join(folder, "config.json"),
     out: join(out, "model"),
+    allowsNoTokenizer: true, // their prompts are recorded as token ids
   });
   const model = LoadedModel.open(join(out, "model"), EXECUTION);
   return {
