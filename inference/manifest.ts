@@ -8,6 +8,7 @@ import { z } from "zod";
 
 export const MANIFEST_FILE = "manifest.json";
 export const WEIGHTS_FILE = "weights.bin";
+const FORMAT = 1;
 
 /** Graphs of a model. Each large weight belongs to exactly one of them. */
 export const GRAPH_NAMES = [
@@ -34,7 +35,7 @@ const count = z.number().int().nonnegative();
 const storedTensorSchema = z.object({ offset: count, shape: z.array(count) });
 
 const manifestSchema = z.object({
-  format: z.literal(1),
+  format: z.literal(FORMAT),
   preset: z.string(),
   dtype: z.literal("float32"),
   /** SHA-256 over the graphs and weights: equal digests compute equal numbers. */
@@ -89,23 +90,34 @@ export function loadManifest(folder: string): Manifest {
   try {
     text = readFileSync(join(folder, MANIFEST_FILE), "utf8");
   } catch (cause) {
-    throw new Error(`${folder} is not a built model: it has no ${MANIFEST_FILE}. Build it from a checkpoint first.`, {
-      cause,
-    });
+    throw new Error(
+      `${folder} is not a built model: it has no ${MANIFEST_FILE}. Build it first: ${buildCommand(folder)}`,
+      {
+        cause,
+      },
+    );
   }
-  const parsed = manifestSchema.safeParse(parseJson(text));
+  const refuse = (problem: string, cause?: unknown): never => {
+    const file = join(folder, MANIFEST_FILE);
+    throw new Error(`${file} ${problem}. Build the model again: ${buildCommand(folder)}`, { cause });
+  };
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch (cause) {
+    return refuse("is damaged: it is not valid JSON", cause);
+  }
+  const format = z.object({ format: z.unknown() }).safeParse(content).data?.format;
+  if (format !== FORMAT) {
+    const found = format === undefined ? "names no format" : `has format ${JSON.stringify(format)}`;
+    return refuse(`${found}; this version of Atelier reads format ${FORMAT}`);
+  }
+  const parsed = manifestSchema.safeParse(content);
   if (parsed.success) return parsed.data;
   const fields = parsed.error.issues.map((issue) => issue.path.join(".")).join(", ");
-  throw new Error(
-    `${join(folder, MANIFEST_FILE)} does not fit this version of Atelier (${fields}). Build the model again.`,
-  );
+  return refuse(`does not fit this version of Atelier (${fields})`, parsed.error);
 }
 
-/** Undefined for text that is no JSON, which no schema accepts. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
+/** What a user types to build the model folder. */
+const buildCommand = (folder: string): string =>
+  `npm run atelier -- model build <checkpoint folder> --out ${folder}`;

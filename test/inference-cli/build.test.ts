@@ -64,7 +64,7 @@ test("inspect says in one line that a folder is no model", async () => {
     code: 1,
     output: "",
     errors: [
-      `model: ${join(folder, "empty")} is not a built model: it has no manifest.json. Build it from a checkpoint first.`,
+      `model: ${join(folder, "empty")} is not a built model: it has no manifest.json. Build it first: npm run atelier -- model build <checkpoint folder> --out ${join(folder, "empty")}`,
     ],
   });
 });

@@ -81,7 +81,7 @@ describe("a build is redone", () => {
     const { build, out, manifest } = await setup();
     for (const text of ['{"format": 1, "preset"', '{"format": 0}']) {
       writeFileSync(join(out, "manifest.json"), text);
-      expect(() => loadManifest(out)).toThrow(`${join(out, "manifest.json")} does not fit this version of Atelier`);
+      expect(() => loadManifest(out)).toThrow(join(out, "manifest.json"));
       expect((await build()).isNew).toBe(true);
       expect(loadManifest(out)).toEqual(manifest);
     }

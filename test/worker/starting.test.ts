@@ -36,7 +36,7 @@ describe("a worker that cannot start ends with 1 and one clear line", () => {
       const { code, lines } = await fail("--model", join(folder, name), ...listen);
       expect(code).toBe(1);
       expect(lines).toEqual([
-        `worker: ${join(folder, name)} is not a built model: it has no manifest.json. Build it from a checkpoint first.`,
+        `worker: ${join(folder, name)} is not a built model: it has no manifest.json. Build it first: npm run atelier -- model build <checkpoint folder> --out ${join(folder, name)}`,
       ]);
     }
   });
