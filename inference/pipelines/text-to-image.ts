@@ -16,6 +16,9 @@ import { initialState, type MarProgress, type MarState, sampleTokens, tokenCount
 import { prefill } from "./prefix.ts";
 import { decodePixels } from "./vae-decode.ts";
 
+/** What a request may ask for, as the public API has it. */
+const RANGES = { guidanceScale: [0, 100], temperature: [0, 10] } as const;
+
 export interface TextToImageRequest {
   readonly prompt: string;
   /** What guidance leads away from. */
@@ -78,27 +81,53 @@ export async function* textToImage(
 /** What follows from a request before anything runs; throws an InvalidRequestError unless the model can draw it. */
 export function prepareRequest(pipeline: TextToImagePipeline, request: TextToImageRequest) {
   for (const key of ["guidanceScale", "temperature"] as const) {
-    if (!Number.isFinite(request[key])) {
-      throw new InvalidRequestError(`${key} is ${request[key]}; it must be a finite number.`);
+    const [min, max] = RANGES[key];
+    if (!(request[key] >= min && request[key] <= max)) {
+      throw new InvalidRequestError(`${key} is ${request[key]}; it must be a finite number from ${min} to ${max}.`);
     }
   }
-  const grid = gridOf(pipeline.model, request);
+  if (request.prompt.trim() === "") throw new InvalidRequestError("The prompt is empty. Say what to draw.");
+  if (request.unconditionalPrompt.trim() === "")
+    throw new InvalidRequestError("The unconditional prompt is empty. Say what guidance leads away from.");
+  const grid = gridOf(pipeline, request);
   return { grid, prompts: encodePrompts(pipeline, request, grid) };
 }
 
 /** The grid of tokens of a picture, if it can be drawn in as many steps. */
-function gridOf(model: LoadedModel, { width, height, steps }: TextToImageRequest): Grid {
-  const { vaeStride } = model.manifest.dimensions;
+function gridOf(pipeline: TextToImagePipeline, { width, height, steps }: TextToImageRequest): Grid {
+  const { vaeStride } = pipeline.model.manifest.dimensions;
   if (width < vaeStride || height < vaeStride || width % vaeStride !== 0 || height % vaeStride !== 0) {
     throw new InvalidRequestError(
       `${width} x ${height} pixels cannot be drawn: both sides must be multiples of ${vaeStride}.`,
     );
   }
   const grid = { rows: height / vaeStride, columns: width / vaeStride };
+  const maxTokens = maxTokenCount(pipeline);
+  if (tokenCountOf(grid) > maxTokens) {
+    const side = Math.floor(Math.sqrt(maxTokens)) * vaeStride;
+    throw new InvalidRequestError(
+      `${width} x ${height} pixels are too large: this model draws up to ${maxTokens} patches of ` +
+        `${vaeStride} x ${vaeStride} pixels, for example ${side} x ${side}.`,
+    );
+  }
   if (!Number.isInteger(steps) || steps < 1 || steps > tokenCountOf(grid)) {
     throw new InvalidRequestError(`${steps} steps cannot be taken for this size: use 1 to ${tokenCountOf(grid)}.`);
   }
   return grid;
+}
+
+/** Image tokens for which the model has positions beside the shortest prompt. */
+function maxTokenCount({ model, tokenizer }: TextToImagePipeline): number {
+  const { prompt, dimensions } = model.manifest;
+  const shortest = tokenizer.encode(prompt.template, `${prompt.textToImagePrefix}a`).length;
+  return dimensions.maxPositions - dimensions.bufferTokens - shortest;
+}
+
+/** The steps of a request that names none: at most one for each image token. */
+export function defaultSteps({ manifest }: LoadedModel, { width, height }: { width: number; height: number }): number {
+  const { vaeStride } = manifest.dimensions;
+  const tokens = Math.floor(width / vaeStride) * Math.floor(height / vaeStride);
+  return Math.max(1, Math.min(manifest.defaults.steps, tokens));
 }
 
 function encodePrompts({ model, tokenizer }: TextToImagePipeline, request: TextToImageRequest, grid: Grid) {

@@ -31,6 +31,30 @@ describe("a size", () => {
     expect(message).toBe(`${width} x ${height} pixels cannot be drawn: both sides must be multiples of 16.`);
   });
 
+  test.each([
+    [100_000, 100_000],
+    [512, 512],
+    [96, 16_016],
+    [1e300, 1e300],
+  ])("of %d x %d is refused as too large, with what is possible", async (width, height) => {
+    // 1024 positions less 8 buffers and the 13 tokens of the shortest prompt with its template.
+    const { message } = await refusalOf({ width, height });
+    expect(message).toBe(
+      `${width} x ${height} pixels are too large: this model draws up to 1003 patches of 16 x 16 pixels, for example 496 x 496.`,
+    );
+  });
+
+  test("of as many patches as the model can draw is possible", async () => {
+    const { images } = await draw(tiny.pipelines, {
+      ...REQUEST,
+      prompt: "a",
+      width: 17 * 16,
+      height: 59 * 16,
+      steps: 1,
+    });
+    expect(images[0]).toMatchObject({ width: 272, height: 944 });
+  });
+
   test("need not be square", async () => {
     const { images } = await draw(tiny.pipelines, { ...REQUEST, width: 112, height: 48, steps: 2 });
     expect(images[0]).toMatchObject({ width: 112, height: 48 });
@@ -77,17 +101,28 @@ describe("a prompt", () => {
     expect(message).toMatch(/^The prompt has \d+ tokens; at this size the model reads 980\. Shorten it\.$/);
   });
 
-  test("may be empty", async () => {
-    const { images } = await draw(tiny.pipelines, { ...REQUEST, prompt: "", steps: 1 });
-    expect(images).toHaveLength(1);
+  test.each(["", " \n\t"])("that is empty (%j) is refused", async (text) => {
+    const { message } = await refusalOf({ prompt: text });
+    expect(message).toBe("The prompt is empty. Say what to draw.");
+    const { message: other } = await refusalOf({ unconditionalPrompt: text });
+    expect(other).toBe("The unconditional prompt is empty. Say what guidance leads away from.");
   });
 });
 
-describe("a number that is not finite", () => {
-  test.each(["guidanceScale", "temperature"] as const)("is refused as %s", async (key) => {
-    for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+describe.each([
+  ["guidanceScale", 100],
+  ["temperature", 10],
+] as const)("%s", (key, max) => {
+  test.each([Number.NaN, Number.POSITIVE_INFINITY, -1, -1e-9, max + 1e-9, 1e9])(
+    "of %d is refused, with the numbers that are possible",
+    async (value) => {
       const { message } = await refusalOf({ [key]: value });
-      expect(message).toContain("must be a finite number");
-    }
+      expect(message).toBe(`${key} is ${value}; it must be a finite number from 0 to ${max}.`);
+    },
+  );
+
+  test.each([0, max])("of %d is possible", async (value) => {
+    const { images } = await draw(tiny.pipelines, { ...REQUEST, [key]: value, steps: 1 });
+    expect(images).toHaveLength(1);
   });
 });
