@@ -1,15 +1,15 @@
 /** Model tooling on the command line: build, inspect, run. */
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { closeSync, existsSync, openSync, realpathSync, rmSync, statSync } from "node:fs";
 import { dirname, extname } from "node:path";
 import { SingleBar } from "cli-progress";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { buildModel } from "./build-model.ts";
 import { endWithStdin, ignoreInterrupt } from "./child.ts";
 import { tile, writeImage } from "./image/rgb-image.ts";
-import { loadManifest } from "./manifest.ts";
+import { buildCommand, loadManifest } from "./manifest.ts";
 import { openPipelines } from "./pipelines/pipelines.ts";
-import { textToImage } from "./pipelines/text-to-image.ts";
+import { defaultSteps, textToImage } from "./pipelines/text-to-image.ts";
 import { threadsFor } from "./runtime/threads.ts";
 import { GUIDANCE_SCHEDULES, type GuidanceSchedule } from "./sampling/guidance.ts";
 
@@ -37,11 +37,19 @@ interface TextToImageFlags {
 }
 
 const IMAGE_ENDINGS = [".png", ".jpg", ".jpeg", ".webp"];
+/** As many as a server's WORKER_THREADS may be. */
+const MAX_THREADS = 256;
+/** All pictures of a grid are drawn at once: 64 of 1024 pixels have 262,144 image tokens. */
+const MAX_GRID_SIZE = 8;
 
 const threads = (): Option =>
-  new Option("--threads <n>", "threads of one operator; by the model's size unless given").argParser(wholeNumber(1));
+  new Option("--threads <n>", "threads of one operator; by the model's size unless given").argParser(
+    wholeNumber(1, MAX_THREADS),
+  );
 
-const program = new Command("model").description("Builds UniPic models from their published checkpoint and runs them.");
+const program = new Command("npm run atelier -- model").description(
+  "Builds UniPic models from their published checkpoint and runs them.",
+);
 
 program
   .command("build")
@@ -89,7 +97,11 @@ program
   .option("--unconditional-prompt <text>", "what guidance leads away from")
   .option("--width <pixels>", "a multiple of the model's stride", wholeNumber(1))
   .option("--height <pixels>", "a multiple of the model's stride", wholeNumber(1))
-  .addOption(new Option("--grid-size <g>", "draw g x g pictures, tiled into one").argParser(wholeNumber(1)).default(1))
+  .addOption(
+    new Option("--grid-size <g>", `draw g x g pictures, tiled into one; up to ${MAX_GRID_SIZE}`)
+      .argParser(wholeNumber(1, MAX_GRID_SIZE))
+      .default(1),
+  )
   .option("--steps <n>", "MAR steps", wholeNumber(1))
   .option("--diffusion-steps <steps>", 'steps of the reverse diffusion: "100", "10,5,20" or "ddim50"')
   .option("--guidance-scale <scale>", "1 turns guidance off", finiteNumber)
@@ -104,25 +116,18 @@ program
   .action(runTextToImage);
 
 async function runTextToImage(flags: TextToImageFlags): Promise<void> {
-  if (!IMAGE_ENDINGS.includes(extname(flags.out).toLowerCase())) {
-    throw new Error(`--out ${flags.out}: the file must end in ${IMAGE_ENDINGS.join(", ")}.`);
-  }
-  if (!existsSync(dirname(flags.out))) {
-    throw new Error(`--out ${flags.out}: there is no folder ${dirname(flags.out)}. Make it, or name another one.`);
-  }
+  requireWritable(flags.out);
   if (!existsSync(flags.model))
-    throw new Error(
-      `There is no model folder at ${flags.model}. Build one first: model build <checkpoint folder> --out ${flags.model}`,
-    );
+    throw new Error(`There is no model folder at ${flags.model}. Build it first: ${buildCommand(flags.model)}`);
   const pipelines = openPipelines(flags.model, { provider: "cpu", threads: flags.threads ?? threadsFor(flags.model) });
   const { defaults, prompt } = pipelines.model.manifest;
+  const size = { width: flags.width ?? defaults.size, height: flags.height ?? defaults.size };
   const request = {
+    ...size,
     prompt: flags.prompt,
     unconditionalPrompt: flags.unconditionalPrompt ?? prompt.textToImageUnconditional,
-    width: flags.width ?? defaults.size,
-    height: flags.height ?? defaults.size,
     count: flags.gridSize ** 2,
-    steps: flags.steps ?? defaults.steps,
+    steps: flags.steps ?? defaultSteps(pipelines.model, size),
     diffusionSteps: flags.diffusionSteps ?? defaults.diffusionSteps,
     guidanceScale: flags.guidanceScale ?? defaults.guidanceScale,
     guidanceSchedule: flags.guidanceSchedule,
@@ -145,11 +150,32 @@ async function runTextToImage(flags: TextToImageFlags): Promise<void> {
   console.error(`wrote ${flags.out} (seed ${request.seed})`);
 }
 
-function wholeNumber(min: number): (text: string) => number {
+/** Tries it, because permissions do not say everything (/proc); what is there stays as it is. */
+function requireWritable(file: string): void {
+  if (!IMAGE_ENDINGS.includes(extname(file).toLowerCase())) {
+    throw new Error(`--out ${file}: the file must end in ${IMAGE_ENDINGS.join(", ")}.`);
+  }
+  if (!existsSync(dirname(file))) {
+    throw new Error(`--out ${file}: there is no folder ${dirname(file)}. Make it, or name another one.`);
+  }
+  const existing = statSync(file, { throwIfNoEntry: false });
+  if (existing?.isDirectory()) throw new Error(`--out ${file}: is a folder. Name a file in it.`);
+  try {
+    closeSync(openSync(file, "a"));
+  } catch (cause) {
+    const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+    throw new Error(`--out ${file}: cannot be written (${reason}). Name a file that you may write.`, { cause });
+  }
+  if (existing === undefined) rmSync(realpathSync(file)); // through a link, what it points to
+}
+
+function wholeNumber(min: number, max?: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!Number.isInteger(value) || value < min)
-      throw new InvalidArgumentError(`Give a whole number of at least ${min}.`);
+    if (!Number.isInteger(value) || value < min || value > (max ?? value)) {
+      const range = max === undefined ? `of at least ${min}` : `from ${min} to ${max}`;
+      throw new InvalidArgumentError(`Give a whole number ${range}.`);
+    }
     return value;
   };
 }

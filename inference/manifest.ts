@@ -119,5 +119,5 @@ export function loadManifest(folder: string): Manifest {
 }
 
 /** What a user types to build the model folder. */
-const buildCommand = (folder: string): string =>
+export const buildCommand = (folder: string): string =>
   `npm run atelier -- model build <checkpoint folder> --out ${folder}`;
