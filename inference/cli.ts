@@ -16,6 +16,7 @@ import { GUIDANCE_SCHEDULES, type GuidanceSchedule } from "./sampling/guidance.t
 interface BuildFlags {
   readonly out: string;
   readonly config?: string;
+  readonly requireTokenizer?: boolean;
   readonly endsWithStdin?: boolean;
 }
 
@@ -59,9 +60,11 @@ program
   .argument("<checkpoint folder>", "holds pytorch_model.bin, kl16.ckpt and Qwen2.5-1.5B-Instruct/")
   .requiredOption("--out <model folder>", "where the built model goes")
   .option("--config <file>", "dimensions, when the folder has no unipic.json and they are not the published ones")
+  .option("--require-tokenizer", "refuse a checkpoint that has none: nothing can be drawn from a prompt with it")
   .addOption(new Option("--ends-with-stdin", "end when standard input closes: for a parent process").hideHelp())
-  .action(async (checkpointFolder: string, { out, config, endsWithStdin }: BuildFlags) => {
-    if (endsWithStdin) {
+  .action(async (checkpointFolder: string, flags: BuildFlags) => {
+    const { out, config, requireTokenizer = false } = flags;
+    if (flags.endsWithStdin) {
       endWithStdin();
       ignoreInterrupt();
     }
@@ -69,12 +72,14 @@ program
     const { manifest, isNew } = await buildModel({
       checkpointFolder,
       out,
+      allowsNoTokenizer: !requireTokenizer,
       ...(config === undefined ? {} : { configFile: config }),
     });
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
     console.error(
       isNew ? `built ${manifest.preset} in ${out} (${seconds} s)` : `${manifest.preset} in ${out} is up to date`,
     );
+    if (!manifest.hasTokenizer) console.error("It has no tokenizer, so it cannot draw from prompts.");
   });
 
 program

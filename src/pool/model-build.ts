@@ -24,7 +24,7 @@ export class ModelBuild {
     if (this.isStopped) return;
     const child = spawn(
       process.execPath,
-      [tool, "build", checkpointFolder, "--out", modelFolder, "--ends-with-stdin"],
+      [tool, "build", checkpointFolder, "--out", modelFolder, "--require-tokenizer", "--ends-with-stdin"],
       { stdio: ["pipe", "ignore", "pipe"] },
     );
     this.child = child;
