@@ -13,6 +13,9 @@ const REWRITTEN_TABLES = ["attempt", "generation", "limits", "reservation", "poo
 /** Present while the folder is being initialised: a start that was interrupted then begins anew. */
 const UNFINISHED_FILE = "database.unfinished";
 
+/** ENOSPC in WASI's list of errors. */
+const WASI_ENOSPC = 51;
+
 /** Opens the database in a locked folder, creating it if need be. Owns the lock from here on, also when this fails. */
 export async function openEmbeddedDatabase(lock: FolderLock): Promise<DatabaseEngine> {
   try {
@@ -40,18 +43,39 @@ async function openPglite(dataDir: string): Promise<PGlite> {
   const folder = join(dataDir, DATABASE_FOLDER);
   const unfinished = join(dataDir, UNFINISHED_FILE);
   const isNew = !existsSync(folder) || existsSync(unfinished);
-  if (isNew) {
-    writeFileSync(unfinished, "");
-    rmSync(folder, { recursive: true, force: true });
-  }
   try {
+    if (isNew) {
+      writeFileSync(unfinished, "");
+      rmSync(folder, { recursive: true, force: true });
+    }
     const client = await PGlite.create({ dataDir: folder });
     rmSync(unfinished, { force: true });
     return client;
   } catch (cause) {
+    if (isDiskFull(cause)) {
+      throw new StartupError(
+        `The disk of ${dataDir} is full, so the database cannot be opened. Make room and start again; nothing is lost.`,
+        { cause },
+      );
+    }
     throw new StartupError(
-      `The database in ${folder} cannot be opened. Restore the folder from a backup, or move it away to start with an empty one.`,
+      `The database in ${folder} cannot be opened: ${reasonOf(cause)}. Restore the folder from a backup, or move it away to start with an empty one.`,
       { cause },
     );
   }
+}
+
+/** Of Node, or of PGlite: Emscripten numbers errors as WASI does. */
+function isDiskFull(error: unknown): boolean {
+  if (typeof error !== "object" || error === null) return false;
+  return ("code" in error && error.code === "ENOSPC") || ("errno" in error && error.errno === WASI_ENOSPC);
+}
+
+/** Errors of PGlite's file system have a number, and no message. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error))
+    return typeof error === "object" && error !== null && "errno" in error
+      ? `error ${String(error.errno)} of its file system`
+      : String(error);
+  return error.message;
 }

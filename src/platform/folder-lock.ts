@@ -43,7 +43,7 @@ export interface FolderLock {
 export function lockFolder(folder: string): FolderLock {
   const path = join(folder, LOCK_FILE);
   const owner: Owner = { pid: process.pid, startedAt: processStart(process.pid), place: placeOfThisProcess() };
-  makeWritable(folder);
+  makeWritable(folder, JSON.stringify(owner));
   if (!tryCreate(path, owner)) takeOver(folder, owner);
   const touch = setInterval(() => touchIfPresent(path), TOUCH_MS).unref();
   return {
@@ -62,16 +62,20 @@ function touchIfPresent(path: string): void {
   } catch {}
 }
 
-function makeWritable(folder: string): void {
+/** @param sample written to see whether there is room */
+function makeWritable(folder: string, sample: string): void {
   const probe = join(folder, `.probe-${process.pid}`);
   try {
     makeFolder(folder);
-    writeFileSync(probe, "");
-    rmSync(probe);
+    writeFileSync(probe, sample);
   } catch (cause) {
+    if (cause instanceof Error && "code" in cause && cause.code === "ENOSPC")
+      throw new StartupError(`The disk of ${folder} is full. Make room and start again; nothing is lost.`, { cause });
     throw new StartupError(`Cannot write to ${folder}. Set DATA_DIR to a folder that this user may write to.`, {
       cause,
     });
+  } finally {
+    if (existsSync(probe)) rmSync(probe);
   }
 }
 
