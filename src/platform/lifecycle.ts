@@ -1,6 +1,8 @@
 /** Starting and stopping in order. */
 
 const PARENT_POLL_MS = 1000;
+/** npm passes a signal on to a program that has had it from the terminal: within this time, both are one key press. */
+const SAME_SIGNAL_MS = 300;
 
 type Close = () => Promise<void> | void;
 
@@ -32,9 +34,11 @@ export class Closables {
  */
 export function stopSignal({ endsWithParent }: { endsWithParent: boolean }): AbortSignal {
   const controller = new AbortController();
+  let firstAt = 0;
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(name, () => {
-      if (controller.signal.aborted) process.exit(130);
+      if (!controller.signal.aborted) firstAt = performance.now();
+      else if (performance.now() - firstAt > SAME_SIGNAL_MS) process.exit(130);
       controller.abort(name);
     });
   }
