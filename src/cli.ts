@@ -1,103 +1,75 @@
 /** The command line of a running server. It talks to the public API only, like any other client. */
 import { spawn } from "node:child_process";
-import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { rename, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-import { SingleBar } from "cli-progress";
-import { Command, InvalidArgumentError } from "commander";
-import { createClient } from "graphql-ws";
-import WebSocket from "ws";
-import { z } from "zod";
+import { join, resolve } from "node:path";
+import { Command, Option } from "commander";
+import { ApiClient } from "./cli/api-client.ts";
+import { readCredentials } from "./cli/credentials.ts";
+import { draw, type GenerateOptions, resume } from "./cli/generate.ts";
+import { finiteNumber, seed, wholeNumber } from "./cli/option-values.ts";
+import { ProgressLine } from "./cli/progress-line.ts";
+import { loadCommandConfig, ROOT } from "./platform/config.ts";
+import { stopSignal } from "./platform/lifecycle.ts";
 
-const HERE = dirname(fileURLToPath(import.meta.url));
+const PATIENCE_MS = 60_000;
+const RETRY_MS = 500;
+const { dataDir, startedIn } = loadCommandConfig();
 
 interface GenerateFlags {
   readonly out: string;
   readonly preset?: string;
+  readonly count?: number;
+  readonly width?: number;
+  readonly height?: number;
   readonly steps?: number;
   readonly guidanceScale?: number;
+  readonly unconditionalPrompt?: string;
+  readonly temperature?: number;
   readonly seed?: string;
-  readonly credentials: string;
+  readonly resume?: string;
+  readonly credentials?: string;
 }
 
-const CREATE = /* GraphQL */ `
-  mutation Create($input: CreateGenerationInput!) {
-    createGeneration(input: $input) {
-      generation { id }
-      userErrors { message }
-    }
-  }
-`;
+const DRAWING_OPTIONS = [
+  new Option("--preset <name>", "the model; may be left out while the server offers only one"),
+  new Option(
+    "--count <n>",
+    "how many pictures; --out heart.png writes heart.png, heart-2.png, heart-3.png …",
+  ).argParser(wholeNumber),
+  new Option("--width <pixels>", "one of the preset's sizes").argParser(wholeNumber),
+  new Option("--height <pixels>", "one of the preset's sizes").argParser(wholeNumber),
+  new Option(
+    "--steps <n>",
+    "rounds in which the picture is uncovered, some patches in each; more take longer, cost more, and often look better",
+  ).argParser(wholeNumber),
+  new Option("--guidance-scale <scale>", "how strongly the picture follows the prompt; 1 turns guidance off").argParser(
+    finiteNumber,
+  ),
+  new Option("--unconditional-prompt <text>", "what guidance leads away from"),
+  new Option("--temperature <t>", "how freely details vary: below 1 calmer, above 1 wilder").argParser(finiteNumber),
+  new Option("--seed <n>", "the same seed and settings draw the same picture; random unless given").argParser(seed),
+];
 
-const WATCH = /* GraphQL */ `
-  subscription Watch($id: ID!, $afterSeq: Int!) {
-    generationEvents(id: $id, afterSeq: $afterSeq) {
-      __typename
-      seq
-      ... on ProgressEvent { stage step totalSteps etaMs }
-      ... on FinishedEvent { state failure { message } generation { images { url } creditsCharged textToImage { seed } } }
-    }
-  }
-`;
+const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
+const program = new Command("atelier")
+  .description("Draws pictures on a running Atelier server.")
+  .version(version, "-V, --version", "print the version");
 
-const CANCEL = /* GraphQL */ `
-  mutation Cancel($id: ID!) {
-    cancelGeneration(id: $id) { userErrors { message } }
-  }
-`;
-
-const credentialsSchema = z.object({ url: z.url(), apiKey: z.string() });
-type Credentials = z.infer<typeof credentialsSchema>;
-
-const createdSchema = z.object({
-  createGeneration: z.object({
-    generation: z.object({ id: z.string() }).nullable(),
-    userErrors: z.array(z.object({ message: z.string() })),
-  }),
-});
-
-const eventSchema = z.discriminatedUnion("__typename", [
-  z.object({ __typename: z.literal("QueuedEvent"), seq: z.number() }),
-  z.object({ __typename: z.literal("StartedEvent"), seq: z.number() }),
-  z.object({ __typename: z.literal("AttemptFailedEvent"), seq: z.number() }),
-  z.object({ __typename: z.literal("PreviewEvent"), seq: z.number() }),
-  z.object({
-    __typename: z.literal("ProgressEvent"),
-    seq: z.number(),
-    stage: z.string(),
-    step: z.number(),
-    totalSteps: z.number(),
-    etaMs: z.number().nullable(),
-  }),
-  z.object({
-    __typename: z.literal("FinishedEvent"),
-    seq: z.number(),
-    state: z.string(),
-    failure: z.object({ message: z.string() }).nullable(),
-    generation: z.object({
-      images: z.array(z.object({ url: z.string() })),
-      creditsCharged: z.string().nullable(),
-      textToImage: z.object({ seed: z.string() }).nullable(),
-    }),
-  }),
-]);
-type Event = z.infer<typeof eventSchema>;
-type Finished = Extract<Event, { __typename: "FinishedEvent" }>;
-
-const program = new Command("atelier").description("Draws pictures on a running Atelier server.");
-
-program
+const generating = program
   .command("generate")
-  .description("draw a picture and write it to a file")
-  .argument("<prompt>")
-  .requiredOption("--out <file>", "where the picture goes")
-  .option("--preset <name>", "the model; may be left out while only one is offered")
-  .option("--steps <n>", "MAR steps", number)
-  .option("--guidance-scale <scale>", "1 turns guidance off", number)
-  .option("--seed <n>", "unsigned, 64 bits; random unless given")
-  .option("--credentials <file>", "url and apiKey of the server", defaultCredentials())
+  .description("draw a picture and write it to a file; Ctrl-C cancels")
+  .argument("[prompt]", 'what to draw, in quotes, such as "a red circle at the top left"')
+  .requiredOption("--out <file>", "where the picture goes, a name that ends in .png; an older file is replaced");
+for (const option of DRAWING_OPTIONS) generating.addOption(option);
+generating
+  .addOption(
+    new Option(
+      "--resume <id>",
+      "instead of a prompt: wait for a generation that exists, and write its pictures",
+    ).conflicts(DRAWING_OPTIONS.map((option) => option.attributeName())),
+  )
+  .option("--credentials <file>", `url and apiKey of the server (default: ${join(dataDir, "credentials.json")})`)
+  .addHelpText("after", "\nSettings that are left out have the preset's defaults.")
   .action(generate);
 
 program
@@ -107,132 +79,53 @@ program
   .helpOption(false)
   .argument("[arguments...]")
   .action((args: string[]) => {
-    const child = spawn(process.execPath, [join(HERE, "../inference/cli.js"), ...args], { stdio: "inherit" });
+    const child = spawn(process.execPath, [join(ROOT, "dist/inference/cli.js"), ...args], {
+      cwd: startedIn,
+      stdio: "inherit",
+    });
     child.on("close", (code) => {
       process.exitCode = code ?? 1;
     });
   });
 
-async function generate(
-  prompt: string,
-  { out, credentials: file, preset, steps, guidanceScale, seed }: GenerateFlags,
-): Promise<void> {
-  const credentials = readCredentials(file);
-  const textToImage = { prompt, steps, guidanceScale, seed };
-  const input = { idempotencyKey: randomUUID(), preset, task: { textToImage } };
-  const { createGeneration } = createdSchema.parse(await request(credentials, CREATE, { input }));
-  const id = createGeneration.generation?.id;
-  if (id === undefined) throw new Error(createGeneration.userErrors.map(({ message }) => message).join(" "));
-
-  process.once("SIGINT", () => void request(credentials, CANCEL, { id }).finally(() => process.exit(130)));
-  const bar = new SingleBar({
-    format: "{stage} {bar} step {value}/{total} | ETA {eta}",
-    stream: process.stderr,
-    hideCursor: true,
+async function generate(prompt: string | undefined, flags: GenerateFlags): Promise<void> {
+  const { out, resume: id, credentials, ...wish } = flags;
+  if (prompt !== undefined && id !== undefined) throw new Error("Give a prompt, or --resume with an id, but not both.");
+  const progress = new ProgressLine(process.stderr);
+  process.on("exit", () => progress.end()); // also when a second Ctrl-C ends the process
+  const say = (text: string): void => {
+    progress.end();
+    console.error(text);
+  };
+  const client = new ApiClient(readCredentials(resolve(startedIn, credentials ?? join(dataDir, "credentials.json"))), {
+    patienceMs: PATIENCE_MS,
+    retryMs: RETRY_MS,
+    onBegin: (reason) => say(`lost the server (${reason}), trying again for ${PATIENCE_MS / 1000} s …`),
   });
-  let finished: Finished | undefined;
-  bar.start(1, 0, { stage: "queued   ", eta: "?" });
-  try {
-    for await (const event of watch(credentials, id)) {
-      show(bar, event);
-      if (event.__typename === "FinishedEvent") finished = event;
-    }
-  } finally {
-    bar.stop();
-  }
-  const [image] = finished?.generation.images ?? [];
-  if (finished === undefined || image === undefined) {
-    throw new Error(`The generation ended as ${finished?.state ?? "unknown"}. ${finished?.failure?.message ?? ""}`);
-  }
-  await download(image.url, out);
-  const { textToImage: settings, creditsCharged } = finished.generation;
-  console.error(`wrote ${out} (seed ${settings?.seed}, ${creditsCharged} credits)`);
+  const options: GenerateOptions = {
+    client,
+    progress,
+    out,
+    folder: startedIn,
+    stop: stopSignal({ endsWithParent: false }),
+    say,
+    resumeCommand: (generation) => resumeCommand(generation, flags),
+  };
+  if (id !== undefined) process.exitCode = await resume(id, options);
+  else if (prompt !== undefined) process.exitCode = await draw({ prompt, ...wish }, options);
+  else throw new Error('Say what to draw: generate "a red circle at the top left" --out circle.png');
 }
 
-function show(bar: SingleBar, event: Event): void {
-  if (event.__typename === "ProgressEvent") {
-    const eta = event.etaMs === null ? "?" : `${(event.etaMs / 1000).toFixed(1)} s`;
-    bar.setTotal(event.totalSteps);
-    bar.update(event.step, { stage: event.stage.toLowerCase().padEnd(9), eta });
-  } else if (event.__typename === "AttemptFailedEvent") {
-    bar.update({ stage: "retrying " });
-  }
-}
-
-/** Events until the end; after a cut it goes on behind the last event received. */
-async function* watch({ url, apiKey }: Credentials, id: string): AsyncGenerator<Event> {
-  for (let afterSeq = 0, cuts = 0; ; cuts++) {
-    const client = createClient({
-      url: url.replace(/^http/, "ws"),
-      webSocketImpl: WebSocket,
-      connectionParams: { authorization: `Bearer ${apiKey}` },
-      retryAttempts: 0,
-    });
-    try {
-      for await (const { data, errors } of client.iterate({ query: WATCH, variables: { id, afterSeq } })) {
-        if (errors !== undefined) throw new Error(errors.map(({ message }) => message).join(" "));
-        const event = eventSchema.parse(data?.["generationEvents"]);
-        afterSeq = event.seq;
-        yield event;
-        if (event.__typename === "FinishedEvent") return;
-      }
-    } catch (error) {
-      if (error instanceof Error || Array.isArray(error)) throw error;
-      if (cuts >= 10) throw new Error("The connection to the server is lost.", { cause: error });
-      await new Promise((resolve) => setTimeout(resolve, 500));
-    } finally {
-      await client.dispose();
-    }
-  }
-}
-
-async function request({ url, apiKey }: Credentials, query: string, variables: object): Promise<unknown> {
-  const response = await fetch(url, {
-    method: "POST",
-    headers: { "content-type": "application/json", authorization: `Bearer ${apiKey}` },
-    body: JSON.stringify({ query, variables }),
-  }).catch((cause: unknown) => {
-    throw new Error(`No server answers at ${url}. Start it with "npm start".`, { cause });
-  });
-  const { data, errors } = (await response.json()) as { data?: unknown; errors?: { message: string }[] };
-  if (errors !== undefined) throw new Error(errors.map(({ message }) => message).join(" "));
-  return data;
-}
-
-async function download(url: string, file: string): Promise<void> {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`The picture could not be downloaded: ${await response.text()}`);
-  const unfinished = `${file}.${process.pid}.unfinished`;
-  await writeFile(unfinished, new Uint8Array(await response.arrayBuffer()));
-  await rename(unfinished, file);
-}
-
-function readCredentials(file: string): Credentials {
-  try {
-    return credentialsSchema.parse(JSON.parse(readFileSync(file, "utf8")));
-  } catch (cause) {
-    throw new Error(
-      `${file} holds no credentials. Start the server with "npm start", or name the file with --credentials.`,
-      { cause },
-    );
-  }
-}
-
-function defaultCredentials(): string {
-  // biome-ignore lint/style/noProcessEnv: a client has no other settings
-  return resolve(process.env["DATA_DIR"] ?? join(HERE, "../../.atelier"), "credentials.json");
-}
-
-function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("Give a number.");
-  return value;
+/** To be pasted into a shell. */
+function resumeCommand(id: string, { out, credentials }: GenerateFlags): string {
+  const quote = (text: string): string => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const server = credentials === undefined ? "" : ` --credentials ${quote(credentials)}`;
+  return `npm run atelier -- generate --resume ${id} --out ${quote(out)}${server}`;
 }
 
 try {
   await program.parseAsync();
 } catch (error) {
-  const errors = Array.isArray(error) ? error : [error];
-  console.error(`atelier: ${errors.map((each: { message?: string }) => each.message ?? String(each)).join(" ")}`);
+  console.error(`atelier: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;
 }

@@ -42,6 +42,14 @@ export interface Config {
   readonly startedByNpm: boolean;
 }
 
+/** What a command of the user on this machine needs to know. */
+export interface CommandConfig {
+  /** The server's, by the same rules as its own. */
+  readonly dataDir: string;
+  /** Folder in which the command was typed: npm runs its scripts in that of the package. */
+  readonly startedIn: string;
+}
+
 /** Folder of the checkout or image: the nearest one above this file that has a package.json. */
 export const ROOT = findRoot(dirname(fileURLToPath(import.meta.url)));
 
@@ -70,4 +78,10 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     shutdownGraceMs: data.SHUTDOWN_GRACE_SECONDS * 1000,
     startedByNpm: environment["npm_lifecycle_event"] === "start",
   };
+}
+
+export function loadCommandConfig(environment: NodeJS.ProcessEnv = process.env): CommandConfig {
+  const dataDir = environmentSchema.shape.DATA_DIR.parse(environment["DATA_DIR"] || undefined);
+  const typedIn = environment["npm_lifecycle_event"] === "atelier" ? environment["INIT_CWD"] : undefined;
+  return { dataDir: resolve(ROOT, dataDir), startedIn: typedIn ?? process.cwd() };
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { expect, test } from "vitest";
-import { environmentSchema, loadConfig } from "../../src/platform/config.ts";
+import { environmentSchema, loadCommandConfig, loadConfig } from "../../src/platform/config.ts";
 
 test("without any variable every setting has a default", () => {
   const config = loadConfig({});
@@ -23,6 +23,18 @@ test("all wrong variables are reported at once", () => {
   const start = () => loadConfig({ PORT: "http", LOG_LEVEL: "loud", PUBLIC_URL: "ftp://x" });
   expect(start).toThrow(/PORT: [\s\S]*PUBLIC_URL: [\s\S]*LOG_LEVEL: /);
   expect(start).toThrow(".env.example explains them");
+});
+
+test("a command finds the data folder as the server does", () => {
+  for (const DATA_DIR of [undefined, "", "elsewhere", "/somewhere"]) {
+    const environment = DATA_DIR === undefined ? {} : { DATA_DIR };
+    expect(loadCommandConfig(environment).dataDir).toBe(loadConfig(environment).dataDir);
+  }
+});
+
+test("a command starts where npm was called, or else where it runs", () => {
+  expect(loadCommandConfig({ npm_lifecycle_event: "atelier", INIT_CWD: "/docs" }).startedIn).toBe("/docs");
+  expect(loadCommandConfig({ npm_lifecycle_event: "test", INIT_CWD: "/docs" }).startedIn).toBe(process.cwd());
 });
 
 test("a public address keeps its path and loses its trailing slash", () => {

@@ -1,0 +1,220 @@
+/** A client of the public API, like any other one. It bridges a server that is away for a while, such as for a restart. */
+import { randomUUID } from "node:crypto";
+import { createClient } from "graphql-ws";
+import WebSocket from "ws";
+import { z } from "zod";
+import type { Credentials } from "./credentials.ts";
+import { type GenerationEvent, generationEventSchema, WATCH } from "./generation-event.ts";
+import { Outage, type OutageOptions, Unreachable } from "./outage.ts";
+
+const CREATE = /* GraphQL */ `
+  mutation Create($input: CreateGenerationInput!) {
+    createGeneration(input: $input) {
+      generation { id }
+      userErrors { message }
+    }
+  }
+`;
+
+const CANCEL = /* GraphQL */ `
+  mutation Cancel($id: ID!) {
+    cancelGeneration(id: $id) { userErrors { message } }
+  }
+`;
+
+const COUNT = /* GraphQL */ `
+  query Count($id: ID!) {
+    generation(id: $id) { textToImage { count } }
+  }
+`;
+
+const userErrorsSchema = z.array(z.object({ message: z.string() }));
+const createdSchema = z.object({
+  createGeneration: z.object({ generation: z.object({ id: z.string() }).nullable(), userErrors: userErrorsSchema }),
+});
+const cancelledSchema = z.object({ cancelGeneration: z.object({ userErrors: userErrorsSchema }) });
+const countSchema = z.object({
+  generation: z.object({ textToImage: z.object({ count: z.number() }).nullable() }).nullable(),
+});
+const answerSchema = z.object({
+  data: z.unknown().optional(),
+  errors: z.array(z.object({ message: z.string() })).optional(),
+});
+
+/** What a proxy says of a server that is away. */
+const GATEWAY_STATUSES = [502, 503, 504];
+/** Close codes of graphql-transport-ws: from here on the server refuses the client … */
+const REFUSALS = { from: 4400, to: 4498 };
+/** … except that it waited too long for the first message. */
+const SLOW_START = 4408;
+
+/** The settings of a picture; the server has a default for each but the prompt. */
+export interface TextToImageWish {
+  readonly prompt: string;
+  readonly unconditionalPrompt?: string | undefined;
+  readonly width?: number | undefined;
+  readonly height?: number | undefined;
+  readonly count?: number | undefined;
+  readonly steps?: number | undefined;
+  readonly guidanceScale?: number | undefined;
+  readonly temperature?: number | undefined;
+  readonly seed?: string | undefined;
+}
+
+export class ApiClient {
+  private readonly outage: Outage;
+
+  constructor(
+    private readonly credentials: Credentials,
+    options: OutageOptions,
+  ) {
+    this.outage = new Outage(options);
+  }
+
+  /** Queues a generation. Asks again with the same key when the answer is lost, so that it is queued once. */
+  async create(textToImage: TextToImageWish, preset: string | undefined): Promise<string> {
+    const input = { idempotencyKey: randomUUID(), preset, task: { textToImage } };
+    const { createGeneration } = await this.request(createdSchema, CREATE, { input });
+    const id = createGeneration.generation?.id;
+    if (id === undefined) throw new Error(sentence(createGeneration.userErrors));
+    return id;
+  }
+
+  /** Asks a generation to stop; one that has ended stays as it is. */
+  async cancel(id: string): Promise<void> {
+    await this.request(cancelledSchema, CANCEL, { id });
+  }
+
+  /** How many pictures a generation has, or will have. */
+  async countPictures(id: string): Promise<number> {
+    const { generation } = await this.request(countSchema, COUNT, { id });
+    if (generation === null) throw new Error(`There is no generation ${id} that this key may read.`);
+    return generation.textToImage?.count ?? 0;
+  }
+
+  /** Events from the first to FinishedEvent; after a cut it goes on behind the last event received. */
+  async *events(id: string): AsyncGenerator<GenerationEvent> {
+    for (let afterSeq = 0; ; ) {
+      try {
+        for await (const event of this.eventsUntilCut(id, afterSeq)) {
+          this.outage.end();
+          afterSeq = event.seq;
+          yield event;
+          if (event.__typename === "FinishedEvent") return;
+        }
+        throw new Unreachable("the server hung up");
+      } catch (error) {
+        await this.outage.bridge(error);
+      }
+    }
+  }
+
+  /** The bytes behind a signed link. */
+  download(url: string): Promise<Uint8Array> {
+    return this.untilAnswered(async () => {
+      const response = await fetch(url).catch(rethrowUnreachable);
+      if (!response.ok) throw new Error(`The picture at ${url} cannot be downloaded: ${await response.text()}`);
+      return new Uint8Array(await response.arrayBuffer().catch(rethrowUnreachable));
+    });
+  }
+
+  private async *eventsUntilCut(id: string, afterSeq: number): AsyncGenerator<GenerationEvent> {
+    const { url, apiKey } = this.credentials;
+    const client = createClient({
+      url: url.replace(/^http/, "ws"),
+      webSocketImpl: WebSocket,
+      connectionParams: { authorization: `Bearer ${apiKey}` },
+      retryAttempts: 0,
+    });
+    try {
+      for await (const { data, errors } of client.iterate({ query: WATCH, variables: { id, afterSeq } })) {
+        if (errors !== undefined) throw new Error(sentence(errors));
+        yield this.understand(generationEventSchema, data?.["generationEvents"]);
+      }
+    } catch (error) {
+      throw asError(error);
+    } finally {
+      await client.dispose();
+    }
+  }
+
+  private async request<T>(schema: z.ZodType<T>, query: string, variables: object): Promise<T> {
+    const { data, errors } = await this.untilAnswered(() => this.post({ query, variables }));
+    if (errors !== undefined) throw new Error(sentence(errors));
+    return this.understand(schema, data);
+  }
+
+  private async post(body: object): Promise<z.infer<typeof answerSchema>> {
+    const { url, apiKey } = this.credentials;
+    const response = await fetch(url, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${apiKey}` },
+      body: JSON.stringify(body),
+    }).catch(rethrowUnreachable);
+    const text = await response.text().catch(rethrowUnreachable);
+    if (GATEWAY_STATUSES.includes(response.status)) throw new Unreachable(`status ${response.status}`, true);
+    try {
+      return answerSchema.parse(JSON.parse(text));
+    } catch (cause) {
+      throw new Error(
+        `${url} answers with status ${response.status}, but not as an Atelier server does. Check "url" in ${this.credentials.file}; it ends in /graphql.`,
+        { cause },
+      );
+    }
+  }
+
+  /** Patience is for servers that have been there: the first call to one that is not says so at once. */
+  private async untilAnswered<T>(call: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        const answer = await call();
+        this.outage.end();
+        return answer;
+      } catch (error) {
+        if (error instanceof Unreachable && error.isUntouched && !this.outage.hasBeenUp && !this.outage.isOn) {
+          const { url, file } = this.credentials;
+          throw new Error(
+            `No server answers at ${url} (${error.message}). Start it with "npm start", or check "url" in ${file}.`,
+            { cause: error },
+          );
+        }
+        await this.outage.bridge(error);
+      }
+    }
+  }
+
+  private understand<T>(schema: z.ZodType<T>, value: unknown): T {
+    const parsed = schema.safeParse(value);
+    if (parsed.success) return parsed.data;
+    throw new Error(`The answer of ${this.credentials.url} is not understood. Is the server of another version?`, {
+      cause: parsed.error,
+    });
+  }
+}
+
+const sentence = (errors: readonly { message: string }[]): string => errors.map(({ message }) => message).join(" ");
+
+/** @param error what fetch rejects with; the reason is in its cause */
+function rethrowUnreachable(error: unknown): never {
+  const cause = error instanceof Error ? error.cause : undefined;
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
+  const isUntouched = code !== "ECONNRESET" && code !== "EPIPE" && code !== "UND_ERR_SOCKET";
+  const reason = cause instanceof Error ? cause.message || code : undefined; // of several addresses: no message
+  throw new Unreachable(reason ?? String(error), isUntouched);
+}
+
+/** What graphql-ws rejects with: errors of the operation, an event of the socket, or an error of its own. */
+function asError(error: unknown): Error {
+  if (error instanceof Error) return error;
+  if (Array.isArray(error)) return new Error(sentence(error));
+  const { code, reason, message } = socketEventSchema.parse(error);
+  if (code !== undefined && code >= REFUSALS.from && code <= REFUSALS.to && code !== SLOW_START)
+    return new Error(`The server closed the connection: ${reason || `code ${code}`}`);
+  return new Unreachable(reason || message || "the server hung up");
+}
+
+const socketEventSchema = z.object({
+  code: z.number().optional(),
+  reason: z.string().optional(),
+  message: z.string().optional(),
+});

@@ -1,0 +1,45 @@
+/** What the server tells about a generation, as far as the command line uses it. */
+import { z } from "zod";
+
+export const WATCH = /* GraphQL */ `
+  subscription Watch($id: ID!, $afterSeq: Int!) {
+    generationEvents(id: $id, afterSeq: $afterSeq) {
+      __typename
+      seq
+      ... on ProgressEvent { stage step totalSteps etaMs }
+      ... on FinishedEvent {
+        state
+        failure { message }
+        generation { creditsCharged textToImage { seed } images { url(expiresInSeconds: 3600) } }
+      }
+    }
+  }
+`;
+
+export const generationEventSchema = z.discriminatedUnion("__typename", [
+  z.object({ __typename: z.literal("QueuedEvent"), seq: z.number() }),
+  z.object({ __typename: z.literal("StartedEvent"), seq: z.number() }),
+  z.object({ __typename: z.literal("AttemptFailedEvent"), seq: z.number() }),
+  z.object({ __typename: z.literal("PreviewEvent"), seq: z.number() }),
+  z.object({
+    __typename: z.literal("ProgressEvent"),
+    seq: z.number(),
+    stage: z.string(),
+    step: z.number(),
+    totalSteps: z.number(),
+    etaMs: z.number().nullable(),
+  }),
+  z.object({
+    __typename: z.literal("FinishedEvent"),
+    seq: z.number(),
+    state: z.string(),
+    failure: z.object({ message: z.string() }).nullable(),
+    generation: z.object({
+      creditsCharged: z.string().nullable(),
+      textToImage: z.object({ seed: z.string() }).nullable(),
+      images: z.array(z.object({ url: z.string() })),
+    }),
+  }),
+]);
+export type GenerationEvent = z.infer<typeof generationEventSchema>;
+export type FinishedEvent = Extract<GenerationEvent, { __typename: "FinishedEvent" }>;

@@ -1,0 +1,26 @@
+/** Values of options, checked before anything is sent. What a preset allows, the server decides. */
+import { InvalidArgumentError } from "commander";
+
+/** Of GraphQL's Int. */
+const MAX_INTEGER = 2 ** 31 - 1;
+const SEEDS = 2n ** 64n;
+
+export function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isInteger(value) || value < 1 || value > MAX_INTEGER)
+    throw new InvalidArgumentError("Give a whole number from 1, such as 4.");
+  return value;
+}
+
+export function finiteNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("Give a number, such as 1.5.");
+  return value;
+}
+
+/** As text: JSON numbers lose such values. */
+export function seed(text: string): string {
+  if (!/^\d{1,20}$/.test(text) || BigInt(text) >= SEEDS)
+    throw new InvalidArgumentError(`Give a whole number from 0 to ${SEEDS - 1n}, such as 7.`);
+  return text;
+}

@@ -1,0 +1,73 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { afterEach, expect, test } from "vitest";
+import { ApiClient } from "../../src/cli/api-client.ts";
+import { draw } from "../../src/cli/generate.ts";
+import { ProgressLine } from "../../src/cli/progress-line.ts";
+
+let server: Server | undefined;
+afterEach(() => void server?.close());
+
+/** A client of a server whose first `losses` requests are cut off before their answer. */
+async function setup(losses: number) {
+  const keys: string[] = [];
+  const started = createServer((request, response) => {
+    let body = "";
+    request.on("data", (chunk: Buffer) => {
+      body += chunk.toString("utf8");
+    });
+    request.on("end", () => {
+      if (request.headers.upgrade === "websocket") {
+        response.writeHead(404).end();
+        return;
+      }
+      keys.push(JSON.parse(body).variables.input.idempotencyKey);
+      if (keys.length <= losses) request.socket.destroy();
+      else response.end('{"data": {"createGeneration": {"generation": {"id": "gen_1"}, "userErrors": []}}}');
+    });
+  }).listen(0, "127.0.0.1");
+  server = started;
+  await new Promise((resolve) => started.once("listening", resolve));
+  const outages: string[] = [];
+  const url = `http://127.0.0.1:${(started.address() as AddressInfo).port}/graphql`;
+  const client = new ApiClient(
+    { url, apiKey: "x", file: "credentials.json" },
+    { patienceMs: 300, retryMs: 1, onBegin: (reason) => outages.push(reason) },
+  );
+  return { client, keys, outages };
+}
+
+test("a lost answer is asked for again with the same key, so that nothing is queued twice", async () => {
+  const { client, keys, outages } = await setup(3);
+  expect(await client.create({ prompt: "a red circle" }, undefined)).toBe("gen_1");
+  expect(keys).toHaveLength(4);
+  expect(new Set(keys).size).toBe(1);
+  expect(outages).toHaveLength(1);
+});
+
+test("the patience has an end", async () => {
+  const { client } = await setup(Number.POSITIVE_INFINITY);
+  await expect(client.create({ prompt: "a red circle" }, undefined)).rejects.toThrow(
+    /^The server has not answered for 0\.3 s/,
+  );
+});
+
+test("the end of it names the generation, and how to fetch it later", async () => {
+  const { client } = await setup(0);
+  const drawing = draw(
+    { prompt: "a red circle" },
+    {
+      client,
+      progress: new ProgressLine(process.stderr),
+      out: "circle.png",
+      folder: tmpdir(),
+      stop: new AbortController().signal,
+      say: () => {},
+      resumeCommand: (id) => `resume ${id}`,
+    },
+  );
+  await expect(drawing).rejects.toThrow(
+    "The server has not answered for 0.3 s (Unexpected server response: 404). Nothing is lost: once the server runs again it finishes gen_1. Fetch it with\n  resume gen_1",
+  );
+});
