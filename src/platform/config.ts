@@ -5,28 +5,39 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { StartupError } from "./errors.ts";
 
-const integer = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
+/** Messages say what is accepted, with an example: operators read them, who do not know of our checks. */
+function integer(min: number, max: number, example: number) {
+  const error = `Give a whole number from ${min} to ${max}, such as ${example}.`;
+  return z.coerce.number({ error }).int({ error }).min(min, { error }).max(max, { error });
+}
+
+const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 
 /** One entry per variable, in the order of .env.example. */
 export const environmentSchema = z.object({
   /** Port of the GraphQL endpoint, the signed files and the health checks. */
-  PORT: integer(0, 65535).default(4000),
+  PORT: integer(0, 65535, 4000).default(4000),
   /** Address to listen on. 0.0.0.0 opens the server to the network. */
   HOST: z.string().min(1).default("127.0.0.1"),
   /** Address under which clients reach this server; signed URLs start with it. */
-  PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
+  PUBLIC_URL: z
+    .url({
+      protocol: /^https?$/,
+      error: "Give an address with http or https, such as https://pictures.example.org.",
+    })
+    .optional(),
   /** Database, pictures, built models, secrets and credentials. */
   DATA_DIR: z.string().min(1).default(".atelier"),
   /** trace, debug, info, warn, error or silent. */
-  LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).default("info"),
+  LOG_LEVEL: z.enum(LOG_LEVELS, { error: `Give one of ${LOG_LEVELS.join(", ")}.` }).default("info"),
   /** Worker processes on this machine. */
-  WORKERS: integer(0, 64).default(1),
+  WORKERS: integer(1, 64, 1).default(1),
   /** Threads of each worker; by the model's size unless set. */
-  WORKER_THREADS: integer(1, 256).optional(),
+  WORKER_THREADS: integer(1, 256, 4).optional(),
   /** Checkpoint folder of the preset that the workers serve. */
   PRESET_CHECKPOINT: z.string().min(1).default("inference/presets/tiny"),
   /** How long running generations may go on when the server is asked to stop; then they yield with a checkpoint. */
-  SHUTDOWN_GRACE_SECONDS: integer(0, 3600).default(5),
+  SHUTDOWN_GRACE_SECONDS: integer(0, 3600, 5).default(5),
 });
 
 export interface Config {
@@ -62,9 +73,10 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
   const parsed = environmentSchema.safeParse(given);
   if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `  ${issue.path.join(".")}: ${issue.message}`);
+    const problems = new Map(parsed.error.issues.map(({ path, message }) => [path.join("."), message]));
+    const lines = [...problems].map(([name, message]) => `  ${name}: ${message} It is "${given[name]}".`);
     throw new StartupError(
-      `These environment variables cannot be used (.env.example explains them):\n${problems.join("\n")}`,
+      `These environment variables cannot be used (.env.example explains them):\n${lines.join("\n")}`,
     );
   }
   const { data } = parsed;

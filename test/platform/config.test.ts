@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { expect, test } from "vitest";
 import { environmentSchema, loadCommandConfig, loadConfig } from "../../src/platform/config.ts";
+import { StartupError } from "../../src/platform/errors.ts";
 
 test("without any variable every setting has a default", () => {
   const config = loadConfig({});
@@ -23,6 +24,22 @@ test("all wrong variables are reported at once", () => {
   const start = () => loadConfig({ PORT: "http", LOG_LEVEL: "loud", PUBLIC_URL: "ftp://x" });
   expect(start).toThrow(/PORT: [\s\S]*PUBLIC_URL: [\s\S]*LOG_LEVEL: /);
   expect(start).toThrow(".env.example explains them");
+});
+
+test("a wrong variable is told with what it may be, and with an example", () => {
+  const environment = { PORT: "abc", PUBLIC_URL: "pictures", LOG_LEVEL: "loud", WORKERS: "0", WORKER_THREADS: "-0.5" };
+  expect(() => loadConfig(environment)).toThrow(
+    new StartupError(
+      [
+        "These environment variables cannot be used (.env.example explains them):",
+        '  PORT: Give a whole number from 0 to 65535, such as 4000. It is "abc".',
+        '  PUBLIC_URL: Give an address with http or https, such as https://pictures.example.org. It is "pictures".',
+        '  LOG_LEVEL: Give one of trace, debug, info, warn, error, silent. It is "loud".',
+        '  WORKERS: Give a whole number from 1 to 64, such as 1. It is "0".',
+        '  WORKER_THREADS: Give a whole number from 1 to 256, such as 4. It is "-0.5".',
+      ].join("\n"),
+    ),
+  );
 });
 
 test("a command finds the data folder as the server does", () => {
