@@ -29,7 +29,8 @@ function say(text: string): void {
 function greeting({ credentials }: App): string {
   const query =
     'mutation($key: String!) { createGeneration(input: {idempotencyKey: $key, task: {textToImage: {prompt: \\"a red circle at the top left\\"}}}) { generation { id state } userErrors { message } } }';
-  const curl = `curl -s ${credentials.url} -H 'content-type: application/json' -H 'authorization: Bearer ${credentials.apiKey}' -d '{"query": "${query}", "variables": {"key": "'$RANDOM$RANDOM'"}}'`;
+  const newKey = "$(od -An -N8 -tx1 /dev/urandom | tr -d ' \\n')"; // for each call, in any POSIX shell
+  const curl = `curl -s ${credentials.url} -H 'content-type: application/json' -H 'authorization: Bearer ${credentials.apiKey}' -d '{"query": "${query}", "variables": {"key": "'"${newKey}"'"}}'`;
   return `
   Atelier is ready at ${credentials.url}
 
