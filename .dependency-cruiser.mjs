@@ -23,6 +23,7 @@ const MAY_IMPORT = {
     "inference/image",
     "inference/manifest.ts",
   ],
+  "inference/eval": ["inference/pipelines", "inference/sampling", "inference/image"],
   "inference/sampling": [],
   "inference/runtime": ["inference/manifest.ts"],
   "inference/tokenizer": [],
