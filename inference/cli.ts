@@ -1,4 +1,4 @@
-/** Model tooling on the command line: build, inspect, run. */
+/** Model tooling on the command line: build, inspect, run, evaluate. */
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, openSync, realpathSync, rmSync, statSync } from "node:fs";
 import { dirname, extname } from "node:path";
@@ -6,9 +6,11 @@ import { SingleBar } from "cli-progress";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { buildModel } from "./build-model.ts";
 import { endWithStdin, ignoreInterrupt } from "./child.ts";
+import { evaluate, formatReport } from "./eval/evaluation.ts";
+import { genevalPrompts } from "./eval/geneval-prompts.ts";
 import { tile, writeImage } from "./image/rgb-image.ts";
 import { buildCommand, loadManifest } from "./manifest.ts";
-import { openPipelines } from "./pipelines/pipelines.ts";
+import { openPipelines, type Pipelines } from "./pipelines/pipelines.ts";
 import { defaultSteps, textToImage } from "./pipelines/text-to-image.ts";
 import { threadsFor } from "./runtime/threads.ts";
 import { GUIDANCE_SCHEDULES, type GuidanceSchedule } from "./sampling/guidance.ts";
@@ -33,6 +35,14 @@ interface TextToImageFlags {
   readonly guidanceScale?: number;
   readonly guidanceSchedule: GuidanceSchedule;
   readonly temperature?: number;
+  readonly seed: bigint;
+  readonly threads?: number;
+}
+
+interface EvaluateFlags {
+  readonly model: string;
+  readonly prompts: number;
+  readonly pictures: number;
   readonly seed: bigint;
   readonly threads?: number;
 }
@@ -120,11 +130,34 @@ program
   .addOption(threads())
   .action(runTextToImage);
 
+program
+  .command("evaluate")
+  .description("draw GenEval-like prompts of the tiny preset's world, and count the pictures that show what was asked")
+  .requiredOption("--model <model folder>", "a built model")
+  .addOption(new Option("--prompts <n>", "of each of the six categories").argParser(wholeNumber(1, 1000)).default(34))
+  .addOption(new Option("--pictures <n>", "of each prompt").argParser(wholeNumber(1, 4)).default(4))
+  .addOption(new Option("--seed <n>", "of prompts and pictures").argParser(seed).default(4242n, "4242"))
+  .addOption(threads())
+  .action(async (flags: EvaluateFlags) => {
+    const { seed, pictures } = flags;
+    const pipelines = openModel(flags);
+    const prompts = genevalPrompts(flags.prompts, seed);
+    const bar = new SingleBar({ format: "{bar} prompt {value}/{total}", stream: process.stderr });
+    bar.start(prompts.length, 0);
+    try {
+      const onPrompt = (done: number): void => bar.update(done);
+      const report = await evaluate(pipelines, { prompts, pictures, seed, onPrompt });
+      bar.stop();
+      console.log(formatReport(report));
+    } finally {
+      bar.stop();
+      await pipelines.close();
+    }
+  });
+
 async function runTextToImage(flags: TextToImageFlags): Promise<void> {
   requireWritable(flags.out);
-  if (!existsSync(flags.model))
-    throw new Error(`There is no model folder at ${flags.model}. Build it first: ${buildCommand(flags.model)}`);
-  const pipelines = openPipelines(flags.model, { provider: "cpu", threads: flags.threads ?? threadsFor(flags.model) });
+  const pipelines = openModel(flags);
   const { defaults, prompt } = pipelines.model.manifest;
   const size = { width: flags.width ?? defaults.size, height: flags.height ?? defaults.size };
   const request = {
@@ -153,6 +186,12 @@ async function runTextToImage(flags: TextToImageFlags): Promise<void> {
   }
   await writeImage(tile(images, flags.gridSize), flags.out);
   console.error(`wrote ${flags.out} (seed ${request.seed})`);
+}
+
+function openModel({ model, threads }: { model: string; threads?: number }): Pipelines {
+  if (!existsSync(model))
+    throw new Error(`There is no model folder at ${model}. Build it first: ${buildCommand(model)}`);
+  return openPipelines(model, { provider: "cpu", threads: threads ?? threadsFor(model) });
 }
 
 /** Tries it, because permissions do not say everything (/proc); what is there stays as it is. */

@@ -26,7 +26,6 @@ export interface EvaluationOptions {
   /** Of each prompt, with noise streams of their own. */
   readonly pictures: number;
   readonly seed: bigint;
-  readonly signal: AbortSignal;
   readonly onPrompt?: (done: number) => void;
 }
 
@@ -56,10 +55,25 @@ export async function evaluate(pipelines: Pipelines, options: EvaluationOptions)
   };
 }
 
+/** A table for people. */
+export function formatReport({ categories, overall, failures }: EvaluationReport): string {
+  const share = (part: number, all: number): string => `${part}/${all} (${((100 * part) / all).toFixed(0)} %)`;
+  const rows = Object.entries(categories).map(
+    ([name, { pictures, right, pure }]) =>
+      `${name.padEnd(20)}${share(right, pictures).padEnd(18)}nothing else: ${share(pure, pictures)}`,
+  );
+  const worst = failures.toSorted((a, b) => b.wrong - a.wrong).slice(0, 20);
+  return [
+    ...rows,
+    `overall             ${overall.toFixed(3)}`,
+    ...worst.map(({ text, wrong }) => `  ${wrong} wrong: ${text}`),
+  ].join("\n");
+}
+
 async function draw(
   pipelines: Pipelines,
   prompt: EvaluationPrompt,
-  { pictures, seed, signal }: EvaluationOptions,
+  { pictures, seed }: EvaluationOptions,
 ): Promise<readonly Verdict[]> {
   const { defaults, prompt: texts } = pipelines.model.manifest;
   const { size, ...settings } = defaults;
@@ -74,7 +88,7 @@ async function draw(
     seed,
   };
   const verdicts: Verdict[] = [];
-  for await (const event of textToImage(pipelines, request, { signal })) {
+  for await (const event of textToImage(pipelines, request, { signal: new AbortController().signal })) {
     if (event.kind === "image") verdicts.push(judge(prompt, detectScene(event.image)));
   }
   return verdicts;

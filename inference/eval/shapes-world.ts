@@ -1,7 +1,5 @@
 /**
- * The world that the tiny preset draws: flat shapes on a board of 3 x 3 places, on white. Where a prompt says nothing the
- * world has habits, so that every prompt says one picture: a lone object is in the center, a pair stands side by side in
- * the order of the words, and each shape has a colour of its own.
+ * The world that the tiny preset draws: flat shapes in eight colours on a board of 3 x 3 places, on white.
  *
  * The training code draws the same world (inference/train/world.py); a test compares the two.
  */
@@ -9,7 +7,7 @@ import type { RgbImage } from "../image/rgb-image.ts";
 
 export const SIZE = 96;
 /** Half the side of an object's box, less half a pixel. */
-export const RADIUS = 13;
+const RADIUS = 13;
 const SUPERSAMPLING = 8;
 
 export const SHAPES = ["circle", "square", "triangle", "star", "heart", "ring", "cross", "diamond"] as const;
@@ -27,18 +25,6 @@ export const COLORS = {
 } as const;
 export type Color = keyof typeof COLORS;
 export const COLOR_NAMES = Object.keys(COLORS) as readonly Color[];
-
-/** The colour of a shape for which a prompt names none. */
-export const HABITUAL_COLORS: Readonly<Record<Shape, Color>> = {
-  circle: "red",
-  square: "blue",
-  triangle: "green",
-  star: "yellow",
-  heart: "pink",
-  ring: "purple",
-  cross: "orange",
-  diamond: "cyan",
-};
 
 /** An object of a scene; x and y are the pixel in its middle. */
 export interface SceneObject {
