@@ -65,7 +65,8 @@ def main(rank, a):
         os.replace(path + ".tmp", path)
 
     stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    for number in (signal.SIGTERM, signal.SIGINT):           # torch sends the latter when the launcher is gone
+        signal.signal(number, lambda *_: stop.append(True))
     while not sync.agree(float(bool(stop))):
         el = start["time"] + time.time() - t0
         prog = sync.agree(min(1.0, el / (60 * a.minutes)) if not a.steps else step / a.steps)
