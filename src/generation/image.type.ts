@@ -1,14 +1,8 @@
 import { Field, GraphQLISODateTime, ID, Int, ObjectType } from "type-graphql";
+import type { NewImage } from "./generation.store.ts";
 
-export interface ImageRow {
+export interface ImageRow extends NewImage {
   readonly id: string;
-  readonly index: number;
-  readonly storageKey: string;
-  readonly width: number;
-  readonly height: number;
-  readonly mimeType: string;
-  readonly sizeBytes: number;
-  readonly sha256: string;
   readonly createdAt: Date;
 }
 
