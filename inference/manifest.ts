@@ -8,15 +8,18 @@ import { z } from "zod";
 
 export const MANIFEST_FILE = "manifest.json";
 export const WEIGHTS_FILE = "weights.bin";
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** Graphs of a model. Each large weight belongs to exactly one of them. */
 export const GRAPH_NAMES = [
   "mar-encoder",
   "llm",
+  "llm-head",
+  "mar-canvas",
   "mar-decoder",
   "diffusion-time",
   "diffusion-head",
+  "vae-encoder",
   "vae-decoder",
 ] as const;
 export type GraphName = (typeof GRAPH_NAMES)[number];
@@ -61,11 +64,14 @@ const manifestSchema = z.object({
     maxPositions: count,
   }),
   tokens: z.object({ image: count, eos: count }),
+  /** Of answers, over the ids generated so far; 1 is none. */
+  repetitionPenalty: z.number().positive(),
   prompt: z.object({
     /** With `{input}` where the input goes. */
     template: z.string(),
     textToImagePrefix: z.string(),
     textToImageUnconditional: z.string(),
+    imageEditUnconditional: z.string(),
   }),
   defaults: z.object({
     /** Picture side in pixels. */

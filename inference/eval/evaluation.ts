@@ -1,95 +1,92 @@
-/** Draws prompts and counts how often the pictures show what was asked for. */
+/** Runs the tasks of the shapes world and counts how often the results are what was asked for. */
+
+import type { DrawingEvent, DrawingSettings } from "../pipelines/drawing.ts";
+import { imageEdit } from "../pipelines/image-edit.ts";
+import { imageToText } from "../pipelines/image-to-text.ts";
 import type { Pipelines } from "../pipelines/pipelines.ts";
-import { type TextToImageRequest, textToImage } from "../pipelines/text-to-image.ts";
-import { CATEGORIES, type Category, type EvaluationPrompt } from "./geneval-prompts.ts";
-import { detectScene } from "./scene-detector.ts";
+import { textToImage } from "../pipelines/text-to-image.ts";
+import { type EditCase, showsScene } from "./edit-cases.ts";
+import type { EvaluationPrompt } from "./geneval-prompts.ts";
+import type { QuestionCase } from "./question-cases.ts";
+import { type DetectedScene, detectScene } from "./scene-detector.ts";
+import { render } from "./shapes-world.ts";
 import { judge, type Verdict } from "./verdict.ts";
 
-export interface Tally {
-  readonly pictures: number;
-  /** As in GenEval: what is asked for is there; counts are exact. */
-  readonly right: number;
-  /** Right, with nothing else in the picture. */
-  readonly pure: number;
-}
-
-export interface EvaluationReport {
-  readonly categories: Readonly<Record<Category, Tally>>;
-  /** Mean of the categories' shares of right pictures, as GenEval has it. */
-  readonly overall: number;
-  /** Prompts with a wrong picture, and how many of theirs were wrong. */
-  readonly failures: readonly { readonly text: string; readonly wrong: number }[];
+/** One task and what came of it, at the preset's default settings. */
+export interface Outcome {
+  /** What it counts for: a category of prompts, a kind of edits or of questions. */
+  readonly group: string;
+  readonly text: string;
+  /** One for each picture or answer. */
+  readonly verdicts: readonly Verdict[];
+  /** Answers only: what was said instead. */
+  readonly said?: string;
 }
 
 export interface EvaluationOptions {
-  readonly prompts: readonly EvaluationPrompt[];
   /** Of each prompt, with noise streams of their own. */
   readonly pictures: number;
   readonly seed: bigint;
-  readonly onPrompt?: (done: number) => void;
 }
 
-/** With the preset's default settings. */
-export async function evaluate(pipelines: Pipelines, options: EvaluationOptions): Promise<EvaluationReport> {
-  const judged: { prompt: EvaluationPrompt; verdicts: readonly Verdict[] }[] = [];
-  for (const prompt of options.prompts) {
-    judged.push({ prompt, verdicts: await draw(pipelines, prompt, options) });
-    options.onPrompt?.(judged.length);
-  }
-  const tallyOf = (category: Category): Tally => {
-    const verdicts = judged.filter(({ prompt }) => prompt.category === category).flatMap(({ verdicts }) => verdicts);
-    return {
-      pictures: verdicts.length,
-      right: verdicts.filter(({ isRight }) => isRight).length,
-      pure: verdicts.filter(({ isPure }) => isPure).length,
-    };
-  };
-  const categories = Object.fromEntries(CATEGORIES.map((name) => [name, tallyOf(name)])) as Record<Category, Tally>;
-  const shares = Object.values(categories).map(({ right, pictures }) => right / pictures);
-  return {
-    categories,
-    overall: shares.reduce((sum, share) => sum + share, 0) / shares.length,
-    failures: judged
-      .map(({ prompt, verdicts }) => ({ text: prompt.text, wrong: verdicts.filter(({ isRight }) => !isRight).length }))
-      .filter(({ wrong }) => wrong > 0),
-  };
-}
-
-/** A table for people. */
-export function formatReport({ categories, overall, failures }: EvaluationReport): string {
-  const share = (part: number, all: number): string => `${part}/${all} (${((100 * part) / all).toFixed(0)} %)`;
-  const rows = Object.entries(categories).map(
-    ([name, { pictures, right, pure }]) =>
-      `${name.padEnd(20)}${share(right, pictures).padEnd(18)}nothing else: ${share(pure, pictures)}`,
-  );
-  const worst = failures.toSorted((a, b) => b.wrong - a.wrong).slice(0, 20);
-  return [
-    ...rows,
-    `overall             ${overall.toFixed(3)}`,
-    ...worst.map(({ text, wrong }) => `  ${wrong} wrong: ${text}`),
-  ].join("\n");
-}
-
-async function draw(
+export async function drawPrompt(
   pipelines: Pipelines,
   prompt: EvaluationPrompt,
-  { pictures, seed }: EvaluationOptions,
-): Promise<readonly Verdict[]> {
-  const { defaults, prompt: texts } = pipelines.model.manifest;
-  const { size, ...settings } = defaults;
-  const request: TextToImageRequest = {
-    ...settings,
+  options: EvaluationOptions,
+): Promise<Outcome> {
+  const { textToImageUnconditional } = pipelines.model.manifest.prompt;
+  const request = {
+    ...settingsOf(pipelines, options),
     prompt: prompt.text,
-    unconditionalPrompt: texts.textToImageUnconditional,
-    width: size,
-    height: size,
-    count: pictures,
-    guidanceSchedule: "constant",
-    seed,
+    unconditionalPrompt: textToImageUnconditional,
   };
-  const verdicts: Verdict[] = [];
-  for await (const event of textToImage(pipelines, request, { signal: new AbortController().signal })) {
-    if (event.kind === "image") verdicts.push(judge(prompt, detectScene(event.image)));
+  const scenes = await scenesOf(textToImage(pipelines, request, { signal: NEVER }));
+  return { group: prompt.category, text: prompt.text, verdicts: scenes.map((scene) => judge(prompt, scene)) };
+}
+
+export async function editScene(
+  pipelines: Pipelines,
+  { kind, scene, instruction, expected }: EditCase,
+  options: EvaluationOptions,
+): Promise<Outcome> {
+  const request = {
+    ...settingsOf(pipelines, options),
+    source: render(scene),
+    instruction,
+    unconditionalPrompt: pipelines.model.manifest.prompt.imageEditUnconditional,
+  };
+  const scenes = await scenesOf(imageEdit(pipelines, request, { signal: NEVER }));
+  const verdicts = scenes.map((found) => {
+    const isRight = showsScene(found, expected);
+    return { isRight, isPure: isRight && found.specks === 0 };
+  });
+  return { group: kind, text: instruction, verdicts };
+}
+
+export async function askAbout(
+  pipelines: Pipelines,
+  { kind, scene, question, answer }: QuestionCase,
+): Promise<Outcome> {
+  const { size } = pipelines.model.manifest.defaults;
+  const request = { image: render(scene), question, size, maxTokens: MAX_ANSWER_TOKENS };
+  let said = "";
+  for await (const event of imageToText(pipelines, request, { signal: NEVER })) {
+    if (event.kind === "text") said += event.text;
   }
-  return verdicts;
+  const isRight = said === answer;
+  return { group: kind, text: `${question} ${answer}`, verdicts: [{ isRight, isPure: isRight }], said };
+}
+
+const NEVER = new AbortController().signal;
+const MAX_ANSWER_TOKENS = 64;
+
+function settingsOf({ model }: Pipelines, { pictures, seed }: EvaluationOptions): DrawingSettings {
+  const { size, ...settings } = model.manifest.defaults;
+  return { ...settings, width: size, height: size, count: pictures, guidanceSchedule: "constant", seed };
+}
+
+async function scenesOf(events: AsyncIterable<DrawingEvent>): Promise<readonly DetectedScene[]> {
+  const scenes: DetectedScene[] = [];
+  for await (const event of events) if (event.kind === "image") scenes.push(detectScene(event.image));
+  return scenes;
 }

@@ -2,8 +2,9 @@
  * Prompts of the six categories of GenEval (Ghosh et al., "GenEval: An object-focused framework for evaluating
  * text-to-image alignment", NeurIPS 2023), in the words of the shapes world.
  */
-import { keyOfSeed, philox } from "../sampling/philox.ts";
+import { Choices } from "./choices.ts";
 import { COLOR_NAMES, type Color, SHAPES, type Shape } from "./shapes-world.ts";
+import { NUMBERS, pluralOf, withArticle } from "./words.ts";
 
 export const CATEGORIES = [
   "single object",
@@ -31,8 +32,6 @@ export interface EvaluationPrompt {
   /** Of the first required object to the second. */
   readonly relation: Relation | undefined;
 }
-
-const NUMBERS = ["no", "one", "two", "three", "four"];
 
 /** Another seed gives other prompts; the training code draws its own. */
 export function genevalPrompts(perCategory: number, seed: bigint): readonly EvaluationPrompt[] {
@@ -74,33 +73,3 @@ function promptOf(category: Category, choices: Choices): EvaluationPrompt {
 }
 
 const any = (shape: Shape): RequiredObject => ({ shape, color: undefined });
-const withArticle = (noun: string): string => `${/^[aeiou]/.test(noun) ? "an" : "a"} ${noun}`;
-const pluralOf = (shape: Shape): string => (shape.endsWith("s") ? `${shape}es` : `${shape}s`);
-
-/** The choices of one prompt, the same for the same seed, category and number. */
-class Choices {
-  private readonly block = new Uint32Array(4);
-  private drawn = 0;
-
-  constructor(
-    private readonly seed: bigint,
-    private readonly category: number,
-    private readonly number: number,
-  ) {}
-
-  below(limit: number): number {
-    philox(keyOfSeed(this.seed), [this.drawn++, this.number, this.category, 0], this.block);
-    return Math.floor(((this.block[0] ?? 0) / 2 ** 32) * limit);
-  }
-
-  one<T>(values: readonly T[]): T {
-    return values[this.below(values.length)] as T;
-  }
-
-  /** Two different ones. */
-  two<T>(values: readonly T[]): readonly [T, T] {
-    const first = this.below(values.length);
-    const second = (first + 1 + this.below(values.length - 1)) % values.length;
-    return [values[first] as T, values[second] as T];
-  }
-}

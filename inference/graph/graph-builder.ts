@@ -21,6 +21,7 @@ export interface Value {
 
 /** Where parameters come from: a checkpoint that answers by key, or throws naming the key. */
 export interface ParameterSource {
+  has(key: string): boolean;
   /** Row-major values of the tensor `key`; throws unless it exists with exactly this shape. */
   read(key: string, shape: readonly number[]): Float32Array;
 }
@@ -102,6 +103,11 @@ export class GraphBuilder {
   /** A boolean scalar constant. */
   bool(value: boolean): Value {
     return this.constant("bool", [], Uint8Array.of(value ? 1 : 0));
+  }
+
+  /** Whether the checkpoint has the tensor `key` (relative to the scope). */
+  hasParameter(key: string): boolean {
+    return this.parameters.has(this.keyOf(key));
   }
 
   /** The checkpoint tensor `key` (relative to the scope), as it is. */

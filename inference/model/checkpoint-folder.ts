@@ -32,9 +32,14 @@ const llmFileSchema = z
   })
   .partial();
 
+/** What of the language model's generation_config.json holds for greedy answers. */
+const generationSchema = z.object({ repetition_penalty: z.number().positive().default(1) });
+
 export interface CheckpointFolder {
   readonly path: string;
   readonly config: UnipicConfig;
+  /** Of the language model's generation_config.json; 1 where there is none. */
+  readonly repetitionPenalty: number;
   /** Every file that a built model depends on. */
   readonly files: readonly string[];
   /** Where the tokenizer is, or should be. */
@@ -58,6 +63,7 @@ export function findCheckpointFolder(path: string, configFile?: string): Checkpo
   const vae = inFolder(VAE_FILE);
   const configuration = configFile ?? inFolder(CONFIG_FILE);
   const llmConfiguration = inFolder(join(LLM_FOLDER, "config.json"));
+  const generation = inFolder(join(LLM_FOLDER, "generation_config.json"));
   const tokenizerFiles = TOKENIZER_FILES.map((name) => inFolder(join(LLM_FOLDER, name))).filter(
     (file) => file !== undefined,
   );
@@ -65,7 +71,8 @@ export function findCheckpointFolder(path: string, configFile?: string): Checkpo
   return {
     path,
     config: loadConfig(configuration, llmConfiguration),
-    files: [model, ...shardsOf(model), vae, configuration, llmConfiguration, ...tokenizerFiles].filter(
+    repetitionPenalty: generation === undefined ? 1 : loadGeneration(generation).repetition_penalty,
+    files: [model, ...shardsOf(model), vae, configuration, llmConfiguration, generation, ...tokenizerFiles].filter(
       (file) => file !== undefined,
     ),
     tokenizerFolder: join(path, LLM_FOLDER),
@@ -107,6 +114,9 @@ function loadConfig(file: string | undefined, llmFile: string | undefined): Unip
   const object = parseConfig(z.looseObject({ llm: z.looseObject({}).default({}) }), own, source);
   return parseUnipicConfig({ ...object, llm: { ...llm, ...object.llm } }, source);
 }
+
+const loadGeneration = (file: string): z.infer<typeof generationSchema> =>
+  parseConfig(generationSchema, parseJson(readText(file), file), file);
 
 function readText(file: string): string {
   try {

@@ -60,6 +60,7 @@ const promptSchema = z.object({
   template: z.string().includes("{input}").default("<|im_start|>user\n{input}<|im_end|>\n<|im_start|>assistant\n"),
   text_to_image_prefix: z.string().default("Generate an image: "),
   text_to_image_unconditional: z.string().default("Generate an image."),
+  image_edit_unconditional: z.string().default("Repeat this image."),
 });
 
 const defaultsSchema = z.object({

@@ -76,6 +76,19 @@ export function buildMarEncoder(g: GraphBuilder, { mar, llm }: UnipicConfig): vo
 }
 
 /**
+ * The features of a source picture to what stands at the unknown places of a picture that is made from it. The decoder's
+ * first layer has a small session of its own here: this runs once for a request, the decoder at every step.
+ *
+ * x_enc: [images, K + N, E] -> canvas: [images, K + N, D]
+ */
+export function buildMarCanvas(g: GraphBuilder, { mar }: UnipicConfig): void {
+  const { encoder_embed_dim: encoderWidth, decoder_embed_dim: width } = mar;
+  const encoded = g.input("x_enc", "float32", ["images", "places", encoderWidth]);
+  const canvas = g.scope("mar", () => linear(g, "decoder_embed", encoded, [encoderWidth, width]));
+  g.output("canvas", canvas, { type: "float32", dims: ["images", "places", width] });
+}
+
+/**
  * The LLM's answer and the encoder's features to conditions of the diffusion head, for the tokens to predict.
  *
  * Rows are the images once per branch: all conditional, then all unconditional.

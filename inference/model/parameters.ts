@@ -23,6 +23,10 @@ export class Parameters implements ParameterSource {
     private readonly skipRules: readonly SkipRule[],
   ) {}
 
+  has(key: string): boolean {
+    return this.find(key) !== undefined;
+  }
+
   read(key: string, shape: readonly number[]): Float32Array {
     const { checkpoint, name } = this.locate(key);
     const found = checkpoint.find(name)?.shape ?? [];
@@ -51,11 +55,17 @@ export class Parameters implements ParameterSource {
     }
   }
 
-  private locate(key: string): { checkpoint: Checkpoint; name: string } {
+  private find(key: string): { checkpoint: Checkpoint; name: string } | undefined {
     for (const { checkpoint, prefix } of this.sources) {
       const name = key.slice(prefix.length);
       if (key.startsWith(prefix) && checkpoint.find(name) !== undefined) return { checkpoint, name };
     }
+    return undefined;
+  }
+
+  private locate(key: string): { checkpoint: Checkpoint; name: string } {
+    const found = this.find(key);
+    if (found !== undefined) return found;
     const paths = this.sources.map(({ checkpoint }) => checkpoint.path).join(", ");
     throw new Error(
       `Tensor "${key}" is missing; looked in ${paths}. Download the checkpoint again, or check its unipic.json.`,

@@ -1,7 +1,7 @@
 /**
- * The body of the Qwen2 language model as one graph: prefill (no past), image steps and token-by-token decoding alike.
- * It works on embeddings; looking up tokens and computing logits are not its business. Parameter keys are the
- * checkpoint's `llm.model.*`.
+ * The Qwen2 language model as two graphs: its body (prefill, image steps and token-by-token decoding alike), which works
+ * on embeddings, and its head, which only text needs. Looking up tokens is not its business. Parameter keys are the
+ * checkpoint's `llm.*`.
  * Source: transformers 4.45 `models/qwen2/modeling_qwen2.py`.
  */
 import type { GraphBuilder, Value } from "../graph/graph-builder.ts";
@@ -67,6 +67,20 @@ export function buildQwen2(g: GraphBuilder, config: LlmConfig): void {
     rmsNorm(g, x, { width: config.hidden_size, eps: config.rms_norm_eps }),
   );
   g.output("hidden", hidden, { type: "float32", dims: ["rows", "new", config.hidden_size] });
+}
+
+/**
+ * hidden: [rows, H] float32, after the last norm -> logits: [rows, vocabulary]
+ *
+ * The weight is the checkpoint's own, or the embeddings' where they are tied, as in Qwen2.5-1.5B.
+ */
+export function buildQwen2Head(g: GraphBuilder, config: LlmConfig): void {
+  const hidden = g.input("hidden", "float32", ["rows", config.hidden_size]);
+  const logits = g.scope("llm", () => {
+    const key = g.hasParameter("lm_head.weight") ? "lm_head.weight" : "model.embed_tokens.weight";
+    return g.op("Gemm", [hidden, g.parameter(key, [config.vocab_size, config.hidden_size])], { transB: 1 });
+  });
+  g.output("logits", logits, { type: "float32", dims: ["rows", config.vocab_size] });
 }
 
 interface LayerContext {

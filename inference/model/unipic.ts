@@ -8,25 +8,26 @@ import { GRAPH_NAMES, type GraphName, type Manifest, type StoredTensorName, WEIG
 import type { CheckpointFolder } from "./checkpoint-folder.ts";
 import type { UnipicConfig } from "./config.ts";
 import { buildDiffusionHead, buildDiffusionTime } from "./diffloss.ts";
-import { buildMarDecoder, buildMarEncoder } from "./mar.ts";
+import { buildMarCanvas, buildMarDecoder, buildMarEncoder } from "./mar.ts";
 import { Parameters, type SkipRule } from "./parameters.ts";
-import { buildQwen2 } from "./qwen2.ts";
-import { buildVaeDecoder } from "./vae.ts";
+import { buildQwen2, buildQwen2Head } from "./qwen2.ts";
+import { buildVaeDecoder, buildVaeEncoder } from "./vae.ts";
 
 const SKIP_RULES: readonly SkipRule[] = [
   { pattern: /^siglip2(_proj)?\./, reason: "built and loaded by the original, but called by none of its scripts" },
   { pattern: /^mar\.class_emb\.weight$/, reason: "a leftover of class-conditional MAR; never read" },
-  { pattern: /^llm\.lm_head\.weight$/, reason: "logits are needed for text only" },
-  { pattern: /^vae\.(encoder|quant_conv)\./, reason: "needed for source pictures only" },
   { pattern: /^vae\.loss\./, reason: "the autoencoder's training loss" },
 ];
 
-const BUILDERS: Record<GraphName, (g: GraphBuilder, config: UnipicConfig) => void> = {
+export const GRAPH_BUILDERS: Record<GraphName, (g: GraphBuilder, config: UnipicConfig) => void> = {
   "mar-encoder": buildMarEncoder,
   llm: (g, config) => buildQwen2(g, config.llm),
   "mar-decoder": buildMarDecoder,
   "diffusion-time": (g, config) => buildDiffusionTime(g, config.mar),
   "diffusion-head": (g, config) => buildDiffusionHead(g, config.mar),
+  "llm-head": (g, config) => buildQwen2Head(g, config.llm),
+  "mar-canvas": buildMarCanvas,
+  "vae-encoder": (g, config) => buildVaeEncoder(g, config.vae, config.vae_scale),
   "vae-decoder": (g, config) => buildVaeDecoder(g, config.vae, config.vae_scale),
 };
 
@@ -41,13 +42,13 @@ export function buildUnipic(checkpoint: CheckpointFolder, out: string): ModelDes
     const parameters = new Parameters(sources, SKIP_RULES);
     for (const name of GRAPH_NAMES) {
       const graph = new GraphBuilder(name, parameters, weights);
-      BUILDERS[name](graph, checkpoint.config);
+      GRAPH_BUILDERS[name](graph, checkpoint.config);
       writeFileSync(join(out, graphFile(name)), encodeModel(graph.finish()));
     }
     const tensors = storeTensors(checkpoint.config, parameters, weights);
     parameters.requireAllUsed();
     for (const file of checkpoint.tokenizerFiles) copyFileSync(file, join(out, basename(file)));
-    return { ...describe(checkpoint.config), tensors, hasTokenizer: checkpoint.tokenizerFiles.length > 0 };
+    return { ...describe(checkpoint), tensors, hasTokenizer: checkpoint.tokenizerFiles.length > 0 };
   } finally {
     weights.close();
     for (const { checkpoint: source } of sources) source.close();
@@ -73,10 +74,10 @@ function storeTensors({ mar, llm }: UnipicConfig, parameters: Parameters, weight
   };
 }
 
-function describe(config: UnipicConfig): Omit<ModelDescription, "tensors" | "hasTokenizer"> {
+function describe({ config, repetitionPenalty }: CheckpointFolder): Omit<ModelDescription, "tensors" | "hasTokenizer"> {
   const { mar, llm, prompt } = config;
   return {
-    format: 1,
+    format: 2,
     preset: config.name,
     dtype: "float32",
     graphs: Object.fromEntries(GRAPH_NAMES.map((name) => [name, { file: graphFile(name) }])) as Manifest["graphs"],
@@ -95,10 +96,12 @@ function describe(config: UnipicConfig): Omit<ModelDescription, "tensors" | "has
       maxPositions: llm.max_position_embeddings,
     },
     tokens: { image: config.image_token_id, eos: config.eos_token_id },
+    repetitionPenalty,
     prompt: {
       template: prompt.template,
       textToImagePrefix: prompt.text_to_image_prefix,
       textToImageUnconditional: prompt.text_to_image_unconditional,
+      imageEditUnconditional: prompt.image_edit_unconditional,
     },
     defaults: {
       size: config.defaults?.size ?? mar.img_size,

@@ -1,12 +1,53 @@
 /**
- * The decoder of the KL-16 autoencoder as a graph. Parameter keys are those of `kl16.ckpt` under `vae.`.
+ * The two halves of the KL-16 autoencoder as graphs. Parameter keys are those of `kl16.ckpt` under `vae.`.
  * Source: src/models/mar/vae.py of SkyworkAI/UniPic, UniPic-1.
  */
 import type { GraphBuilder, Value } from "../graph/graph-builder.ts";
-import { add, divide, multiply, reshape, reshapeTo, silu, transpose } from "../graph/ops.ts";
+import { add, divide, multiply, reshape, reshapeTo, silu, slice, transpose } from "../graph/ops.ts";
 import type { VaeConfig } from "./config.ts";
 
 const GROUP_NORM_EPS = 1e-6;
+
+/**
+ * Pixels to scaled latents: the mode of the posterior, which is its mean.
+ *
+ * pixels: [images, 3, m * stride, n * stride] float32 in [-1, 1] -> tokens: [images, m, n, embed_dim] float32, scaled by
+ * `vaeScale`
+ */
+export function buildVaeEncoder(g: GraphBuilder, config: VaeConfig, vaeScale: number): void {
+  const { embed_dim: channels, in_channels } = config;
+  const pixels = g.input("pixels", "float32", ["images", in_channels, "height", "width"]);
+  const moments = g.scope("vae", () => {
+    const features = g.scope("encoder", () => encoder(g, pixels, config));
+    return conv(g, "quant_conv", features, { from: 2 * channels, to: 2 * channels, kernel: 1 });
+  });
+  const mean = slice(g, moments, { axis: 1, end: g.int(channels) });
+  const tokens = transpose(g, multiply(g, mean, g.float(vaeScale)), [0, 2, 3, 1]);
+  g.output("tokens", tokens, { type: "float32", dims: ["images", "rows", "columns", channels] });
+}
+
+/** [B, 3, m * stride, n * stride] -> [B, 2 * embed_dim, m, n] */
+function encoder(g: GraphBuilder, pixels: Value, config: VaeConfig): Value {
+  const { ch, ch_mult, num_groups: groups } = config;
+  let width = ch;
+  let h = conv(g, "conv_in", pixels, { from: config.in_channels, to: ch, kernel: 3 });
+  for (const [level, multiplier] of ch_mult.entries()) {
+    const to = ch * multiplier;
+    const attends = config.attn_resolutions_encoder.includes(config.resolution / 2 ** level);
+    h = g.scope(`down.${level}`, () => {
+      let x = h;
+      for (let block = 0; block < config.num_res_blocks; block++) {
+        x = residualBlock(g, `block.${block}`, x, { from: width, to, groups });
+        if (attends) x = attentionBlock(g, `attn.${block}`, x, { width: to, groups });
+        width = to;
+      }
+      return level === ch_mult.length - 1 ? x : halve(g, "downsample.conv", x, width);
+    });
+  }
+  h = middle(g, h, { width, groups });
+  const normed = silu(g, groupNorm(g, "norm_out", h, { width, groups }));
+  return conv(g, "conv_out", normed, { from: width, to: 2 * config.embed_dim, kernel: 3 });
+}
 
 /**
  * Scaled latents to pixels.
@@ -29,11 +70,7 @@ function decoder(g: GraphBuilder, latent: Value, config: VaeConfig): Value {
   const levels = config.ch_mult.map((multiplier) => config.ch * multiplier);
   let width = levels.at(-1) ?? config.ch;
   let h = conv(g, "conv_in", latent, { from: config.embed_dim, to: width, kernel: 3 });
-  h = g.scope("mid", () => {
-    const first = residualBlock(g, "block_1", h, { from: width, to: width, groups: config.num_groups });
-    const attended = attentionBlock(g, "attn_1", first, { width, groups: config.num_groups });
-    return residualBlock(g, "block_2", attended, { from: width, to: width, groups: config.num_groups });
-  });
+  h = middle(g, h, { width, groups: config.num_groups });
   for (const [level, to] of [...levels.entries()].reverse()) {
     const attends = config.attn_resolutions_decoder.includes(config.resolution / 2 ** level);
     h = g.scope(`up.${level}`, () => {
@@ -49,6 +86,14 @@ function decoder(g: GraphBuilder, latent: Value, config: VaeConfig): Value {
   const normed = silu(g, groupNorm(g, "norm_out", h, { width, groups: config.num_groups }));
   return conv(g, "conv_out", normed, { from: width, to: config.out_ch, kernel: 3 });
 }
+
+/** What stands between the levels of either half. */
+const middle = (g: GraphBuilder, x: Value, { width, groups }: { width: number; groups: number }): Value =>
+  g.scope("mid", () => {
+    const first = residualBlock(g, "block_1", x, { from: width, to: width, groups });
+    const attended = attentionBlock(g, "attn_1", first, { width, groups });
+    return residualBlock(g, "block_2", attended, { from: width, to: width, groups });
+  });
 
 /** skip + conv2(silu(norm2(conv1(silu(norm1(x)))))); a change of width passes the skip through a 1x1 convolution. */
 function residualBlock(
@@ -125,6 +170,14 @@ function conv(
     pads: [pad, pad, pad, pad],
   });
 }
+
+/** A 3x3 convolution with stride 2 whose zero padding is on the right and at the bottom only. */
+const halve = (g: GraphBuilder, key: string, x: Value, width: number): Value =>
+  g.op("Conv", [x, g.parameter(`${key}.weight`, [width, width, 3, 3]), g.parameter(`${key}.bias`, [width])], {
+    kernel_shape: [3, 3],
+    strides: [2, 2],
+    pads: [0, 0, 1, 1],
+  });
 
 const upsampleNearest2x = (g: GraphBuilder, x: Value): Value =>
   g.op("Resize", [x, undefined, g.float([1, 1, 2, 2])], {

@@ -18,6 +18,8 @@ export interface MarRequest {
   /** What guidance leads away from, for each picture; empty without guidance. */
   readonly unconditional: readonly Prefix[];
   readonly grid: Grid;
+  /** What stands at unknown places, [1, K + N, D]; the mask token unless given. */
+  readonly canvas?: Tensor;
   /** MAR steps. */
   readonly steps: number;
   readonly diffusionSteps: string;
@@ -166,7 +168,7 @@ class MarLoop {
       {
         x_enc,
         hidden,
-        canvas: float32(this.model.tensor("mask_token"), [1, 1, decoderWidth]),
+        canvas: this.request.canvas ?? float32(this.model.tensor("mask_token"), [1, 1, decoderWidth]),
         canvas_index: int64(perRow(places.map((place) => this.canvasIndex(place))).flat(), [
           rows,
           bufferTokens + this.tokenCount,

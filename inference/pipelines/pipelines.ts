@@ -1,16 +1,16 @@
 /** A built model with everything its tasks need. */
 import { encodePng, type RgbImage } from "../image/rgb-image.ts";
-import { GRAPH_NAMES, loadManifest } from "../manifest.ts";
+import { type GraphName, loadManifest } from "../manifest.ts";
 import { LoadedModel, type LoadOptions } from "../runtime/loaded-model.ts";
 import { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
-import type { TextToImagePipeline } from "./text-to-image.ts";
+import type { Unipic } from "./drawing.ts";
 
 /** Pictures of one generation. */
 const MAX_COUNT = 4;
 /** More steps than anyone uses; with them the checkpoint of MAX_COUNT pictures of 1024 px stays below 1 MiB. */
 const MAX_STEPS = 256;
 
-export interface Pipelines extends TextToImagePipeline {
+export interface Pipelines extends Unipic {
   close(): Promise<void>;
 }
 
@@ -24,8 +24,17 @@ export function openPipelines(folder: string, options: LoadOptions): Pipelines {
   return { model, tokenizer: PromptTokenizer.load(folder), close: () => model.close() };
 }
 
-/** Opens every session, so that the first generation does not wait for it. */
-export const warmUp = ({ model }: TextToImagePipeline): Promise<void> => model.warmUp(GRAPH_NAMES);
+const TEXT_TO_IMAGE_GRAPHS = [
+  "mar-encoder",
+  "llm",
+  "mar-decoder",
+  "diffusion-time",
+  "diffusion-head",
+  "vae-decoder",
+] as const satisfies readonly GraphName[];
+
+/** Opens the sessions of text-to-image, so that the first generation does not wait for them; others open when needed. */
+export const warmUp = ({ model }: Unipic): Promise<void> => model.warmUp(TEXT_TO_IMAGE_GRAPHS);
 
 /** A model as its users see it: what it accepts, and what it does unless told otherwise. */
 export interface ModelOffer {

@@ -43,19 +43,33 @@ export class PromptTokenizer {
     }
   }
 
-  /** Ids of `template` with `input` in place of `{input}`; special tokens are recognised in the template only. */
-  encode(template: string, input: string): number[] {
-    return this.splitAtAddedTokens(template).flatMap((part) => {
+  /**
+   * Ids of `template` with `input` in place of `{input}`; special tokens are recognised in the template only.
+   *
+   * @param special more of them, with the ids that each stands for
+   */
+  encode(template: string, input: string, special: ReadonlyMap<string, readonly number[]> = new Map()): number[] {
+    const idsOf = (part: string): readonly number[] | undefined => {
       const id = this.addedTokens.get(part);
-      return id === undefined ? this.plain.encode(part.replace(INPUT, () => input)).ids : [id];
-    });
+      return special.get(part) ?? (id === undefined ? undefined : [id]);
+    };
+    return splitAt(template, [...this.addedTokens.keys(), ...special.keys()]).flatMap(
+      (part) => idsOf(part) ?? this.plain.encode(part.replace(INPUT, () => input)).ids,
+    );
   }
 
-  private splitAtAddedTokens(template: string): readonly string[] {
-    const tokens = [...this.addedTokens.keys()].sort((a, b) => b.length - a.length).map(escapeRegExp);
-    if (tokens.length === 0) return [template];
-    return template.split(new RegExp(`(${tokens.join("|")})`)).filter((part) => part !== "");
+  /** Text of ids, without special tokens; bytes that are no complete character become U+FFFD. */
+  decode(ids: readonly number[]): string {
+    const special = new Set(this.addedTokens.values());
+    const words = ids.filter((id) => !special.has(id) && this.plain.id_to_token(id) !== undefined);
+    return words.length === 0 ? "" : this.plain.decode(words, { clean_up_tokenization_spaces: false });
   }
+}
+
+function splitAt(text: string, tokens: readonly string[]): readonly string[] {
+  if (tokens.length === 0) return [text];
+  const longestFirst = [...tokens].sort((a, b) => b.length - a.length).map(escapeRegExp);
+  return text.split(new RegExp(`(${longestFirst.join("|")})`)).filter((part) => part !== "");
 }
 
 const escapeRegExp = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");

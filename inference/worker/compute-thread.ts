@@ -8,7 +8,7 @@ import { renderPreviews } from "../pipelines/latent-preview.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../pipelines/mar-checkpoint.ts";
 import { type MarProgress, type MarState, tokenCountOf } from "../pipelines/mar-sampler.ts";
 import { openPipelines, toPng, warmUp } from "../pipelines/pipelines.ts";
-import { prepareRequest, type TextToImageRequest, textToImage } from "../pipelines/text-to-image.ts";
+import { prepareTextToImage, type TextToImageRequest, textToImage } from "../pipelines/text-to-image.ts";
 import type { ComputeCommand, ComputeMessage, ComputeSettings, RunEvent } from "./compute-protocol.ts";
 
 /** Checkpoints come as often as their size allows: a full one (1 MiB) every 20 s, small ones up to four times a second. */
@@ -79,7 +79,7 @@ async function draw(
 ): Promise<void> {
   const startedAt = performance.now();
   const computeMs = (): number => Math.round(performance.now() - startedAt);
-  const { grid } = prepareRequest(pipelines, request);
+  const { grid } = prepareTextToImage(pipelines, request);
   const interval = checkpointIntervalMs(request.count * tokenCountOf(grid));
   const from = checkpoint === undefined ? undefined : resumedState(checkpoint, request, tokenCountOf(grid));
   let progress = { stepsDone: from?.stepsDone ?? 0, totalSteps: request.steps };

@@ -6,24 +6,9 @@ import type { OnnxGraph, OnnxNode } from "../../inference/graph/onnx-model.ts";
 import { WeightsFile } from "../../inference/graph/weights-file.ts";
 import { findCheckpointFolder } from "../../inference/model/checkpoint-folder.ts";
 import { parseUnipicConfig, type UnipicConfig } from "../../inference/model/config.ts";
-import { buildDiffusionHead, buildDiffusionTime } from "../../inference/model/diffloss.ts";
-import { buildMarDecoder, buildMarEncoder } from "../../inference/model/mar.ts";
 import { Parameters } from "../../inference/model/parameters.ts";
-import { buildQwen2 } from "../../inference/model/qwen2.ts";
-import { buildVaeDecoder } from "../../inference/model/vae.ts";
+import { GRAPH_BUILDERS } from "../../inference/model/unipic.ts";
 import { createFolder } from "../checkpoint/temporary-folder.ts";
-
-type Architecture = (g: GraphBuilder, config: UnipicConfig) => void;
-
-/** Every graph of a model, by name. */
-export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
-  "mar-encoder": buildMarEncoder,
-  llm: (g, config) => buildQwen2(g, config.llm),
-  "mar-decoder": buildMarDecoder,
-  "diffusion-time": (g, config) => buildDiffusionTime(g, config.mar),
-  "diffusion-head": (g, config) => buildDiffusionHead(g, config.mar),
-  "vae-decoder": (g, config) => buildVaeDecoder(g, config.vae, config.vae_scale),
-};
 
 export interface ModelGraphs {
   readonly config: UnipicConfig;
@@ -46,7 +31,7 @@ export function buildGraphs(
     for (const { checkpoint } of sources) checkpoint.close();
   });
   const parameters = new Parameters(sources, []);
-  const graphs = Object.entries(ARCHITECTURES).map(([name, build]) => {
+  const graphs = Object.entries(GRAPH_BUILDERS).map(([name, build]) => {
     const g = new GraphBuilder(name, parameters, weights);
     build(g, config);
     return [name, g.finish()] as const;

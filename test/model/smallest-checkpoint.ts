@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { GraphBuilder, type ParameterSource } from "../../inference/graph/graph-builder.ts";
 import { WeightsFile } from "../../inference/graph/weights-file.ts";
 import { parseUnipicConfig, type UnipicConfig } from "../../inference/model/config.ts";
-import { ARCHITECTURES } from "../graph/model-graphs.ts";
+import { GRAPH_BUILDERS } from "../../inference/model/unipic.ts";
 import { type StoredValues, writeTensors } from "./tensor-files.ts";
 
 export const PRESET = "inference/presets/tiny";
@@ -61,6 +61,7 @@ function neededTensors(): ReadonlyMap<string, StoredValues> {
   const config = parseUnipicConfig(CONFIG, "the smallest configuration");
   const tensors = new Map<string, StoredValues>();
   const source: ParameterSource = {
+    has: () => false, // tied weights
     read(key, shape) {
       const size = shape.reduce((product, dim) => product * dim, 1);
       const values = Float32Array.from({ length: size }, (_, i) => Math.sin(key.length + i) / 2);
@@ -71,7 +72,7 @@ function neededTensors(): ReadonlyMap<string, StoredValues> {
   const scratch = mkdtempSync(join(tmpdir(), "atelier-smallest-"));
   const weights = new WeightsFile(join(scratch, "weights.bin"), "weights.bin");
   try {
-    for (const [name, build] of Object.entries(ARCHITECTURES)) build(new GraphBuilder(name, source, weights), config);
+    for (const [name, build] of Object.entries(GRAPH_BUILDERS)) build(new GraphBuilder(name, source, weights), config);
   } finally {
     weights.close();
     rmSync(scratch, { recursive: true });

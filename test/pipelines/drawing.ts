@@ -1,12 +1,9 @@
 import { createHash } from "node:crypto";
 import type { RgbImage } from "../../inference/image/rgb-image.ts";
+import type { DrawingEvent, Unipic } from "../../inference/pipelines/drawing.ts";
 import type { MarProgress, MarState } from "../../inference/pipelines/mar-sampler.ts";
 import { openPipelines, type Pipelines } from "../../inference/pipelines/pipelines.ts";
-import {
-  type TextToImagePipeline,
-  type TextToImageRequest,
-  textToImage,
-} from "../../inference/pipelines/text-to-image.ts";
+import { type TextToImageRequest, textToImage } from "../../inference/pipelines/text-to-image.ts";
 import type { GraphRun, LoadedModel } from "../../inference/runtime/loaded-model.ts";
 import { buildTinyModel } from "../support/tiny-model.ts";
 
@@ -59,9 +56,9 @@ export async function openTinyPipelines(): Promise<TinyPipelines> {
 
 /** The same pipeline; tells of the inputs of every graph run. */
 export function noteFeeds(
-  { model, tokenizer }: TextToImagePipeline,
+  { model, tokenizer }: Unipic,
   note: (graph: GraphRun["graph"], feeds: Parameters<LoadedModel["run"]>[1]) => void,
-): TextToImagePipeline {
+): Unipic {
   const run: LoadedModel["run"] = (graph, feeds, wanted) => {
     note(graph, feeds);
     return model.run(graph, feeds, wanted);
@@ -82,14 +79,17 @@ export interface Drawing {
   readonly images: readonly RgbImage[];
 }
 
-export async function draw(
-  pipelines: TextToImagePipeline,
+export const draw = (
+  pipelines: Unipic,
   request: TextToImageRequest,
   { from, signal = new AbortController().signal }: { from?: MarState; signal?: AbortSignal } = {},
-): Promise<Drawing> {
+): Promise<Drawing> => collect(textToImage(pipelines, request, from === undefined ? { signal } : { from, signal }));
+
+/** Everything that a drawing yields. */
+export async function collect(events: AsyncIterable<DrawingEvent>): Promise<Drawing> {
   const states: MarProgress[] = [];
   const images: RgbImage[] = [];
-  for await (const event of textToImage(pipelines, request, from === undefined ? { signal } : { from, signal })) {
+  for await (const event of events) {
     if (event.kind === "step") states.push(event.progress);
     else images[event.index] = event.image;
   }

@@ -23,6 +23,25 @@ function setup() {
   };
 }
 
+describe("ids as text", () => {
+  const tokenizer = PromptTokenizer.load(FOLDER);
+
+  test.each(["The image shows a red circle.", "  two  spaces ", "naïve 雪, déjà vu!", ""])("%j comes back", (text) => {
+    expect(tokenizer.decode(text === "" ? [] : tokenizer.encode("{input}", text))).toBe(text);
+  });
+
+  test("special tokens have none", () => {
+    expect(tokenizer.decode(tokenizer.encode(TEMPLATE, "a star"))).toBe("user\na star\nassistant\n");
+    expect(tokenizer.decode([515])).toBe("");
+  });
+
+  test("a part of a character ends with U+FFFD", () => {
+    const ids = tokenizer.encode("{input}", "雪");
+    expect(ids.length).toBeGreaterThan(1);
+    expect(tokenizer.decode(ids.slice(0, -1))).toMatch(/\ufffd$/);
+  });
+});
+
 describe("a prompt in the chat template", () => {
   /** Recorded from the tokenizer in the training code of the tiny preset. */
   test.each<[input: string, ids: readonly number[]]>([

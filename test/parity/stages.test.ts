@@ -11,9 +11,11 @@ import { addLlmAnswer } from "../../inference/model/mar.ts";
 import { Parameters } from "../../inference/model/parameters.ts";
 import { DiffusionSampler } from "../../inference/pipelines/diffusion-sampler.ts";
 import { pastOf, prefill } from "../../inference/pipelines/prefix.ts";
+import { canvasOf, encodePlanes, encodeTokens } from "../../inference/pipelines/source-picture.ts";
 import { float32, int64, valuesOf } from "../../inference/runtime/tensor.ts";
 import { deviation, goldenConfigurations, loadRecording, type Recording, STAGE_LIMIT } from "../support/golden.ts";
 import { buildGoldenModel } from "../support/golden-model.ts";
+import { validRows } from "../support/recorded-run.ts";
 import { report } from "../support/report.ts";
 
 describe.each(goldenConfigurations())("the stages of $name equal the recorded ones", (configuration) => {
@@ -39,6 +41,17 @@ describe.each(goldenConfigurations())("the stages of $name equal the recorded on
     expectStage("vae_decode.out.pixels", valuesOf(pixels));
   });
 
+  test("VAE encoder", async () => {
+    const { values, shape } = stages.get("vae_encode.in.pixels");
+    expectStage("vae_encode.out.latent", await encodePlanes(golden.model, float32(values, shape)));
+  });
+
+  test("features of a source picture", async () => {
+    const { encoded, embeddings } = await sourceFeatures();
+    expectStage("visual_feature.out.x_con", valuesOf(encoded));
+    expectStage("visual_feature.out.z_enc", embeddings);
+  });
+
   test("position tables of every recorded grid", () => {
     const tables = stages.names.filter((name) => name.startsWith("pos."));
     expect(tables.length).toBeGreaterThan(0);
@@ -58,7 +71,7 @@ describe.each(goldenConfigurations())("the stages of $name equal the recorded on
   test("language model prefill", async () => {
     const { shape } = stages.get("llm_prefill.out.k.0");
     const [, heads = 0, longest = 0, width = 0] = shape;
-    for (const [row, ids] of promptRows().entries()) {
+    for (const [row, ids] of validRows(stages, "llm_prefill.in").entries()) {
       const prefix = await prefill(golden.model, ids);
       for (const [layer, keys] of prefix.keys.entries()) {
         for (const [kind, actual] of [
@@ -117,6 +130,12 @@ describe.each(goldenConfigurations())("the stages of $name equal the recorded on
       some.flatMap((place) => [...all.subarray((row * tokens + place) * width, (row * tokens + place + 1) * width)]),
     ).flat();
     check("decoder.out.z of some places", await decode(some), Float32Array.from(expected));
+  });
+
+  test("MAR decoder on the canvas of a source picture", async () => {
+    const [, tokens = 0] = stages.get("decoder_xcon.out.z").shape;
+    const every = Array.from({ length: tokens }, (_, place) => place);
+    expectStage("decoder_xcon.out.z", await decode(every, await canvasOf(golden.model, await sourceFeatures())));
   });
 
   test("denoiser: noise estimate, variance, guidance", async () => {
@@ -200,13 +219,18 @@ describe.each(goldenConfigurations())("the stages of $name equal the recorded on
   async function answer(): Promise<{ x_enc: Tensor; hidden: Tensor }> {
     const { x_enc, z_enc } = await encode();
     const prefixes = [];
-    for (const ids of promptRows()) prefixes.push(await prefill(golden.model, ids));
+    for (const ids of validRows(stages, "llm_prefill.in")) prefixes.push(await prefill(golden.model, ids));
     const { hidden } = await golden.model.run("llm", { embeds: z_enc, ...pastOf(golden.model, prefixes) }, ["hidden"]);
     return { x_enc, hidden };
   }
 
-  async function decode(predicted: readonly number[]): Promise<Float32Array> {
-    const { bufferTokens, decoderWidth } = golden.model.manifest.dimensions;
+  function sourceFeatures() {
+    const grid = { rows: Number(stages.metadata["m"]), columns: Number(stages.metadata["n"]) };
+    return encodeTokens(golden.model, stages.get("vae_encode.out.latent").values, grid);
+  }
+
+  async function decode(predicted: readonly number[], canvas = maskToken()): Promise<Float32Array> {
+    const { bufferTokens } = golden.model.manifest.dimensions;
     const { x_enc, hidden } = await answer();
     const visible = visiblePlaces();
     const [, tokens = 0] = stages.get("mar_encoder.in.mask").shape;
@@ -221,7 +245,7 @@ describe.each(goldenConfigurations())("the stages of $name equal the recorded on
       {
         x_enc,
         hidden,
-        canvas: float32(golden.model.tensor("mask_token"), [1, 1, decoderWidth]),
+        canvas,
         canvas_index: int64(index, [visible.length, bufferTokens + tokens]),
         predict: int64(
           visible.flatMap(() => [...predicted]),
@@ -233,6 +257,10 @@ describe.each(goldenConfigurations())("the stages of $name equal the recorded on
       ["z"],
     );
     return valuesOf(z);
+  }
+
+  function maskToken(): Tensor {
+    return float32(golden.model.tensor("mask_token"), [1, 1, golden.model.manifest.dimensions.decoderWidth]);
   }
 
   /** One reverse step of each row by itself, with the time of its condition. */
@@ -264,15 +292,6 @@ describe.each(goldenConfigurations())("the stages of $name equal the recorded on
       results.push(...valuesOf(x_out));
     }
     return Float32Array.from(results);
-  }
-
-  function promptRows(): number[][] {
-    const { values, shape } = stages.get("llm_prefill.in.input_ids");
-    const valid = stages.get("llm_prefill.in.attention_mask").values;
-    const [rows = 0, length = 0] = shape;
-    return Array.from({ length: rows }, (_, row) =>
-      [...values.subarray(row * length, (row + 1) * length)].filter((_, i) => valid[row * length + i] === 1),
-    );
   }
 
   function table(kind: "encoder" | "decoder" | "diffusion") {

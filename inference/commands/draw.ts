@@ -1,0 +1,131 @@
+/** `model run text-to-image` and `model run image-edit`. */
+import { SingleBar } from "cli-progress";
+import { Command, Option } from "commander";
+import { readImage } from "../image/read-image.ts";
+import { type RgbImage, tile, writeImage } from "../image/rgb-image.ts";
+import { type DrawingEvent, type DrawingSettings, defaultSteps } from "../pipelines/drawing.ts";
+import { imageEdit } from "../pipelines/image-edit.ts";
+import type { Pipelines } from "../pipelines/pipelines.ts";
+import { textToImage } from "../pipelines/text-to-image.ts";
+import { GUIDANCE_SCHEDULES, type GuidanceSchedule } from "../sampling/guidance.ts";
+import {
+  finiteNumber,
+  IMAGE_FILE_HELP,
+  type ModelFlags,
+  openModel,
+  requireFile,
+  requireWritable,
+  seedOption,
+  threadsOption,
+  wholeNumber,
+} from "./arguments.ts";
+
+interface DrawFlags extends ModelFlags {
+  readonly prompt: string;
+  readonly unconditionalPrompt?: string;
+  readonly out: string;
+  readonly width?: number;
+  readonly height?: number;
+  readonly gridSize: number;
+  readonly steps?: number;
+  readonly diffusionSteps?: string;
+  readonly guidanceScale?: number;
+  readonly guidanceSchedule: GuidanceSchedule;
+  readonly temperature?: number;
+  readonly seed: bigint;
+}
+
+interface EditFlags extends DrawFlags {
+  readonly image: string;
+}
+
+/** All pictures of a grid are drawn at once: 64 of 1024 pixels have 262,144 image tokens. */
+const MAX_GRID_SIZE = 8;
+
+export const textToImageCommand = (): Command =>
+  drawCommand("text-to-image")
+    .description("draw a picture; settings that are left out have the model's defaults")
+    .requiredOption("--prompt <text>", "what to draw")
+    .action((flags: DrawFlags) =>
+      run(flags, (pipelines, settings, signal) => {
+        const { prompt } = pipelines.model.manifest;
+        const unconditionalPrompt = flags.unconditionalPrompt ?? prompt.textToImageUnconditional;
+        return textToImage(pipelines, { ...settings, prompt: flags.prompt, unconditionalPrompt }, { signal });
+      }),
+    );
+
+export const imageEditCommand = (): Command =>
+  drawCommand("image-edit")
+    .description(
+      "draw a picture anew as an instruction says; it is cropped around its centre to the size of the result",
+    )
+    .requiredOption("--image <file>", "the picture to change")
+    .requiredOption("--prompt <text>", "what to change")
+    .action(async (flags: EditFlags) => {
+      requireFile(flags.image, "--image");
+      const source = await readImage(flags.image);
+      await run(flags, (pipelines, settings, signal) => {
+        const { prompt } = pipelines.model.manifest;
+        const unconditionalPrompt = flags.unconditionalPrompt ?? prompt.imageEditUnconditional;
+        const request = { ...settings, source, instruction: flags.prompt, unconditionalPrompt };
+        return imageEdit(pipelines, request, { signal });
+      });
+    });
+
+const drawCommand = (name: string): Command =>
+  new Command(name)
+    .requiredOption("--model <model folder>", "a built model")
+    .requiredOption("--out <file>", IMAGE_FILE_HELP)
+    .option("--unconditional-prompt <text>", "what guidance leads away from")
+    .option("--width <pixels>", "a multiple of the model's stride", wholeNumber(1))
+    .option("--height <pixels>", "a multiple of the model's stride", wholeNumber(1))
+    .addOption(
+      new Option("--grid-size <g>", `draw g x g pictures, tiled into one; up to ${MAX_GRID_SIZE}`)
+        .argParser(wholeNumber(1, MAX_GRID_SIZE))
+        .default(1),
+    )
+    .option("--steps <n>", "MAR steps", wholeNumber(1))
+    .option("--diffusion-steps <steps>", 'steps of the reverse diffusion: "100", "10,5,20" or "ddim50"')
+    .option("--guidance-scale <scale>", "1 turns guidance off", finiteNumber)
+    .addOption(new Option("--guidance-schedule <name>").choices(GUIDANCE_SCHEDULES).default("constant"))
+    .option("--temperature <t>", "of the noise of the reverse diffusion", finiteNumber)
+    .addOption(seedOption())
+    .addOption(threadsOption());
+
+async function run(
+  flags: DrawFlags,
+  start: (pipelines: Pipelines, settings: DrawingSettings, signal: AbortSignal) => AsyncIterable<DrawingEvent>,
+): Promise<void> {
+  requireWritable(flags.out);
+  const pipelines = openModel(flags);
+  const settings = settingsOf(flags, pipelines);
+  const bar = new SingleBar({ format: "{bar} step {value}/{total} | {duration_formatted}", stream: process.stderr });
+  const images: RgbImage[] = [];
+  bar.start(settings.steps, 0);
+  try {
+    for await (const event of start(pipelines, settings, new AbortController().signal)) {
+      if (event.kind === "step") bar.update(event.progress.stepsDone);
+      else images.push(event.image);
+    }
+  } finally {
+    bar.stop();
+    await pipelines.close();
+  }
+  await writeImage(tile(images, flags.gridSize), flags.out);
+  console.error(`wrote ${flags.out} (seed ${settings.seed})`);
+}
+
+function settingsOf(flags: DrawFlags, { model }: Pipelines): DrawingSettings {
+  const { defaults } = model.manifest;
+  const size = { width: flags.width ?? defaults.size, height: flags.height ?? defaults.size };
+  return {
+    ...size,
+    count: flags.gridSize ** 2,
+    steps: flags.steps ?? defaultSteps(model, size),
+    diffusionSteps: flags.diffusionSteps ?? defaults.diffusionSteps,
+    guidanceScale: flags.guidanceScale ?? defaults.guidanceScale,
+    guidanceSchedule: flags.guidanceSchedule,
+    temperature: flags.temperature ?? defaults.temperature,
+    seed: flags.seed,
+  };
+}

@@ -1,0 +1,80 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { render } from "../../inference/eval/shapes-world.ts";
+import {
+  type ImageToTextEvent,
+  type ImageToTextRequest,
+  imageToText,
+} from "../../inference/pipelines/image-to-text.ts";
+import { InvalidRequestError } from "../../inference/pipelines/invalid-request.ts";
+import { openTinyPipelines, type TinyPipelines } from "./drawing.ts";
+
+const QUESTION: ImageToTextRequest = {
+  image: render([{ shape: "circle", color: "red", x: 48, y: 48 }]),
+  question: "Describe the image in detail.",
+  size: 96,
+  maxTokens: 64,
+};
+
+let tiny: TinyPipelines;
+beforeAll(async () => {
+  tiny = await openTinyPipelines();
+});
+afterAll(() => tiny.dispose());
+
+async function ask(change: Partial<ImageToTextRequest> = {}, signal = new AbortController().signal) {
+  const events: ImageToTextEvent[] = [];
+  for await (const event of imageToText(tiny.pipelines, { ...QUESTION, ...change }, { signal })) events.push(event);
+  const words = events.flatMap((event) => (event.kind === "text" ? [event.text] : []));
+  return { events, words, answer: words.join(""), end: events.at(-1) };
+}
+
+test("an answer comes word by word and ends with its stop token", async () => {
+  const { words, answer, end } = await ask();
+  expect(answer).toBe("The image shows a red circle at the center, on a white background.");
+  expect(words.length).toBeGreaterThan(10);
+  expect(end).toEqual({ kind: "end", reason: "stop", tokens: words.length + 1 });
+});
+
+test("an answer is cut off at its maximum", async () => {
+  const { words, answer, end } = await ask({ maxTokens: 3 });
+  expect([words.length, answer]).toEqual([3, "The image shows"]);
+  expect(end).toEqual({ kind: "end", reason: "length", tokens: 3 });
+});
+
+test("every token is computed from the last one alone: the prompt is read once", async () => {
+  tiny.takeRuns();
+  const { end } = await ask({ maxTokens: 5 });
+  expect(end?.tokens).toBe(5);
+  const runs = tiny.takeRuns();
+  expect(runs.filter((graph) => graph === "llm")).toHaveLength(5); // the prompt, then four tokens
+  expect(runs.filter((graph) => graph === "mar-encoder")).toHaveLength(1);
+});
+
+test("an answer stops when it is cancelled", async () => {
+  const controller = new AbortController();
+  const words: string[] = [];
+  const answering = (async () => {
+    for await (const event of imageToText(tiny.pipelines, QUESTION, { signal: controller.signal })) {
+      if (event.kind === "text") words.push(event.text);
+      controller.abort();
+    }
+  })();
+  await expect(answering).rejects.toThrow();
+  expect(words).toHaveLength(1);
+});
+
+describe("refused before anything runs:", () => {
+  test.each<[string, Partial<ImageToTextRequest>, string]>([
+    ["an empty question", { question: " " }, "The question is empty. Say what to answer."],
+    ["a size between two patches", { size: 100 }, "100 x 100 pixels cannot be drawn: "],
+    ["no tokens", { maxTokens: 0 }, "An answer of 0 tokens is not possible here: use 1 to "],
+    ["more tokens than the model has positions", { maxTokens: 1024 }, "An answer of 1024 tokens is not possible here"],
+    ["a question longer than the model reads", { question: "red ".repeat(2000) }, "Shorten it."],
+  ])("%s", async (_, change, message) => {
+    tiny.takeRuns();
+    const error: unknown = await ask(change).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(InvalidRequestError);
+    expect((error as Error).message).toContain(message);
+    expect(tiny.takeRuns()).toEqual([]);
+  });
+});
