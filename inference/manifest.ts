@@ -80,6 +80,7 @@ const manifestSchema = z.object({
     /** In the notation of the original: "100", "10,5,20" or "ddim50". */
     diffusionSteps: z.string(),
     guidanceScale: z.number(),
+    editGuidanceScale: z.number(),
     temperature: z.number(),
   }),
   /** Tokenizer files are present; without them only token ids can be given. */

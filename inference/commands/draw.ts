@@ -37,6 +37,7 @@ interface DrawFlags extends ModelFlags {
 
 interface EditFlags extends DrawFlags {
   readonly image: string;
+  readonly mask?: string;
 }
 
 /** All pictures of a grid are drawn at once: 64 of 1024 pixels have 262,144 image tokens. */
@@ -47,7 +48,7 @@ export const textToImageCommand = (): Command =>
     .description("draw a picture; settings that are left out have the model's defaults")
     .requiredOption("--prompt <text>", "what to draw")
     .action((flags: DrawFlags) =>
-      run(flags, (pipelines, settings, signal) => {
+      run(flags, "guidanceScale", (pipelines, settings, signal) => {
         const { prompt } = pipelines.model.manifest;
         const unconditionalPrompt = flags.unconditionalPrompt ?? prompt.textToImageUnconditional;
         return textToImage(pipelines, { ...settings, prompt: flags.prompt, unconditionalPrompt }, { signal });
@@ -61,13 +62,16 @@ export const imageEditCommand = (): Command =>
     )
     .requiredOption("--image <file>", "the picture to change")
     .requiredOption("--prompt <text>", "what to change")
+    .option("--mask <file>", "a picture as large as --image: white where it is drawn anew, black where it stays")
     .action(async (flags: EditFlags) => {
       requireFile(flags.image, "--image");
+      if (flags.mask !== undefined) requireFile(flags.mask, "--mask");
       const source = await readImage(flags.image);
-      await run(flags, (pipelines, settings, signal) => {
+      const mask = flags.mask === undefined ? {} : { mask: await readImage(flags.mask) };
+      await run(flags, "editGuidanceScale", (pipelines, settings, signal) => {
         const { prompt } = pipelines.model.manifest;
         const unconditionalPrompt = flags.unconditionalPrompt ?? prompt.imageEditUnconditional;
-        const request = { ...settings, source, instruction: flags.prompt, unconditionalPrompt };
+        const request = { ...settings, ...mask, source, instruction: flags.prompt, unconditionalPrompt };
         return imageEdit(pipelines, request, { signal });
       });
     });
@@ -94,11 +98,12 @@ const drawCommand = (name: string): Command =>
 
 async function run(
   flags: DrawFlags,
+  guidance: "guidanceScale" | "editGuidanceScale",
   start: (pipelines: Pipelines, settings: DrawingSettings, signal: AbortSignal) => AsyncIterable<DrawingEvent>,
 ): Promise<void> {
   requireWritable(flags.out);
   const pipelines = openModel(flags);
-  const settings = settingsOf(flags, pipelines);
+  const settings = settingsOf(flags, pipelines, guidance);
   const bar = new SingleBar({ format: "{bar} step {value}/{total} | {duration_formatted}", stream: process.stderr });
   const images: RgbImage[] = [];
   bar.start(settings.steps, 0);
@@ -115,7 +120,11 @@ async function run(
   console.error(`wrote ${flags.out} (seed ${settings.seed})`);
 }
 
-function settingsOf(flags: DrawFlags, { model }: Pipelines): DrawingSettings {
+function settingsOf(
+  flags: DrawFlags,
+  { model }: Pipelines,
+  guidance: "guidanceScale" | "editGuidanceScale",
+): DrawingSettings {
   const { defaults } = model.manifest;
   const size = { width: flags.width ?? defaults.size, height: flags.height ?? defaults.size };
   return {
@@ -123,7 +132,7 @@ function settingsOf(flags: DrawFlags, { model }: Pipelines): DrawingSettings {
     count: flags.gridSize ** 2,
     steps: flags.steps ?? defaultSteps(model, size),
     diffusionSteps: flags.diffusionSteps ?? defaults.diffusionSteps,
-    guidanceScale: flags.guidanceScale ?? defaults.guidanceScale,
+    guidanceScale: flags.guidanceScale ?? defaults[guidance],
     guidanceSchedule: flags.guidanceSchedule,
     temperature: flags.temperature ?? defaults.temperature,
     seed: flags.seed,

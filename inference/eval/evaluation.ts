@@ -51,6 +51,7 @@ export async function editScene(
 ): Promise<Outcome> {
   const request = {
     ...settingsOf(pipelines, options),
+    guidanceScale: pipelines.model.manifest.defaults.editGuidanceScale,
     source: render(scene),
     instruction,
     unconditionalPrompt: pipelines.model.manifest.prompt.imageEditUnconditional,

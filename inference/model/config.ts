@@ -67,6 +67,8 @@ const defaultsSchema = z.object({
   size: positive.default(1024),
   steps: positive.default(32),
   guidance_scale: z.number().default(3),
+  /** Of edits; that of drawings unless given. */
+  edit_guidance_scale: z.number().optional(),
   temperature: z.number().default(1),
 });
 

@@ -108,6 +108,7 @@ function describe({ config, repetitionPenalty }: CheckpointFolder): Omit<ModelDe
       steps: config.defaults?.steps ?? 32,
       diffusionSteps: mar.num_sampling_steps,
       guidanceScale: config.defaults?.guidance_scale ?? 3,
+      editGuidanceScale: config.defaults?.edit_guidance_scale ?? config.defaults?.guidance_scale ?? 3,
       temperature: config.defaults?.temperature ?? 1,
     },
   };

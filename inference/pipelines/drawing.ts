@@ -7,7 +7,14 @@ import type { GuidanceSchedule } from "../sampling/guidance.ts";
 import { seededRandomness } from "../sampling/randomness.ts";
 import type { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
-import { initialState, type MarProgress, type MarState, sampleTokens, tokenCountOf } from "./mar-sampler.ts";
+import {
+  initialState,
+  type KeptTokens,
+  type MarProgress,
+  type MarState,
+  sampleTokens,
+  tokenCountOf,
+} from "./mar-sampler.ts";
 import type { Prefix } from "./prefix.ts";
 import { decodePixels } from "./vae-decode.ts";
 
@@ -62,23 +69,24 @@ export interface Drawing {
   readonly unconditional: Prefix | undefined;
   /** What stands at unknown places, [1, K + N, D]; the mask token unless given. */
   readonly canvas?: Tensor;
+  /** Tokens that are known from the beginning. */
+  readonly kept?: KeptTokens;
 }
 
 /** Samples the tokens of all pictures together, then decodes one after the other. */
 export async function* draw(
   model: LoadedModel,
   settings: DrawingSettings,
-  { grid, conditional, unconditional, canvas }: Drawing,
+  { conditional, unconditional, ...drawing }: Drawing,
   { from, signal }: DrawingOptions,
 ): AsyncGenerator<DrawingEvent> {
   const forEach = (prefix: Prefix): Prefix[] => Array<Prefix>(settings.count).fill(prefix);
   const sampling = {
     ...settings,
-    grid,
+    ...drawing,
     conditional: forEach(conditional),
     unconditional: unconditional === undefined ? [] : forEach(unconditional),
     randomness: seededRandomness(settings.seed),
-    ...(canvas === undefined ? {} : { canvas }),
   };
   let state = from ?? initialState(model, sampling);
   for await (const progress of sampleTokens(model, sampling, { from: state, signal })) {
@@ -87,7 +95,7 @@ export async function* draw(
   }
   for (const [index, tokens] of state.tokens.entries()) {
     signal.throwIfAborted();
-    yield { kind: "image", index, image: rgbImageOf(await decodePixels(model, tokens, grid), settings) };
+    yield { kind: "image", index, image: rgbImageOf(await decodePixels(model, tokens, drawing.grid), settings) };
   }
 }
 

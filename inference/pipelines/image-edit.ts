@@ -17,13 +17,19 @@ import {
   requireText,
   type Unipic,
 } from "./drawing.ts";
+import { blend, type EditMask, editMask } from "./edit-mask.ts";
 import { imagePrompt } from "./image-prompt.ts";
 import { prefill } from "./prefix.ts";
-import { canvasOf, encodeSource } from "./source-picture.ts";
+import { canvasOf, encodePixels, encodeTokens } from "./source-picture.ts";
 
 export interface ImageEditRequest extends DrawingSettings {
   /** Cropped around its centre and resized to the size of the request. */
   readonly source: RgbImage;
+  /**
+   * White where the picture is to be drawn anew, black where it stays, as large as the source; all of it is drawn anew
+   * unless given. Patches that the white touches are drawn; pixels outside of them are those of the source.
+   */
+  readonly mask?: RgbImage;
   readonly instruction: string;
   /** The instruction that guidance leads away from. */
   readonly unconditionalPrompt: string;
@@ -35,19 +41,25 @@ export async function* imageEdit(
   options: DrawingOptions,
 ): AsyncGenerator<DrawingEvent> {
   const { model } = unipic;
-  const { grid, prompts } = prepareImageEdit(unipic, request);
-  const features = await encodeSource(model, resizeBicubic(cropToAspect(request.source, request), request));
+  const { grid, prompts, mask } = prepareImageEdit(unipic, request);
+  const source = resizeBicubic(cropToAspect(request.source, request), request);
+  const tokens = await encodePixels(model, source);
+  const features = await encodeTokens(model, tokens, grid);
   const read = (ids: readonly number[]) => prefill(model, ids, features.embeddings);
   const conditional = await read(prompts.conditional);
   const unconditional = request.guidanceScale === 1 ? undefined : await read(prompts.unconditional);
-  yield* draw(model, request, { grid, conditional, unconditional, canvas: await canvasOf(model, features) }, options);
+  const canvas = await canvasOf(model, features);
+  const kept = mask === undefined ? {} : { kept: { isKept: mask.open.map((open) => 1 - open), tokens } };
+  for await (const event of draw(model, request, { grid, conditional, unconditional, canvas, ...kept }, options)) {
+    yield mask === undefined || event.kind === "step" ? event : { ...event, image: blend(source, event.image, mask) };
+  }
 }
 
 /** What follows from a request before anything runs; throws an InvalidRequestError unless the model can draw it. */
 function prepareImageEdit(
   unipic: Unipic,
   request: ImageEditRequest,
-): { readonly grid: Grid; readonly prompts: PromptIds } {
+): { readonly grid: Grid; readonly prompts: PromptIds; readonly mask: EditMask | undefined } {
   requireText(request.instruction, "instruction", "Say what to change.");
   requireText(request.unconditionalPrompt, "unconditional prompt", "Say what guidance leads away from.");
   const grid = checkSettings(unipic, request);
@@ -56,5 +68,6 @@ function prepareImageEdit(
     unconditional: imagePrompt(unipic, request.unconditionalPrompt, grid),
   };
   checkLengths(unipic, prompts, grid);
-  return { grid, prompts };
+  const { source, mask } = request;
+  return { grid, prompts, mask: mask === undefined ? undefined : editMask(mask, { source, size: request, grid }) };
 }

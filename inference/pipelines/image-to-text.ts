@@ -17,7 +17,7 @@ import { gridOf, requireText, type Unipic } from "./drawing.ts";
 import { imagePrompt } from "./image-prompt.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
 import { embedPrompt, type Reading, readOn } from "./prefix.ts";
-import { encodeSource } from "./source-picture.ts";
+import { encodePixels, encodeTokens } from "./source-picture.ts";
 
 const DEFAULT_MAX_TOKENS = 1024;
 /** The grey that fills a picture up to a square. */
@@ -44,9 +44,10 @@ export async function* imageToText(
   { signal }: { signal: AbortSignal },
 ): AsyncGenerator<ImageToTextEvent> {
   const { model, tokenizer } = unipic;
-  const { prompt, maxTokens } = prepareImageToText(unipic, request);
+  const { grid, prompt, maxTokens } = prepareImageToText(unipic, request);
   const size = { width: request.size, height: request.size };
-  const features = await encodeSource(model, resizeBicubic(padToSquare(request.image, PADDING), size));
+  const picture = resizeBicubic(padToSquare(request.image, PADDING), size);
+  const features = await encodeTokens(model, await encodePixels(model, picture), grid);
   signal.throwIfAborted();
   const stop = model.manifest.tokens.eos;
   let pending: number[] = [];

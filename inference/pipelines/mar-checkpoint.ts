@@ -4,7 +4,7 @@
  * Layout, little-endian: "MAR1", then as uint32 steps done, pictures, N, C; then for each picture one bit per place (1 =
  * known; bytes padded with zeros) and the float32 latents of its known places in raster order.
  */
-import { maskSteps } from "../sampling/mask-schedule.ts";
+import type { MaskStep } from "../sampling/mask-schedule.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
 import type { MarProgress, MarState } from "./mar-sampler.ts";
 
@@ -33,7 +33,7 @@ export function encodeCheckpoint({ stepsDone, tokens, known }: MarProgress): Uin
 /** @param expected the shape of the request that is resumed; other checkpoints are refused */
 export function decodeCheckpoint(
   bytes: Uint8Array,
-  expected: { images: number; places: number; channels: number; steps: number },
+  expected: { images: number; places: number; channels: number; steps: readonly MaskStep[] },
 ): MarState {
   const refuse = (what: string): never => {
     throw new InvalidRequestError(`The checkpoint does not fit this request: ${what}. Start again without it.`);
@@ -49,8 +49,9 @@ export function decodeCheckpoint(
   if (images !== expected.images || places !== expected.places || channels !== expected.channels) {
     return refuse(`it holds ${images} x ${places} x ${channels} values`);
   }
-  if (stepsDone > expected.steps) return refuse(`it stands at ${stepsDone} of ${expected.steps} steps`);
-  const visible = maskSteps({ tokenCount: places, steps: expected.steps })[stepsDone]?.visible ?? places;
+  const { steps } = expected;
+  if (stepsDone > steps.length) return refuse(`it stands at ${stepsDone} of ${steps.length} steps`);
+  const visible = steps[stepsDone]?.visible ?? places;
   let offset = HEADER_BYTES;
   const tokens = Array.from({ length: images }, () => {
     const latents = new Float32Array(places * channels);

@@ -20,6 +20,8 @@ export interface MarRequest {
   readonly grid: Grid;
   /** What stands at unknown places, [1, K + N, D]; the mask token unless given. */
   readonly canvas?: Tensor;
+  /** Tokens that are known from the beginning, of every picture; none unless given. */
+  readonly kept?: KeptTokens;
   /** MAR steps. */
   readonly steps: number;
   readonly diffusionSteps: string;
@@ -27,6 +29,13 @@ export interface MarRequest {
   readonly guidanceSchedule: GuidanceSchedule;
   readonly temperature: number;
   readonly randomness: Randomness;
+}
+
+export interface KeptTokens {
+  /** 1 where a token is kept: [N] */
+  readonly isKept: Uint8Array;
+  /** [N, C] scaled latents; values at other places are not read. */
+  readonly tokens: Float32Array;
 }
 
 /** All the state there is between two steps: noise is counter-based, and the order follows from the seed. */
@@ -48,11 +57,24 @@ export const tokenCountOf = ({ rows, columns }: Grid): number => rows * columns;
 /** The state before the first step. */
 export function initialState(
   model: LoadedModel,
-  { conditional, grid }: Pick<MarRequest, "conditional" | "grid">,
+  { conditional, grid, kept }: Pick<MarRequest, "conditional" | "grid" | "kept">,
 ): MarState {
-  const size = tokenCountOf(grid) * model.manifest.dimensions.latentChannels;
-  return { stepsDone: 0, tokens: conditional.map(() => new Float32Array(size)) };
+  const { latentChannels } = model.manifest.dimensions;
+  const size = tokenCountOf(grid) * latentChannels;
+  const first = Float32Array.from({ length: size }, (_, i) =>
+    kept?.isKept[Math.floor(i / latentChannels)] === 1 ? (kept.tokens[i] ?? 0) : 0,
+  );
+  return { stepsDone: 0, tokens: conditional.map(() => first.slice()) };
 }
+
+/** The steps of a drawing of which some tokens are kept; those that would predict nothing are left out. */
+export function stepsOf({ grid, steps, kept }: Pick<MarRequest, "grid" | "steps" | "kept">): readonly MaskStep[] {
+  const keptCount = keptCountOf(kept);
+  const schedule = maskSteps({ tokenCount: tokenCountOf(grid) - keptCount, steps });
+  return schedule.map((step) => ({ ...step, visible: step.visible + keptCount }));
+}
+
+const keptCountOf = (kept: KeptTokens | undefined): number => kept?.isKept.reduce((sum, one) => sum + one, 0) ?? 0;
 
 /** Yields the state after every step; continue from any of them by giving it as `from`. */
 export async function* sampleTokens(
@@ -60,8 +82,7 @@ export async function* sampleTokens(
   request: MarRequest,
   { from, signal }: { from: MarState; signal: AbortSignal },
 ): AsyncGenerator<MarProgress> {
-  const tokenCount = tokenCountOf(request.grid);
-  const schedule = maskSteps({ tokenCount, steps: request.steps });
+  const schedule = stepsOf(request);
   const loop = new MarLoop(model, request, await DiffusionSampler.create(model, request.diffusionSteps));
   const tokens = from.tokens.map((values) => values.slice());
   for (const [index, step] of schedule.entries()) {
@@ -82,6 +103,8 @@ class MarLoop {
   private readonly past: Record<string, Tensor>;
   private readonly branches: number;
   private readonly tokenCount: number;
+  /** Tokens to predict. */
+  private readonly openCount: number;
 
   constructor(
     private readonly model: LoadedModel,
@@ -89,7 +112,8 @@ class MarLoop {
     private readonly diffusion: DiffusionSampler,
   ) {
     this.tokenCount = tokenCountOf(request.grid);
-    this.orders = request.conditional.map((_, image) => request.randomness.order(image, this.tokenCount));
+    this.openCount = this.tokenCount - keptCountOf(request.kept);
+    this.orders = request.conditional.map((_, image) => this.orderOf(image));
     this.past = pastOf(model, [...request.conditional, ...request.unconditional]);
     this.branches = request.unconditional.length === 0 ? 1 : 2;
   }
@@ -108,7 +132,7 @@ class MarLoop {
         guidanceScale: guidanceScaleAt(step, {
           scale: this.request.guidanceScale,
           schedule: this.request.guidanceSchedule,
-          tokenCount: this.tokenCount,
+          tokenCount: this.openCount,
         }),
         temperature: this.request.temperature,
         fillNoise: (out, draw) => {
@@ -126,6 +150,15 @@ class MarLoop {
         tokens[image]?.set(latents.subarray(start, start + channels), place * channels);
       }
     }
+  }
+
+  /** Kept places stand where the known ones are: at the end. */
+  private orderOf(image: number): Uint32Array {
+    const order = this.request.randomness.order(image, this.tokenCount);
+    const { kept } = this.request;
+    if (kept === undefined) return order;
+    const isKept = (place: number): boolean => kept.isKept[place] === 1;
+    return Uint32Array.from([...order.filter((place) => !isKept(place)), ...order.filter(isKept)]);
   }
 
   knownAfter({ visible, predicted }: MaskStep): readonly Uint8Array[] {

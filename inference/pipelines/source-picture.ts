@@ -11,13 +11,8 @@ export interface SourceFeatures {
   readonly embeddings: Float32Array;
 }
 
-/** The MAR encoder's features of a whole picture, without any prompt. */
-export async function encodeSource(model: LoadedModel, image: RgbImage): Promise<SourceFeatures> {
-  return encodeTokens(model, await encodePixels(model, image), gridOfPicture(model, image));
-}
-
 /** -> [N, C] scaled latents */
-function encodePixels(model: LoadedModel, image: RgbImage): Promise<Float32Array> {
+export function encodePixels(model: LoadedModel, image: RgbImage): Promise<Float32Array> {
   const { width, height } = image;
   return encodePlanes(model, float32(planesOf(image), [1, 3, height, width]));
 }
@@ -28,7 +23,7 @@ export async function encodePlanes(model: LoadedModel, pixels: Tensor): Promise<
   return valuesOf(tokens);
 }
 
-/** tokens: [N, C] scaled latents */
+/** The MAR encoder's features of a whole picture, without any prompt. tokens: [N, C] scaled latents */
 export async function encodeTokens(model: LoadedModel, tokens: Float32Array, grid: Grid): Promise<SourceFeatures> {
   const { latentChannels, encoderWidth } = model.manifest.dimensions;
   const count = grid.rows * grid.columns;
@@ -53,11 +48,6 @@ export async function canvasOf(model: LoadedModel, { encoded }: SourceFeatures):
   const { canvas } = await model.run("mar-canvas", { x_enc: encoded }, ["canvas"]);
   return canvas;
 }
-
-const gridOfPicture = ({ manifest }: LoadedModel, { width, height }: Pick<RgbImage, "width" | "height">): Grid => ({
-  rows: height / manifest.dimensions.vaeStride,
-  columns: width / manifest.dimensions.vaeStride,
-});
 
 /** v / 255 * 2 - 1 in fp32: [3, height, width] */
 function planesOf({ width, height, data }: RgbImage): Float32Array {

@@ -64,7 +64,7 @@ def main(a):
     write_json(os.path.join(folder, "config.json"), llm_config(config["llm"], ids))
     write_json(os.path.join(folder, "generation_config.json"), dict(
         eos_token_id=[ids["<|im_end|>"], ids["<|endoftext|>"]], pad_token_id=ids["<|endoftext|>"], do_sample=False, max_new_tokens=96))
-    defaults = dict(size=config["img_size"], steps=a.steps, diffusion_steps=a.diffusion_steps, guidance_scale=a.guidance, temperature=a.temperature)
+    defaults = dict(size=config["img_size"], steps=a.steps, diffusion_steps=a.diffusion_steps, guidance_scale=a.guidance, edit_guidance_scale=a.edit_guidance, temperature=a.temperature)
     write_json(os.path.join(a.out, "unipic.json"), dimensions(config, vae, ids, defaults))
 
 
@@ -77,5 +77,6 @@ if __name__ == "__main__":
     ap.add_argument("--steps", type=int, default=18)
     ap.add_argument("--diffusion_steps", type=int, default=25)
     ap.add_argument("--guidance", type=float, default=3.0)
+    ap.add_argument("--edit_guidance", type=float, default=1.0)
     ap.add_argument("--temperature", type=float, default=1.0)
     main(ap.parse_args())

@@ -2,12 +2,12 @@
 
 The state is saved to OUT.pt every few minutes and on SIGTERM; the same command goes on from there.
 """
-import argparse, copy, glob, json, os, signal, time
+import argparse, copy, glob, json, os, time
 import numpy as np
 import torch
 from bpe import Tokenizer
 from data import Pool, Batcher
-from dist import launch, load, Sync
+from dist import launch, load, stop_requests, Sync
 from model import UniModel, CONFIG
 
 
@@ -41,7 +41,7 @@ def main(rank, a):
     rng = np.random.default_rng([a.seed, rank, start["step"]])
     image_len = model.mar.seq_len + cfg["buffer_size"]
     files = sorted(glob.glob(a.pool))
-    bt = Batcher(Pool.merge([load(f) for f in files]), tok, image_len, rng, dev, dense=a.dense)
+    bt = Batcher(Pool.merge([load(f) for f in files]), tok, image_len, rng, dev, dense=a.dense, pairs=a.pairs)
     n_t2i, n_edit, n_i2t = a.batch
     log = open(f"{a.out}.log", "a") if rank == 0 else None
     if rank == 0:
@@ -64,9 +64,7 @@ def main(rank, a):
                         progress=dict(step=step, seen=seen, time=start["time"] + time.time() - t0)), path + ".tmp")
         os.replace(path + ".tmp", path)
 
-    stop = []
-    for number in (signal.SIGTERM, signal.SIGINT):           # torch sends the latter when the launcher is gone
-        signal.signal(number, lambda *_: stop.append(True))
+    stop = stop_requests()
     while not sync.agree(float(bool(stop))):
         el = start["time"] + time.time() - t0
         prog = sync.agree(min(1.0, el / (60 * a.minutes)) if not a.steps else step / a.steps)
@@ -136,6 +134,7 @@ if __name__ == "__main__":
     ap.add_argument("--weights", type=float, nargs=3, default=[1.0, 0.5, 0.3])
     ap.add_argument("--lr", type=float, default=1e-3)
     ap.add_argument("--dense", type=float, default=0.5, help="share of text-to-image prompts that name every place")
+    ap.add_argument("--pairs", type=float, default=0.6, help="share of text-to-image scenes that are pairs: they take longest")
     ap.add_argument("--wd", type=float, default=0.02)
     ap.add_argument("--beta2", type=float, default=0.95)
     ap.add_argument("--warmup", type=int, default=200)

@@ -129,6 +129,12 @@ def sample_scene(rng, kind=None):
     return dict(bg="white", objs=objs)
 
 
+def is_pair(scene):
+    """Two objects side by side or one above the other, as prompts with two objects mean."""
+    at = sorted((o["cx"], o["cy"]) for o in scene["objs"])
+    return at in ([LEFT, RIGHT], [TOP, BOTTOM])
+
+
 # ---------------------------------------------------------------- text
 def art(noun):
     return ("an " if noun[0] in "aeiou" else "a ") + noun
@@ -206,7 +212,7 @@ def qa(scene, rng, kind=None):
     """(kind, question, answer)"""
     objs = scene["objs"]
     kind = kind or str(rng.choice(["describe", "count", "total", "color", "shape", "bg", "exists"],
-                                  p=[0.42, 0.18, 0.06, 0.14, 0.08, 0.0, 0.12]))
+                                  p=[0.2, 0.22, 0.07, 0.22, 0.12, 0.0, 0.17]))
     uniq = lambda key: [o for o in objs if sum(p[key] == o[key] for p in objs) == 1]
     if kind == "color" and uniq("shape"):
         o = uniq("shape")[rng.integers(len(uniq("shape")))]

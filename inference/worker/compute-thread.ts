@@ -6,9 +6,10 @@ import { parentPort, workerData } from "node:worker_threads";
 import { InvalidRequestError } from "../pipelines/invalid-request.ts";
 import { renderPreviews } from "../pipelines/latent-preview.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../pipelines/mar-checkpoint.ts";
-import { type MarProgress, type MarState, tokenCountOf } from "../pipelines/mar-sampler.ts";
+import { type MarProgress, type MarState, stepsOf, tokenCountOf } from "../pipelines/mar-sampler.ts";
 import { openPipelines, toPng, warmUp } from "../pipelines/pipelines.ts";
 import { prepareTextToImage, type TextToImageRequest, textToImage } from "../pipelines/text-to-image.ts";
+import type { Grid } from "../runtime/position-tables.ts";
 import type { ComputeCommand, ComputeMessage, ComputeSettings, RunEvent } from "./compute-protocol.ts";
 
 /** Checkpoints come as often as their size allows: a full one (1 MiB) every 20 s, small ones up to four times a second. */
@@ -81,7 +82,7 @@ async function draw(
   const computeMs = (): number => Math.round(performance.now() - startedAt);
   const { grid } = prepareTextToImage(pipelines, request);
   const interval = checkpointIntervalMs(request.count * tokenCountOf(grid));
-  const from = checkpoint === undefined ? undefined : resumedState(checkpoint, request, tokenCountOf(grid));
+  const from = checkpoint === undefined ? undefined : resumedState(checkpoint, request, grid);
   let progress = { stepsDone: from?.stepsDone ?? 0, totalSteps: request.steps };
   emit({ kind: "started", ...progress });
   emit({ kind: "frame", stage: "preparing", ...progress, previews: [] });
@@ -117,9 +118,10 @@ function checkpointIntervalMs(tokens: number): number {
   return Math.max(MIN_CHECKPOINT_INTERVAL_MS, (FULL_CHECKPOINT_INTERVAL_MS * bytes) / FULL_CHECKPOINT_BYTES);
 }
 
-function resumedState(checkpoint: Uint8Array, { count, steps }: TextToImageRequest, places: number): MarState {
+function resumedState(checkpoint: Uint8Array, { count, steps }: TextToImageRequest, grid: Grid): MarState {
   const { latentChannels } = pipelines.model.manifest.dimensions;
-  return decodeCheckpoint(checkpoint, { images: count, places, channels: latentChannels, steps });
+  const shape = { images: count, places: tokenCountOf(grid), channels: latentChannels };
+  return decodeCheckpoint(checkpoint, { ...shape, steps: stepsOf({ grid, steps }) });
 }
 
 function failureOf(error: unknown, signal: AbortSignal): RunEvent {

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { render } from "../../inference/eval/shapes-world.ts";
 import type { RgbImage } from "../../inference/image/rgb-image.ts";
+import { editMask } from "../../inference/pipelines/edit-mask.ts";
 import { type ImageEditRequest, imageEdit } from "../../inference/pipelines/image-edit.ts";
 import { InvalidRequestError } from "../../inference/pipelines/invalid-request.ts";
-import type { MarState } from "../../inference/pipelines/mar-sampler.ts";
+import { decodeCheckpoint, encodeCheckpoint } from "../../inference/pipelines/mar-checkpoint.ts";
+import { type MarState, stepsOf } from "../../inference/pipelines/mar-sampler.ts";
 import { collect, digestOf, noteFeeds, openTinyPipelines, REQUEST, type TinyPipelines } from "./drawing.ts";
 
 const SOURCE = render([{ shape: "circle", color: "red", x: 48, y: 48 }]);
@@ -78,6 +80,68 @@ test("special tokens in an instruction are text: the prompt has the image tokens
   expect(prompt).toBe(around + 36 + 8 + words);
 });
 
+describe("with a mask", () => {
+  const WHITE_LEFT = maskOf((x) => x < 32);
+  /** Pixels [from, to) of every row. */
+  const columns = ({ width, data }: RgbImage, from: number, to: number): Uint8Array =>
+    data.filter((_, i) => Math.floor(i / 3) % width >= from && Math.floor(i / 3) % width < to);
+
+  test("only the patches that it touches are drawn; every other pixel is the source's", async () => {
+    const { images, states } = await edit({ mask: WHITE_LEFT, count: 2 });
+    for (const image of images) {
+      expect(columns(image, 32, 96)).toEqual(columns(SOURCE, 32, 96));
+      expect(columns(image, 0, 32)).not.toEqual(columns(SOURCE, 0, 32));
+    }
+    expect(states).toHaveLength(6); // 12 of 36 places in 6 steps
+  });
+
+  test("a pixel of it is enough for a patch", async () => {
+    const { images } = await edit({ mask: maskOf((x, y) => x === 40 && y === 40) });
+    const changed = [...images[0]!.data].flatMap((level, i) => (level === SOURCE.data[i] ? [] : [Math.floor(i / 3)]));
+    for (const pixel of changed) {
+      expect([Math.floor((pixel % 96) / 16), Math.floor(pixel / 96 / 16)]).toEqual([2, 2]);
+    }
+  });
+
+  test("its edge is soft inside the drawn patches", async () => {
+    const { opacity } = editMask(WHITE_LEFT, { source: SOURCE, size: SOURCE, grid: { rows: 6, columns: 6 } });
+    const row = opacity.subarray(96 * 50, 96 * 51);
+    expect([...row.subarray(0, 28)]).toEqual(Array(28).fill(1));
+    for (let x = 28; x < 32; x++) expect(row[x]!).toBeLessThan(row[x - 1]!);
+    expect([...row.subarray(32)]).toEqual(Array(64).fill(0));
+  });
+
+  test("of all white, everything is drawn as without one", async () => {
+    expect(digestOf((await edit({ mask: maskOf(() => true) })).images)).toBe(digestOf((await edit()).images));
+  });
+
+  test("more steps than there are patches to draw are left out", async () => {
+    const { states } = await edit({ mask: maskOf((x, y) => x < 16 && y < 48), steps: 10 });
+    expect(states.map(({ stepsDone, totalSteps }) => `${stepsDone}/${totalSteps}`)).toEqual(["1/3", "2/3", "3/3"]);
+  });
+
+  test("going on after a step gives the same bytes", async () => {
+    const whole = await edit({ mask: WHITE_LEFT });
+    const steps = stepsOf({ grid: { rows: 6, columns: 6 }, steps: 6, kept: keptBeside(12) });
+    const shape = { images: 1, places: 36, channels: 16, steps };
+    const from = decodeCheckpoint(encodeCheckpoint(whole.states[1]!), shape);
+    expect(digestOf((await edit({ mask: WHITE_LEFT }, from)).images)).toBe(digestOf(whole.images));
+  });
+
+  test("of another size is refused with both sizes", async () => {
+    const small = { width: 48, height: 96, data: new Uint8Array(3 * 48 * 96).fill(255) };
+    await expect(edit({ mask: small })).rejects.toThrow(
+      new InvalidRequestError("The mask has 48 x 96 pixels and the picture 96 x 96. Make them the same size."),
+    );
+  });
+
+  test("that is empty is refused with what to do", async () => {
+    await expect(edit({ mask: maskOf(() => false) })).rejects.toThrow(
+      new InvalidRequestError("The mask is empty. Paint white what is to be drawn anew, and the rest black."),
+    );
+  });
+});
+
 describe("refused before anything runs:", () => {
   test.each<[string, Partial<ImageEditRequest>, string]>([
     ["an empty instruction", { instruction: " \n" }, "The instruction is empty. Say what to change."],
@@ -92,6 +156,19 @@ describe("refused before anything runs:", () => {
     expect((error as Error).message).toContain(message);
     expect(tiny.takeRuns()).toEqual([]);
   });
+});
+
+/** As large as the source; white where `isWhite`. */
+function maskOf(isWhite: (x: number, y: number) => boolean): RgbImage {
+  const data = new Uint8Array(3 * 96 * 96);
+  for (let i = 0; i < 96 * 96; i++) if (isWhite(i % 96, Math.floor(i / 96))) data.fill(255, 3 * i, 3 * i + 3);
+  return { width: 96, height: 96, data };
+}
+
+/** All places but `open` ones are kept. */
+const keptBeside = (open: number) => ({
+  isKept: Uint8Array.from({ length: 36 }, (_, place) => (place < open ? 0 : 1)),
+  tokens: new Float32Array(36 * 16),
 });
 
 /** The picture with `margin` white columns on either side. */

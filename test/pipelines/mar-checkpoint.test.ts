@@ -37,6 +37,9 @@ function setup({ images, places, channels, steps }: Shape, stepsDone: number): M
   };
 }
 
+const restore = (bytes: Uint8Array, { steps, ...shape }: Shape) =>
+  decodeCheckpoint(bytes, { ...shape, steps: maskSteps({ tokenCount: shape.places, steps }) });
+
 const SMALL: Shape = { images: 2, places: 12, channels: 3, steps: 4 };
 
 describe("a checkpoint", () => {
@@ -48,7 +51,7 @@ describe("a checkpoint", () => {
     ["of the tiny preset", { images: 3, places: 36, channels: 16, steps: 18 }, 11],
   ])("%s gives the state back", (_, shape, stepsDone) => {
     const state = setup(shape, stepsDone);
-    expect(decodeCheckpoint(encodeCheckpoint(state), shape)).toEqual({ stepsDone, tokens: state.tokens });
+    expect(restore(encodeCheckpoint(state), shape)).toEqual({ stepsDone, tokens: state.tokens });
   });
 
   test("may lie anywhere in a larger buffer", () => {
@@ -56,7 +59,7 @@ describe("a checkpoint", () => {
     const bytes = encodeCheckpoint(state);
     const larger = new Uint8Array(bytes.length + 10).fill(255);
     larger.set(bytes, 3);
-    expect(decodeCheckpoint(larger.subarray(3, 3 + bytes.length), SMALL).tokens).toEqual(state.tokens);
+    expect(restore(larger.subarray(3, 3 + bytes.length), SMALL).tokens).toEqual(state.tokens);
   });
 
   test.each([32, 64, 512])("of the largest pictures has at most 1 MiB before the last of %d steps", (steps) => {
@@ -70,7 +73,7 @@ describe("a checkpoint", () => {
 describe("refused is", () => {
   const refusal = (bytes: Uint8Array, shape: Shape): string => {
     try {
-      decodeCheckpoint(bytes, shape);
+      restore(bytes, shape);
     } catch (error) {
       expect(error).toBeInstanceOf(InvalidRequestError);
       return (error as Error).message;
