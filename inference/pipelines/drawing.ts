@@ -7,12 +7,14 @@ import type { GuidanceSchedule } from "../sampling/guidance.ts";
 import { seededRandomness } from "../sampling/randomness.ts";
 import type { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
+import { decodeCheckpoint } from "./mar-checkpoint.ts";
 import {
   initialState,
   type KeptTokens,
   type MarProgress,
   type MarState,
   sampleTokens,
+  stepsOf,
   tokenCountOf,
 } from "./mar-sampler.ts";
 import type { Prefix } from "./prefix.ts";
@@ -97,6 +99,17 @@ export async function* draw(
     signal.throwIfAborted();
     yield { kind: "image", index, image: rgbImageOf(await decodePixels(model, tokens, drawing.grid), settings) };
   }
+}
+
+/** The state that a checkpoint of the same drawing holds. */
+export function restoreState(
+  model: LoadedModel,
+  { count, ...drawing }: Pick<DrawingSettings, "count" | "steps"> & Pick<Drawing, "grid" | "kept">,
+  checkpoint: Uint8Array,
+): MarState {
+  const { latentChannels: channels } = model.manifest.dimensions;
+  const places = tokenCountOf(drawing.grid);
+  return decodeCheckpoint(checkpoint, { images: count, places, channels, steps: stepsOf(drawing) });
 }
 
 /** Throws an InvalidRequestError unless every number is one that can be drawn with; the grid of tokens. */

@@ -3,13 +3,13 @@
  * graph calls; an exception in one ends that one only.
  */
 import { parentPort, workerData } from "node:worker_threads";
+import { restoreState } from "../pipelines/drawing.ts";
 import { InvalidRequestError } from "../pipelines/invalid-request.ts";
 import { renderPreviews } from "../pipelines/latent-preview.ts";
-import { decodeCheckpoint, encodeCheckpoint } from "../pipelines/mar-checkpoint.ts";
-import { type MarProgress, type MarState, stepsOf, tokenCountOf } from "../pipelines/mar-sampler.ts";
+import { encodeCheckpoint } from "../pipelines/mar-checkpoint.ts";
+import { type MarProgress, tokenCountOf } from "../pipelines/mar-sampler.ts";
 import { openPipelines, toPng, warmUp } from "../pipelines/pipelines.ts";
 import { prepareTextToImage, type TextToImageRequest, textToImage } from "../pipelines/text-to-image.ts";
-import type { Grid } from "../runtime/position-tables.ts";
 import type { ComputeCommand, ComputeMessage, ComputeSettings, RunEvent } from "./compute-protocol.ts";
 
 /** Checkpoints come as often as their size allows: a full one (1 MiB) every 20 s, small ones up to four times a second. */
@@ -82,7 +82,7 @@ async function draw(
   const computeMs = (): number => Math.round(performance.now() - startedAt);
   const { grid } = prepareTextToImage(pipelines, request);
   const interval = checkpointIntervalMs(request.count * tokenCountOf(grid));
-  const from = checkpoint === undefined ? undefined : resumedState(checkpoint, request, grid);
+  const from = checkpoint === undefined ? undefined : restoreState(pipelines.model, { ...request, grid }, checkpoint);
   let progress = { stepsDone: from?.stepsDone ?? 0, totalSteps: request.steps };
   emit({ kind: "started", ...progress });
   emit({ kind: "frame", stage: "preparing", ...progress, previews: [] });
@@ -116,12 +116,6 @@ async function draw(
 function checkpointIntervalMs(tokens: number): number {
   const bytes = tokens * pipelines.model.manifest.dimensions.latentChannels * Float32Array.BYTES_PER_ELEMENT;
   return Math.max(MIN_CHECKPOINT_INTERVAL_MS, (FULL_CHECKPOINT_INTERVAL_MS * bytes) / FULL_CHECKPOINT_BYTES);
-}
-
-function resumedState(checkpoint: Uint8Array, { count, steps }: TextToImageRequest, grid: Grid): MarState {
-  const { latentChannels } = pipelines.model.manifest.dimensions;
-  const shape = { images: count, places: tokenCountOf(grid), channels: latentChannels };
-  return decodeCheckpoint(checkpoint, { ...shape, steps: stepsOf({ grid, steps }) });
 }
 
 function failureOf(error: unknown, signal: AbortSignal): RunEvent {
