@@ -32,7 +32,8 @@ async function describe(flags: DescribeFlags): Promise<void> {
   try {
     for await (const event of imageToText(pipelines, request, { signal: new AbortController().signal })) {
       if (event.kind === "text") process.stdout.write(event.text);
-      else if (event.reason === "length") console.error(`cut off after ${event.tokens} tokens; see --max-tokens`);
+      else if (event.kind === "end" && event.reason === "length")
+        console.error(`cut off after ${event.tokens} tokens; see --max-tokens`);
     }
     process.stdout.write("\n");
   } finally {

@@ -106,11 +106,11 @@ async function run(
   const settings = settingsOf(flags, pipelines, guidance);
   const bar = new SingleBar({ format: "{bar} step {value}/{total} | {duration_formatted}", stream: process.stderr });
   const images: RgbImage[] = [];
-  bar.start(settings.steps, 0);
   try {
     for await (const event of start(pipelines, settings, new AbortController().signal)) {
-      if (event.kind === "step") bar.update(event.progress.stepsDone);
-      else images.push(event.image);
+      if (event.kind === "started") bar.start(event.totalSteps, 0);
+      else if (event.kind === "step") bar.update(event.progress.stepsDone);
+      else if (event.kind === "image") images.push(event.image);
     }
   } finally {
     bar.stop();

@@ -4,19 +4,12 @@ import type { LoadedModel } from "../runtime/loaded-model.ts";
 import type { Grid } from "../runtime/position-tables.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import type { GuidanceSchedule } from "../sampling/guidance.ts";
+import type { MaskStep } from "../sampling/mask-schedule.ts";
 import { seededRandomness } from "../sampling/randomness.ts";
 import type { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
 import { decodeCheckpoint } from "./mar-checkpoint.ts";
-import {
-  initialState,
-  type KeptTokens,
-  type MarProgress,
-  type MarState,
-  sampleTokens,
-  stepsOf,
-  tokenCountOf,
-} from "./mar-sampler.ts";
+import { initialState, type MarProgress, type MarState, sampleTokens, stepsOf, tokenCountOf } from "./mar-sampler.ts";
 import type { Prefix } from "./prefix.ts";
 import { decodePixels } from "./vae-decode.ts";
 
@@ -48,12 +41,14 @@ export interface DrawingSettings {
 }
 
 export type DrawingEvent =
+  /** The first one: the request was accepted. */
+  | { readonly kind: "started"; readonly grid: Grid; readonly stepsDone: number; readonly totalSteps: number }
   | { readonly kind: "step"; readonly progress: MarProgress }
   | { readonly kind: "image"; readonly index: number; readonly image: RgbImage };
 
 export interface DrawingOptions {
-  /** Where an earlier run of the same request stood; its steps are not repeated. */
-  readonly from?: MarState;
+  /** Where an earlier run of the same request stood, or its checkpoint; its steps are not repeated. */
+  readonly from?: MarState | Uint8Array | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -64,52 +59,63 @@ export interface PromptIds {
   readonly unconditional: readonly number[];
 }
 
-export interface Drawing {
+/** What is known of a drawing before the model has read anything. */
+export interface DrawingPlan {
   readonly grid: Grid;
+  /** 1 where a token is known from the beginning: [N]; none is unless given. */
+  readonly isKept?: Uint8Array;
+}
+
+/** What the model has read. */
+export interface DrawingContext {
   readonly conditional: Prefix;
   /** Undefined without guidance. */
   readonly unconditional: Prefix | undefined;
   /** What stands at unknown places, [1, K + N, D]; the mask token unless given. */
   readonly canvas?: Tensor;
-  /** Tokens that are known from the beginning. */
-  readonly kept?: KeptTokens;
+  /** Where the plan keeps tokens, those: [N, C] scaled latents. */
+  readonly tokens?: Float32Array;
 }
 
 /** Samples the tokens of all pictures together, then decodes one after the other. */
 export async function* draw(
   model: LoadedModel,
   settings: DrawingSettings,
-  { conditional, unconditional, ...drawing }: Drawing,
-  { from, signal }: DrawingOptions,
+  { plan, read, from, signal }: DrawingOptions & { plan: DrawingPlan; read: () => Promise<DrawingContext> },
 ): AsyncGenerator<DrawingEvent> {
+  const { grid, isKept } = plan;
+  const steps = stepsOf({ grid, steps: settings.steps }, isKept);
+  const earlier = from instanceof Uint8Array ? restoreState(model, { ...settings, grid, schedule: steps }, from) : from;
+  yield { kind: "started", grid, stepsDone: earlier?.stepsDone ?? 0, totalSteps: steps.length };
+  const { conditional, unconditional, canvas, tokens: known } = await read();
   const forEach = (prefix: Prefix): Prefix[] => Array<Prefix>(settings.count).fill(prefix);
   const sampling = {
     ...settings,
-    ...drawing,
+    grid,
     conditional: forEach(conditional),
     unconditional: unconditional === undefined ? [] : forEach(unconditional),
     randomness: seededRandomness(settings.seed),
+    ...(canvas === undefined ? {} : { canvas }),
+    ...(isKept === undefined || known === undefined ? {} : { kept: { isKept, tokens: known } }),
   };
-  let state = from ?? initialState(model, sampling);
+  let state = earlier ?? initialState(model, sampling);
   for await (const progress of sampleTokens(model, sampling, { from: state, signal })) {
     state = progress;
     yield { kind: "step", progress };
   }
   for (const [index, tokens] of state.tokens.entries()) {
     signal.throwIfAborted();
-    yield { kind: "image", index, image: rgbImageOf(await decodePixels(model, tokens, drawing.grid), settings) };
+    yield { kind: "image", index, image: rgbImageOf(await decodePixels(model, tokens, grid), settings) };
   }
 }
 
-/** The state that a checkpoint of the same drawing holds. */
-export function restoreState(
+function restoreState(
   model: LoadedModel,
-  { count, ...drawing }: Pick<DrawingSettings, "count" | "steps"> & Pick<Drawing, "grid" | "kept">,
+  { count, grid, schedule }: { count: number; grid: Grid; schedule: readonly MaskStep[] },
   checkpoint: Uint8Array,
 ): MarState {
   const { latentChannels: channels } = model.manifest.dimensions;
-  const places = tokenCountOf(drawing.grid);
-  return decodeCheckpoint(checkpoint, { images: count, places, channels, steps: stepsOf(drawing) });
+  return decodeCheckpoint(checkpoint, { images: count, places: tokenCountOf(grid), channels, steps: schedule });
 }
 
 /** Throws an InvalidRequestError unless every number is one that can be drawn with; the grid of tokens. */

@@ -9,6 +9,7 @@ import type { Grid } from "../runtime/position-tables.ts";
 import {
   checkLengths,
   checkSettings,
+  type DrawingContext,
   type DrawingEvent,
   type DrawingOptions,
   type DrawingSettings,
@@ -19,7 +20,7 @@ import {
 } from "./drawing.ts";
 import { blend, type EditMask, editMask } from "./edit-mask.ts";
 import { imagePrompt } from "./image-prompt.ts";
-import { prefill } from "./prefix.ts";
+import { type Prefix, prefill } from "./prefix.ts";
 import { canvasOf, encodePixels, encodeTokens } from "./source-picture.ts";
 
 export interface ImageEditRequest extends DrawingSettings {
@@ -41,22 +42,27 @@ export async function* imageEdit(
   options: DrawingOptions,
 ): AsyncGenerator<DrawingEvent> {
   const { model } = unipic;
-  const { grid, prompts, mask } = prepareImageEdit(unipic, request);
+  const { grid, prompts, mask } = prepare(unipic, request);
   const source = resizeBicubic(cropToAspect(request.source, request), request);
-  const tokens = await encodePixels(model, source);
-  const features = await encodeTokens(model, tokens, grid);
-  const read = (ids: readonly number[]) => prefill(model, ids, features.embeddings);
-  const conditional = await read(prompts.conditional);
-  const unconditional = request.guidanceScale === 1 ? undefined : await read(prompts.unconditional);
-  const canvas = await canvasOf(model, features);
-  const kept = mask === undefined ? {} : { kept: { isKept: mask.open.map((open) => 1 - open), tokens } };
-  for await (const event of draw(model, request, { grid, conditional, unconditional, canvas, ...kept }, options)) {
-    yield mask === undefined || event.kind === "step" ? event : { ...event, image: blend(source, event.image, mask) };
+  const read = async (): Promise<DrawingContext> => {
+    const tokens = await encodePixels(model, source);
+    const features = await encodeTokens(model, tokens, grid);
+    const prompt = (ids: readonly number[]): Promise<Prefix> => prefill(model, ids, features.embeddings);
+    return {
+      conditional: await prompt(prompts.conditional),
+      unconditional: request.guidanceScale === 1 ? undefined : await prompt(prompts.unconditional),
+      canvas: await canvasOf(model, features),
+      tokens,
+    };
+  };
+  const plan = mask === undefined ? { grid } : { grid, isKept: mask.open.map((open) => 1 - open) };
+  for await (const event of draw(model, request, { plan, read, ...options })) {
+    yield mask === undefined || event.kind !== "image" ? event : { ...event, image: blend(source, event.image, mask) };
   }
 }
 
 /** What follows from a request before anything runs; throws an InvalidRequestError unless the model can draw it. */
-function prepareImageEdit(
+function prepare(
   unipic: Unipic,
   request: ImageEditRequest,
 ): { readonly grid: Grid; readonly prompts: PromptIds; readonly mask: EditMask | undefined } {

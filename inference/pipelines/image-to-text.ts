@@ -34,56 +34,65 @@ export interface ImageToTextRequest {
 }
 
 export type ImageToTextEvent =
-  | { readonly kind: "text"; readonly text: string; readonly tokens: number }
+  /** The first one: the request was accepted. */
+  | { readonly kind: "started" }
+  /** Words, and the ids of all tokens so far. */
+  | { readonly kind: "text"; readonly text: string; readonly ids: readonly number[] }
   | { readonly kind: "end"; readonly reason: "stop" | "length"; readonly tokens: number };
 
-/** The most likely token each time; text comes as soon as its characters are complete. */
+/**
+ * The most likely token each time; text comes as soon as its characters are complete.
+ *
+ * @param from ids that an earlier run of the same request generated; their text comes first
+ */
 export async function* imageToText(
   unipic: Unipic,
   request: ImageToTextRequest,
-  { signal }: { signal: AbortSignal },
+  { from = [], signal }: { from?: readonly number[]; signal: AbortSignal },
 ): AsyncGenerator<ImageToTextEvent> {
   const { model, tokenizer } = unipic;
   const { grid, prompt, maxTokens } = prepareImageToText(unipic, request);
+  yield { kind: "started" };
   const size = { width: request.size, height: request.size };
   const picture = resizeBicubic(padToSquare(request.image, PADDING), size);
   const features = await encodeTokens(model, await encodePixels(model, picture), grid);
   signal.throwIfAborted();
   const stop = model.manifest.tokens.eos;
-  let pending: number[] = [];
-  let tokens = 0;
-  let last: number | undefined;
-  for await (const id of answerIds(model, embedPrompt(model, prompt, features.embeddings), { maxTokens })) {
+  const ids = [...from];
+  let pending = ids.slice();
+  let isStopped = false;
+  for await (const id of answerIds(model, embedPrompt(model, prompt, features.embeddings), { maxTokens, from })) {
     signal.throwIfAborted();
-    tokens++;
-    last = id;
-    if (id === stop) break;
+    ids.push(id);
+    isStopped = id === stop;
+    if (isStopped) break;
     pending.push(id);
     const text = tokenizer.decode(pending);
     if (text.endsWith("\ufffd") || text === "") continue; // a character whose bytes are not all there
-    yield { kind: "text", text, tokens };
+    yield { kind: "text", text, ids: ids.slice() };
     pending = [];
   }
   const rest = tokenizer.decode(pending);
-  if (rest !== "") yield { kind: "text", text: rest, tokens };
-  yield { kind: "end", reason: last === stop ? "stop" : "length", tokens };
+  if (rest !== "") yield { kind: "text", text: rest, ids: ids.slice() };
+  yield { kind: "end", reason: isStopped ? "stop" : "length", tokens: ids.length };
 }
 
 /**
  * Greedy, with the model's penalty on ids that were generated already; ends with the stop id, or after `maxTokens`.
  *
- * prompt: [tokens, llmWidth] embeddings
+ * prompt: [tokens, llmWidth] embeddings; `from`: ids that were generated before, which are not repeated
  */
 export async function* answerIds(
   model: LoadedModel,
   prompt: Float32Array,
-  { maxTokens, onLogits }: { maxTokens: number; onLogits?: (logits: Float32Array) => void },
+  options: { maxTokens: number; from?: readonly number[]; onLogits?: (logits: Float32Array) => void },
 ): AsyncGenerator<number> {
   const { repetitionPenalty, tokens } = model.manifest;
-  const generated = new Set<number>();
-  let reading: Reading | undefined;
-  let embeds = prompt;
-  for (let count = 0; count < maxTokens; count++) {
+  const { maxTokens, from = [], onLogits } = options;
+  const generated = new Set(from);
+  let reading = await readOn(model, prompt);
+  let embeds = model.embed(from);
+  for (let count = from.length; count < maxTokens; count++) {
     reading = await readOn(model, embeds, reading);
     const logits = await logitsOf(model, reading);
     onLogits?.(logits);

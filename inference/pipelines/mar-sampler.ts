@@ -68,13 +68,13 @@ export function initialState(
 }
 
 /** The steps of a drawing of which some tokens are kept; those that would predict nothing are left out. */
-export function stepsOf({ grid, steps, kept }: Pick<MarRequest, "grid" | "steps" | "kept">): readonly MaskStep[] {
-  const keptCount = keptCountOf(kept);
+export function stepsOf({ grid, steps }: Pick<MarRequest, "grid" | "steps">, isKept?: Uint8Array): readonly MaskStep[] {
+  const keptCount = countOf(isKept);
   const schedule = maskSteps({ tokenCount: tokenCountOf(grid) - keptCount, steps });
   return schedule.map((step) => ({ ...step, visible: step.visible + keptCount }));
 }
 
-const keptCountOf = (kept: KeptTokens | undefined): number => kept?.isKept.reduce((sum, one) => sum + one, 0) ?? 0;
+const countOf = (isKept: Uint8Array | undefined): number => isKept?.reduce((sum, one) => sum + one, 0) ?? 0;
 
 /** Yields the state after every step; continue from any of them by giving it as `from`. */
 export async function* sampleTokens(
@@ -82,7 +82,7 @@ export async function* sampleTokens(
   request: MarRequest,
   { from, signal }: { from: MarState; signal: AbortSignal },
 ): AsyncGenerator<MarProgress> {
-  const schedule = stepsOf(request);
+  const schedule = stepsOf(request, request.kept?.isKept);
   const loop = new MarLoop(model, request, await DiffusionSampler.create(model, request.diffusionSteps));
   const tokens = from.tokens.map((values) => values.slice());
   for (const [index, step] of schedule.entries()) {
@@ -112,7 +112,7 @@ class MarLoop {
     private readonly diffusion: DiffusionSampler,
   ) {
     this.tokenCount = tokenCountOf(request.grid);
-    this.openCount = this.tokenCount - keptCountOf(request.kept);
+    this.openCount = this.tokenCount - countOf(request.kept?.isKept);
     this.orders = request.conditional.map((_, image) => this.orderOf(image));
     this.past = pastOf(model, [...request.conditional, ...request.unconditional]);
     this.branches = request.unconditional.length === 0 ? 1 : 2;

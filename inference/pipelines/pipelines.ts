@@ -1,14 +1,18 @@
 /** A built model with everything its tasks need. */
+import { InvalidImageError, readImage } from "../image/read-image.ts";
 import { encodePng, type RgbImage } from "../image/rgb-image.ts";
 import { type GraphName, loadManifest } from "../manifest.ts";
 import { LoadedModel, type LoadOptions } from "../runtime/loaded-model.ts";
 import { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
 import type { Unipic } from "./drawing.ts";
+import { InvalidRequestError } from "./invalid-request.ts";
 
 /** Pictures of one generation. */
 const MAX_COUNT = 4;
 /** More steps than anyone uses; with them the checkpoint of MAX_COUNT pictures of 1024 px stays below 1 MiB. */
 const MAX_STEPS = 256;
+
+const MAX_ANSWER_TOKENS = 1024;
 
 export interface Pipelines extends Unipic {
   close(): Promise<void>;
@@ -48,14 +52,20 @@ export interface ModelOffer {
   readonly diffusionSteps: string;
   readonly maxCount: number;
   readonly guidanceScale: number;
+  readonly editGuidanceScale: number;
   readonly temperature: number;
-  readonly unconditionalPrompt: string;
+  readonly textToImageUnconditional: string;
+  readonly imageEditUnconditional: string;
+  /** Tokens of an answer. */
+  readonly maxTokens: number;
 }
 
 /** Sizes: the default one and the one that the model's position tables were trained for. */
 export function describeModel(folder: string): ModelOffer {
   const { preset, digest, defaults, dimensions, prompt } = loadManifest(folder);
   const native = dimensions.nativeGrid * dimensions.vaeStride;
+  const largest = (Math.max(defaults.size, native) / dimensions.vaeStride) ** 2 + dimensions.bufferTokens;
+  const positionsLeft = dimensions.maxPositions - largest; // half of them for the question
   return {
     preset,
     digest,
@@ -67,8 +77,21 @@ export function describeModel(folder: string): ModelOffer {
     maxCount: MAX_COUNT,
     guidanceScale: defaults.guidanceScale,
     temperature: defaults.temperature,
-    unconditionalPrompt: prompt.textToImageUnconditional,
+    editGuidanceScale: defaults.editGuidanceScale,
+    textToImageUnconditional: prompt.textToImageUnconditional,
+    imageEditUnconditional: prompt.imageEditUnconditional,
+    maxTokens: Math.min(MAX_ANSWER_TOKENS, Math.floor(positionsLeft / 2)),
   };
+}
+
+/** A picture as somebody sent it; an InvalidRequestError says what is wrong with it. */
+export async function readPicture(bytes: Uint8Array): Promise<RgbImage> {
+  try {
+    return await readImage(bytes);
+  } catch (error) {
+    if (error instanceof InvalidImageError) throw new InvalidRequestError(error.message, { cause: error });
+    throw error;
+  }
 }
 
 export const toPng = (image: RgbImage): Promise<Buffer> => encodePng(image);

@@ -9,6 +9,7 @@ import type { Grid } from "../runtime/position-tables.ts";
 import {
   checkLengths,
   checkSettings,
+  type DrawingContext,
   type DrawingEvent,
   type DrawingOptions,
   type DrawingSettings,
@@ -31,17 +32,16 @@ export async function* textToImage(
   options: DrawingOptions,
 ): AsyncGenerator<DrawingEvent> {
   const { model } = unipic;
-  const { grid, prompts } = prepareTextToImage(unipic, request);
-  const conditional = await prefill(model, prompts.conditional);
-  const unconditional = request.guidanceScale === 1 ? undefined : await prefill(model, prompts.unconditional);
-  yield* draw(model, request, { grid, conditional, unconditional }, options);
+  const { grid, prompts } = prepare(unipic, request);
+  const read = async (): Promise<DrawingContext> => ({
+    conditional: await prefill(model, prompts.conditional),
+    unconditional: request.guidanceScale === 1 ? undefined : await prefill(model, prompts.unconditional),
+  });
+  yield* draw(model, request, { plan: { grid }, read, ...options });
 }
 
 /** What follows from a request before anything runs; throws an InvalidRequestError unless the model can draw it. */
-export function prepareTextToImage(
-  unipic: Unipic,
-  request: TextToImageRequest,
-): { readonly grid: Grid; readonly prompts: PromptIds } {
+function prepare(unipic: Unipic, request: TextToImageRequest): { readonly grid: Grid; readonly prompts: PromptIds } {
   const { model, tokenizer } = unipic;
   requireText(request.prompt, "prompt", "Say what to draw.");
   requireText(request.unconditionalPrompt, "unconditional prompt", "Say what guidance leads away from.");

@@ -1,4 +1,5 @@
 /** What the thread that answers gRPC and the thread that computes say to each other. */
+import type { DrawingSettings } from "../pipelines/drawing.ts";
 import type { Preview } from "../pipelines/latent-preview.ts";
 import type { TextToImageRequest } from "../pipelines/text-to-image.ts";
 
@@ -8,18 +9,35 @@ export interface ComputeSettings {
   readonly threads: number;
 }
 
+/** A task with its pictures as the files they came as. */
+export type Task =
+  | { readonly kind: "textToImage"; readonly request: TextToImageRequest }
+  | { readonly kind: "imageEdit"; readonly request: EncodedImageEdit }
+  | { readonly kind: "imageToText"; readonly request: EncodedImageToText };
+
+export interface EncodedImageEdit extends DrawingSettings {
+  readonly instruction: string;
+  readonly unconditionalPrompt: string;
+  readonly source: Uint8Array;
+  /** All of the picture is drawn anew unless given. */
+  readonly mask?: Uint8Array | undefined;
+}
+
+export interface EncodedImageToText {
+  readonly question: string;
+  readonly image: Uint8Array;
+  /** Side in pixels. */
+  readonly size: number;
+  readonly maxTokens: number;
+}
+
 /** `run` names an attempt: its lease id. */
 export type ComputeCommand =
-  | {
-      readonly kind: "start";
-      readonly run: string;
-      readonly request: TextToImageRequest;
-      readonly checkpoint?: Uint8Array;
-    }
+  | { readonly kind: "start"; readonly run: string; readonly task: Task; readonly checkpoint?: Uint8Array | undefined }
   | { readonly kind: "cancel"; readonly run: string }
   | { readonly kind: "yield"; readonly run: string };
 
-export type Stage = "preparing" | "drawing" | "decoding";
+export type Stage = "preparing" | "drawing" | "decoding" | "writing";
 
 /** What a run says, in order; the last one is `done`, `yielded` or `failed`. */
 export type RunEvent =
@@ -39,6 +57,8 @@ export type RunEvent =
       readonly height: number;
       readonly png: Uint8Array;
     }
+  /** Words of an answer; the first has offset 0 and the whole answer so far. */
+  | { readonly kind: "text"; readonly offset: number; readonly text: string }
   | { readonly kind: "done"; readonly computeMs: number }
   | { readonly kind: "yielded"; readonly computeMs: number }
   | { readonly kind: "failed"; readonly reason: "invalid" | "cancelled" | "internal"; readonly message: string };

@@ -1,12 +1,12 @@
 /** The computing thread as its parent sees it. */
 import { Worker } from "node:worker_threads";
-import type { TextToImageRequest } from "../pipelines/text-to-image.ts";
 import {
   type ComputeCommand,
   type ComputeMessage,
   type ComputeSettings,
   isLastEvent,
   type RunEvent,
+  type Task,
 } from "./compute-protocol.ts";
 import { EventQueue } from "./event-queue.ts";
 
@@ -51,7 +51,7 @@ export class Compute {
    */
   async *run(
     id: string,
-    { request, checkpoint }: { request: TextToImageRequest; checkpoint: Uint8Array | undefined },
+    { task, checkpoint }: { task: Task; checkpoint: Uint8Array | undefined },
     signal: AbortSignal,
   ): AsyncGenerator<RunEvent> {
     const queue = new EventQueue();
@@ -59,7 +59,7 @@ export class Compute {
     const cancel = (): void => this.send({ kind: "cancel", run: id });
     signal.addEventListener("abort", cancel);
     try {
-      this.send({ kind: "start", run: id, request, ...(checkpoint === undefined ? {} : { checkpoint }) });
+      this.send({ kind: "start", run: id, task, checkpoint });
       if (signal.aborted) cancel();
       let frame: RunEvent | undefined;
       for (;;) {

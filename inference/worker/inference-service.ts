@@ -4,21 +4,20 @@ import {
   type DescribeResponse,
   type GenerateRequest,
   type GenerateResponse,
-  GuidanceSchedule,
   type InferenceServiceImplementation,
   type Recipe,
   Stage,
-  type TextToImage,
 } from "../../proto/gen/inference/v1/inference.ts";
-import type { TextToImageRequest } from "../pipelines/text-to-image.ts";
 import { type Compute, ComputeLostError } from "./compute.ts";
 import type { Stage as ComputeStage, RunEvent } from "./compute-protocol.ts";
 import type { Offer } from "./offer.ts";
+import { taskOf } from "./task-request.ts";
 
 const STAGES: Record<ComputeStage, Stage> = {
   preparing: Stage.PREPARING,
   drawing: Stage.DRAWING,
   decoding: Stage.DECODING,
+  writing: Stage.WRITING,
 };
 
 export class InferenceService implements InferenceServiceImplementation {
@@ -37,7 +36,7 @@ export class InferenceService implements InferenceServiceImplementation {
 
   async *generate(request: GenerateRequest, { signal }: CallContext): AsyncGenerator<GenerateResponse> {
     if (this.isDraining) throw new ServerError(Status.UNAVAILABLE, "The worker is stopping.");
-    const drawing = this.requestOf(request);
+    const task = taskOf(request, this.offer.model);
     if (this.running.size >= this.offer.slots) throw new ServerError(Status.RESOURCE_EXHAUSTED, "No slot is free.");
     if (this.running.has(request.leaseId))
       throw new ServerError(Status.INVALID_ARGUMENT, "An attempt with this lease runs already.");
@@ -45,7 +44,7 @@ export class InferenceService implements InferenceServiceImplementation {
     try {
       const checkpoint = request.resumeFrom?.state;
       const recipe = this.offer.recipe();
-      for await (const event of this.compute.run(request.leaseId, { request: drawing, checkpoint }, signal)) {
+      for await (const event of this.compute.run(request.leaseId, { task, checkpoint }, signal)) {
         yield toResponse(event, recipe);
       }
     } catch (error) {
@@ -69,49 +68,6 @@ export class InferenceService implements InferenceServiceImplementation {
     for (const leaseId of this.running) this.compute.requestYield(leaseId);
     if (this.running.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
   }
-
-  private requestOf({ preset, leaseId, task }: GenerateRequest): TextToImageRequest {
-    if (leaseId === "") throw new ServerError(Status.INVALID_ARGUMENT, "lease_id is empty.");
-    if (preset !== this.offer.preset) {
-      throw new ServerError(
-        Status.INVALID_ARGUMENT,
-        `This worker serves the preset "${this.offer.preset}", not "${preset}".`,
-      );
-    }
-    if (task === undefined) throw new ServerError(Status.INVALID_ARGUMENT, "The request names no task.");
-    return this.drawingOf(task.value);
-  }
-
-  private drawingOf(task: TextToImage): TextToImageRequest {
-    if (task.size === undefined) throw new ServerError(Status.INVALID_ARGUMENT, "size is missing.");
-    const { width, height } = task.size;
-    if (!this.offer.sizes.some((side) => side === width && side === height)) {
-      const possible = this.offer.sizes.map((side) => `${side} x ${side}`).join(", ");
-      throw new ServerError(
-        Status.INVALID_ARGUMENT,
-        `${width} x ${height} pixels are not offered; possible is ${possible}.`,
-      );
-    }
-    if (task.count < 1 || task.count > this.offer.maxCount) {
-      throw new ServerError(
-        Status.INVALID_ARGUMENT,
-        `count is ${task.count}; 1 to ${this.offer.maxCount} are possible.`,
-      );
-    }
-    return {
-      prompt: task.prompt,
-      unconditionalPrompt: task.unconditionalPrompt,
-      width,
-      height,
-      count: task.count,
-      steps: task.steps,
-      diffusionSteps: this.offer.diffusionSteps,
-      guidanceScale: task.guidanceScale,
-      guidanceSchedule: task.guidanceSchedule === GuidanceSchedule.LINEAR ? "linear" : "constant",
-      temperature: task.temperature,
-      seed: task.seed,
-    };
-  }
 }
 
 function toResponse(event: RunEvent, recipe: Recipe): GenerateResponse {
@@ -131,6 +87,8 @@ function toResponse(event: RunEvent, recipe: Recipe): GenerateResponse {
       const { index, width, height, png } = event;
       return { event: { $case: "image", value: { index, size: { width, height }, mimeType: "image/png", data: png } } };
     }
+    case "text":
+      return { event: { $case: "text", value: { offset: event.offset, text: event.text } } };
     case "done":
       return { event: { $case: "done", value: { computeMs: BigInt(event.computeMs) } } };
     case "yielded":

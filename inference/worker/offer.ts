@@ -7,7 +7,7 @@ import type { ComputeSettings } from "./compute-protocol.ts";
 const runtime = createRequire(import.meta.url)("onnxruntime-node/package.json") as { version: string };
 
 export class Offer {
-  private readonly model: ModelOffer;
+  readonly model: ModelOffer;
 
   constructor(
     private readonly settings: ComputeSettings,
@@ -16,27 +16,10 @@ export class Offer {
     this.model = describeModel(settings.modelFolder);
   }
 
-  get preset(): string {
-    return this.model.preset;
-  }
-
-  /** Sides of square pictures. */
-  get sizes(): readonly number[] {
-    return this.model.sizes;
-  }
-
-  get maxCount(): number {
-    return this.model.maxCount;
-  }
-
-  get diffusionSteps(): string {
-    return this.model.diffusionSteps;
-  }
-
   describe(): DescribeResponse {
     const { model } = this;
     const square = (side: number): { width: number; height: number } => ({ width: side, height: side });
-    const textToImage = {
+    const drawing = {
       sizes: model.sizes.map(square),
       defaultSize: square(model.defaultSize),
       maxSteps: model.maxSteps,
@@ -44,9 +27,19 @@ export class Offer {
       maxCount: model.maxCount,
       defaultGuidanceScale: model.guidanceScale,
       defaultTemperature: model.temperature,
-      defaultUnconditionalPrompt: model.unconditionalPrompt,
+      defaultUnconditionalPrompt: model.textToImageUnconditional,
     };
-    return { slots: this.slots, standby: 0, presets: [{ name: model.preset, buildDigest: model.digest, textToImage }] };
+    const imageEdit = {
+      ...drawing,
+      defaultGuidanceScale: model.editGuidanceScale,
+      defaultUnconditionalPrompt: model.imageEditUnconditional,
+    };
+    const imageToText = { sizes: [...model.sizes], defaultSize: model.defaultSize, maxTokens: model.maxTokens };
+    return {
+      slots: this.slots,
+      standby: 0,
+      presets: [{ name: model.preset, buildDigest: model.digest, textToImage: drawing, imageEdit, imageToText }],
+    };
   }
 
   recipe(): Recipe {

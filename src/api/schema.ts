@@ -11,6 +11,7 @@ import {
   ProgressEvent,
   QueuedEvent,
   StartedEvent,
+  TextDeltaEvent,
 } from "../generation/event.type.ts";
 import { EventsResolver } from "../generation/events.resolver.ts";
 import { GenerationResolver } from "../generation/generation.resolver.ts";
@@ -43,10 +44,11 @@ const IMPLEMENTATIONS = [
   FinishedEvent,
   ProgressEvent,
   PreviewEvent,
+  TextDeltaEvent,
 ];
 
 /** Inputs of which exactly one field must be given; TypeGraphQL has no decorator for that. */
-const ONE_OF_INPUTS = ["TaskInput"];
+const ONE_OF_INPUTS = ["TaskInput", "PictureInput"];
 
 /** @param instances one resolver object of each class; none are needed to print the schema */
 export async function makeSchema(instances: readonly object[]): Promise<GraphQLSchema> {

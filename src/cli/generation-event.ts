@@ -21,6 +21,7 @@ export const generationEventSchema = z.discriminatedUnion("__typename", [
   z.object({ __typename: z.literal("StartedEvent"), seq: z.number() }),
   z.object({ __typename: z.literal("AttemptFailedEvent"), seq: z.number() }),
   z.object({ __typename: z.literal("PreviewEvent"), seq: z.number() }),
+  z.object({ __typename: z.literal("TextDeltaEvent"), seq: z.number() }),
   z.object({
     __typename: z.literal("ProgressEvent"),
     seq: z.number(),

@@ -1,26 +1,47 @@
-/** From what a user asked for to settings that can run: defaults of the preset, and a clear refusal of anything it cannot do. */
+/** From what a user asked for to a task that can run: defaults of the preset, and a clear refusal of anything it cannot do. */
 import { randomBytes } from "node:crypto";
 import { DomainError } from "../platform/errors.ts";
-import type { OfferedPreset, TextToImageOffer } from "./preset-catalog.ts";
-import type { TextToImageSettings } from "./settings.ts";
+import type { DrawingOffer, OfferedPreset } from "./preset-catalog.ts";
+import type {
+  DrawingSettings,
+  ImageEditSettings,
+  ImageToTextSettings,
+  Picture,
+  TextToImageSettings,
+} from "./settings.ts";
 
 const MAX_PROMPT_CHARACTERS = 4000;
 const MAX_GUIDANCE_SCALE = 100;
 const MAX_TEMPERATURE = 10;
 const MAX_SEED = 2n ** 64n - 1n;
+/** Tokens of an answer unless asked for otherwise: what they cost at most is held. */
+const DEFAULT_MAX_TOKENS = 256;
 
 /** What is left out takes the preset's default. */
-export interface TextToImageWish {
-  readonly prompt: string;
+export interface DrawingWish {
   readonly unconditionalPrompt?: string | undefined;
   readonly width?: number | undefined;
   readonly height?: number | undefined;
   readonly count: number;
   readonly steps?: number | undefined;
   readonly guidanceScale?: number | undefined;
-  readonly guidanceSchedule: TextToImageSettings["guidanceSchedule"];
+  readonly guidanceSchedule: DrawingSettings["guidanceSchedule"];
   readonly temperature?: number | undefined;
   readonly seed?: string | undefined;
+}
+
+export interface TextToImageWish extends DrawingWish {
+  readonly prompt: string;
+}
+
+export interface ImageEditWish extends DrawingWish {
+  readonly instruction: string;
+}
+
+export interface ImageToTextWish {
+  readonly question: string;
+  readonly size?: number | undefined;
+  readonly maxTokens?: number | undefined;
 }
 
 /** The named preset, or the only one. */
@@ -40,15 +61,52 @@ export function choosePreset(presets: readonly OfferedPreset[], name: string | u
 }
 
 export function resolveTextToImage(wish: TextToImageWish, preset: OfferedPreset): TextToImageSettings {
-  const offer = preset.textToImage;
-  if (offer === undefined) refuse("", `The preset ${preset.name} does not draw. Choose another one.`);
+  const fields = new Fields("textToImage");
+  const offer = preset.textToImage ?? fields.refuse("", `The preset ${preset.name} does not draw. Choose another one.`);
+  fields.checkText("prompt", wish.prompt);
+  return { prompt: wish.prompt, ...resolveDrawing(wish, offer, fields) };
+}
+
+export function resolveImageEdit(
+  wish: ImageEditWish,
+  { source, mask }: { source: Picture; mask: Picture | undefined },
+  preset: OfferedPreset,
+): ImageEditSettings {
+  const fields = new Fields("imageEdit");
+  const offer =
+    preset.imageEdit ?? fields.refuse("", `The preset ${preset.name} does not edit pictures. Choose another one.`);
+  fields.checkText("instruction", wish.instruction);
+  const settings = { instruction: wish.instruction, ...resolveDrawing(wish, offer, fields), source };
+  return mask === undefined ? settings : { ...settings, mask };
+}
+
+export function resolveImageToText(
+  { question, ...wish }: ImageToTextWish,
+  image: Picture,
+  preset: OfferedPreset,
+): ImageToTextSettings {
+  const fields = new Fields("imageToText");
+  const offer =
+    preset.imageToText ?? fields.refuse("", `The preset ${preset.name} does not read pictures. Choose another one.`);
+  fields.checkText("question", question);
+  const size = wish.size ?? offer.defaultSize;
+  if (!offer.sizes.includes(size)) {
+    fields.refuse("size", `This preset does not look at ${size} pixels. Allowed: ${offer.sizes.join(", ")}.`);
+  }
+  const maxTokens = wish.maxTokens ?? Math.min(DEFAULT_MAX_TOKENS, offer.maxTokens);
+  fields.checkRange("maxTokens", maxTokens, [1, offer.maxTokens]);
+  return { question, image, size, maxTokens };
+}
+
+function resolveDrawing(wish: DrawingWish, offer: DrawingOffer, fields: Fields): DrawingSettings {
   const width = wish.width ?? wish.height ?? offer.defaultSize.width;
   const height = wish.height ?? wish.width ?? offer.defaultSize.height;
-  checkSize(offer, { width, height });
-  checkText("prompt", wish.prompt);
-  if (wish.unconditionalPrompt !== undefined) checkText("unconditionalPrompt", wish.unconditionalPrompt);
-  const settings: TextToImageSettings = {
-    prompt: wish.prompt,
+  if (!offer.sizes.some((size) => size.width === width && size.height === height)) {
+    const allowed = offer.sizes.map((size) => `${size.width}x${size.height}`).join(", ");
+    fields.refuse("width", `${width}x${height} pixels are not offered by this preset. Allowed: ${allowed}.`);
+  }
+  if (wish.unconditionalPrompt !== undefined) fields.checkText("unconditionalPrompt", wish.unconditionalPrompt);
+  const settings: DrawingSettings = {
     unconditionalPrompt: wish.unconditionalPrompt ?? offer.defaultUnconditionalPrompt,
     width,
     height,
@@ -59,39 +117,48 @@ export function resolveTextToImage(wish: TextToImageWish, preset: OfferedPreset)
     temperature: wish.temperature ?? offer.defaultTemperature,
     seed: wish.seed ?? randomBytes(8).readBigUInt64LE().toString(),
   };
-  checkRange("count", settings.count, [1, offer.maxCount]);
-  checkRange("steps", settings.steps, [1, offer.maxSteps]);
-  checkRange("guidanceScale", settings.guidanceScale, [0, MAX_GUIDANCE_SCALE]);
-  checkRange("temperature", settings.temperature, [0, MAX_TEMPERATURE]);
+  fields.checkRange("count", settings.count, [1, offer.maxCount]);
+  fields.checkRange("steps", settings.steps, [1, offer.maxSteps]);
+  fields.checkRange("guidanceScale", settings.guidanceScale, [0, MAX_GUIDANCE_SCALE]);
+  fields.checkRange("temperature", settings.temperature, [0, MAX_TEMPERATURE]);
   if (!/^\d{1,20}$/.test(settings.seed) || BigInt(settings.seed) > MAX_SEED) {
-    refuse("seed", `seed "${settings.seed}" is not a whole number from 0 to ${MAX_SEED}, written as a string.`);
+    fields.refuse("seed", `seed "${settings.seed}" is not a whole number from 0 to ${MAX_SEED}, written as a string.`);
   }
   return { ...settings, seed: BigInt(settings.seed).toString() };
 }
 
-function checkSize(offer: TextToImageOffer, { width, height }: { width: number; height: number }): void {
-  if (offer.sizes.some((size) => size.width === width && size.height === height)) return;
-  const allowed = offer.sizes.map((size) => `${size.width}x${size.height}`).join(", ");
-  refuse("width", `${width}x${height} pixels are not offered by this preset. Allowed: ${allowed}.`);
-}
+/** The fields of one task's input: a refusal names the one that is wrong. */
+class Fields {
+  constructor(private readonly task: "textToImage" | "imageEdit" | "imageToText") {}
 
-function checkText(field: string, text: string): void {
-  if (text.trim() === "") refuse(field, `${field} is empty. Say what to draw.`);
-  if (!isStorable(text)) refuse(field, `${field} contains a NUL or half a character. Send valid Unicode text.`);
-  if (text.length > MAX_PROMPT_CHARACTERS) {
-    refuse(field, `${field} has ${text.length} characters; at most ${MAX_PROMPT_CHARACTERS} are read. Shorten it.`);
+  checkText(field: string, text: string): void {
+    if (text.trim() === "") this.refuse(field, `${field} is empty. ${ADVICE[this.task]}`);
+    if (!isStorable(text)) this.refuse(field, `${field} contains a NUL or half a character. Send valid Unicode text.`);
+    if (text.length > MAX_PROMPT_CHARACTERS) {
+      this.refuse(
+        field,
+        `${field} has ${text.length} characters; at most ${MAX_PROMPT_CHARACTERS} are read. Shorten it.`,
+      );
+    }
+  }
+
+  checkRange(field: string, value: number, [min, max]: readonly [number, number]): void {
+    if (!(value >= min && value <= max))
+      this.refuse(field, `${field} is ${value}; this preset allows ${min} to ${max}.`);
+  }
+
+  refuse(field: string, message: string): never {
+    throw new DomainError("INVALID_INPUT", message, {
+      path: ["input", "task", this.task, field].filter((part) => part !== ""),
+    });
   }
 }
 
+const ADVICE = {
+  textToImage: "Say what to draw.",
+  imageEdit: "Say what to change.",
+  imageToText: "Say what to answer.",
+} as const;
+
 /** PostgreSQL stores no NUL and no lone surrogate, which is half a character. */
 export const isStorable = (text: string): boolean => !/\0|\p{Surrogate}/u.test(text);
-
-function checkRange(field: string, value: number, [min, max]: readonly [number, number]): void {
-  if (!(value >= min && value <= max)) refuse(field, `${field} is ${value}; this preset allows ${min} to ${max}.`);
-}
-
-function refuse(field: string, message: string): never {
-  throw new DomainError("INVALID_INPUT", message, {
-    path: ["input", "task", "textToImage", field].filter((part) => part !== ""),
-  });
-}

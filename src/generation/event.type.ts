@@ -4,15 +4,20 @@ import { GenerationState } from "../generated/prisma/enums.ts";
 import type { Stage } from "../progress/frame.ts";
 import { Failure, Generation } from "./generation.type.ts";
 
-const Stages: Record<Stage, Stage> = { PREPARING: "PREPARING", DRAWING: "DRAWING", DECODING: "DECODING" };
+const Stages: Record<Stage, Stage> = {
+  PREPARING: "PREPARING",
+  DRAWING: "DRAWING",
+  DECODING: "DECODING",
+  WRITING: "WRITING",
+};
 registerEnumType(Stages, {
   name: "Stage",
-  description: "What a worker is doing: reading the prompt, predicting image tokens, making pixels.",
+  description: "What a worker is doing: reading the prompt, predicting image tokens, making pixels, answering.",
 });
 
 @InterfaceType({
   description:
-    "Milestones are numbered by `seq` without gaps; frames (progress, previews) carry that of the newest milestone before them.",
+    "Milestones are numbered by `seq` without gaps; frames (progress, previews, text) carry that of the newest milestone before them.",
   resolveType: (value: { __typename: string }) => value.__typename,
 })
 export abstract class GenerationEvent {
@@ -69,7 +74,7 @@ export class ProgressEvent extends GenerationEvent {
   @Field(() => Stages)
   stage!: Stage;
 
-  @Field(() => Int, { description: "MAR steps that are done." })
+  @Field(() => Int, { description: "MAR steps, or tokens of an answer, that are done." })
   step!: number;
 
   @Field(() => Int)
@@ -104,4 +109,20 @@ export class PreviewEvent extends GenerationEvent {
 
   @Field(() => String, { description: "The picture in base64; at most 24 KiB before it." })
   dataBase64!: string;
+}
+
+@ObjectType({
+  implements: GenerationEvent,
+  description:
+    "Frame: words of an answer. The first one of a subscription, or of an attempt, has offset 0 and all of it so far.",
+})
+export class TextDeltaEvent extends GenerationEvent {
+  @Field(() => Int, { description: "Counts the frames of the attempt." })
+  frame!: number;
+
+  @Field(() => Int, { description: "UTF-16 code units of the answer before this text." })
+  offset!: number;
+
+  @Field(() => String)
+  text!: string;
 }

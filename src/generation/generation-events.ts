@@ -9,7 +9,7 @@ import type { Principal } from "../auth/principal.ts";
 import type { Database } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { toGlobalId } from "../platform/ids.ts";
-import type { Frame } from "../progress/frame.ts";
+import type { Frame, TextFrame } from "../progress/frame.ts";
 import type { FrameBus } from "../progress/frame-bus.ts";
 import type {
   AttemptFailedEvent,
@@ -18,6 +18,7 @@ import type {
   ProgressEvent,
   QueuedEvent,
   StartedEvent,
+  TextDeltaEvent,
 } from "./event.type.ts";
 import { EventMailbox } from "./event-mailbox.ts";
 import { toGeneration } from "./generation.mapper.ts";
@@ -41,7 +42,8 @@ export type AnyGenerationEvent =
   | AttemptFailedEvent
   | FinishedEvent
   | ProgressEvent
-  | PreviewEvent;
+  | PreviewEvent
+  | TextDeltaEvent;
 
 export class GenerationEvents {
   constructor(private readonly services: EventServices) {}
@@ -73,6 +75,7 @@ export class GenerationEvents {
     const leavePoll = poll.watch(id, (seq) => mailbox.noteSeq(seq));
     try {
       let sentSeq = afterSeq;
+      const answer = new SentAnswer();
       for (const frame of await bus.newest(id)) mailbox.receive(frame);
       for (let isFirst = true; !signal.aborted; isFirst = false) {
         const milestones = isFirst || mailbox.hasMilestoneAfter(sentSeq) ? await this.milestones(id, sentSeq) : [];
@@ -81,7 +84,7 @@ export class GenerationEvents {
           sentSeq = milestone.seq;
           if (milestone.kind === "FINISHED") return;
         }
-        for (const frame of mailbox.takeFrames(sentSeq)) yield frameEvent(frame);
+        for (const frame of mailbox.takeFrames(sentSeq)) yield frameEvent(frame, answer);
         await mailbox.wait(sentSeq);
       }
     } finally {
@@ -130,7 +133,21 @@ export class GenerationEvents {
   }
 }
 
-function frameEvent(frame: Frame): AnyGenerationEvent {
+/** How much of an answer a subscriber has: frames hold all of it, events only what is new. */
+class SentAnswer {
+  private attempt = 0;
+  private length = 0;
+
+  next({ attempt, text }: TextFrame): { offset: number; text: string } {
+    if (attempt !== this.attempt) this.length = 0;
+    const offset = this.length;
+    this.attempt = attempt;
+    this.length = text.length;
+    return { offset, text: text.slice(offset) };
+  }
+}
+
+function frameEvent(frame: Frame, answer: SentAnswer): AnyGenerationEvent {
   const { seq, attempt, generationId } = frame;
   const base = {
     seq,
@@ -143,6 +160,7 @@ function frameEvent(frame: Frame): AnyGenerationEvent {
     const { stage, stepsDone: step, totalSteps, etaMs = null } = frame;
     return { __typename: "ProgressEvent", ...base, stage, step, totalSteps, fraction: step / totalSteps, etaMs };
   }
+  if (frame.kind === "text") return { __typename: "TextDeltaEvent", ...base, ...answer.next(frame) };
   const { index, width, height, webp } = frame;
   const dataBase64 = Buffer.from(webp).toString("base64");
   return { __typename: "PreviewEvent", ...base, index, width, height, mimeType: "image/webp", dataBase64 };

@@ -9,7 +9,7 @@ import type { FrameBus } from "../progress/frame-bus.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { priceOf } from "../quota/tariff.ts";
 import { findForSettlement, insertImages, type NewImage } from "./generation.store.ts";
-import { textToImageSettingsSchema } from "./settings.ts";
+import { parseTask, workOf } from "./settings.ts";
 import {
   type AttemptEnd,
   type Failure,
@@ -27,7 +27,10 @@ const MAX_ATTEMPTS = 3;
 export interface Completion {
   readonly images: readonly NewImage[];
   readonly recipe: object;
-  readonly totalSteps: number;
+  /** Charged: MAR steps, or tokens of the answer. */
+  readonly stepsDone: number;
+  /** Of a question. */
+  readonly answer?: string;
 }
 
 /** What became of a fenced write. `gone`: the lease is another's by now, and nothing was written. */
@@ -40,14 +43,14 @@ export class GenerationLifecycle {
     private readonly bus: FrameBus,
   ) {}
 
-  /** RUNNING -> SUCCEEDED: its pictures become visible, and its whole price is charged. */
-  complete(fence: Fence, { images, recipe, totalSteps }: Completion): Promise<FencedResult> {
+  /** RUNNING -> SUCCEEDED: its pictures or its answer become visible, and what was done is charged. */
+  complete(fence: Fence, { images, recipe, stepsDone, answer }: Completion): Promise<FencedResult> {
     return this.endRunning(fence, async (tx) => {
-      const attempt: AttemptEnd = { outcome: "SUCCEEDED", stepsDone: totalSteps };
-      const row = await finishRunning(tx, fence, { state: "SUCCEEDED", attempt, recipe });
+      const attempt: AttemptEnd = { outcome: "SUCCEEDED", stepsDone };
+      const row = await finishRunning(tx, fence, { state: "SUCCEEDED", attempt, recipe, answer });
       if (row === undefined) return undefined;
       await insertImages(tx, row, images);
-      await this.charge(tx, row, { stepsDone: totalSteps, reason: "generation succeeded" });
+      await this.charge(tx, row, { stepsDone, reason: "generation succeeded" });
       return row;
     });
   }
@@ -149,7 +152,6 @@ export class GenerationLifecycle {
     row: TransitionedRow,
     { stepsDone, reason }: { stepsDone: number; reason: string },
   ): Promise<void> {
-    const work = textToImageSettingsSchema.parse(row.settings);
-    await this.quota.settle(tx, row.id, { charge: priceOf(work, stepsDone), reason });
+    await this.quota.settle(tx, row.id, { charge: priceOf(workOf(parseTask(row)), stepsDone), reason });
   }
 }

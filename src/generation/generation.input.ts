@@ -1,4 +1,4 @@
-import { ArgsType, Field, Float, InputType, Int, registerEnumType } from "type-graphql";
+import { ArgsType, Field, Float, ID, InputType, Int, registerEnumType } from "type-graphql";
 import { Priority } from "../generated/prisma/enums.ts";
 import { UInt64 } from "../platform/scalars.ts";
 import { GuidanceSchedule } from "./generation.type.ts";
@@ -10,11 +10,8 @@ registerEnumType(GenerationScope, {
   description: "Whose generations: one's own, or the whole tenant's.",
 });
 
-@InputType({ description: "What is left out takes the preset's default; the `presets` query shows them." })
-export class TextToImageInput {
-  @Field(() => String, { description: "What to draw: 1 to 4000 characters." })
-  prompt!: string;
-
+@InputType()
+abstract class DrawingInput {
   @Field(() => String, { nullable: true, description: "What guidance leads away from." })
   unconditionalPrompt?: string;
 
@@ -46,10 +43,65 @@ export class TextToImageInput {
   seed?: string;
 }
 
+@InputType({ description: "What is left out takes the preset's default; the `presets` query shows them." })
+export class TextToImageInput extends DrawingInput {
+  @Field(() => String, { description: "What to draw: 1 to 4000 characters." })
+  prompt!: string;
+}
+
+@InputType({ description: "A picture of the tenant, in exactly one way." })
+export class PictureInput {
+  @Field(() => ID, { nullable: true, description: "A finished picture of a generation." })
+  imageId?: string;
+}
+
+@InputType({
+  description:
+    "Draws a picture anew as an instruction says. What is left out takes the preset's default; the `presets` query shows them.",
+})
+export class ImageEditInput extends DrawingInput {
+  @Field(() => PictureInput, { description: "Cropped around its centre to the shape of the result, and resized." })
+  image!: PictureInput;
+
+  @Field(() => String, { description: "What to change: 1 to 4000 characters." })
+  instruction!: string;
+
+  @Field(() => PictureInput, {
+    nullable: true,
+    description:
+      "As large as the image: white where it is drawn anew, black where it stays. Without it, all is drawn anew.",
+  })
+  mask?: PictureInput;
+}
+
+@InputType({ description: "Answers a question about a picture." })
+export class ImageToTextInput {
+  @Field(() => PictureInput, { description: "Padded to a square." })
+  image!: PictureInput;
+
+  @Field(() => String, { description: "1 to 4000 characters, such as: Describe the image in detail." })
+  question!: string;
+
+  @Field(() => Int, { nullable: true, description: "Side at which the picture is looked at, in pixels." })
+  size?: number;
+
+  @Field(() => Int, {
+    nullable: true,
+    description: "An answer that is not finished then is cut off; 256 unless given.",
+  })
+  maxTokens?: number;
+}
+
 @InputType({ description: "Exactly one task." })
 export class TaskInput {
   @Field(() => TextToImageInput, { nullable: true })
   textToImage?: TextToImageInput;
+
+  @Field(() => ImageEditInput, { nullable: true })
+  imageEdit?: ImageEditInput;
+
+  @Field(() => ImageToTextInput, { nullable: true })
+  imageToText?: ImageToTextInput;
 }
 
 @InputType()

@@ -4,7 +4,7 @@ import { formatCredits } from "../quota/tariff.ts";
 import type { GenerationDetails } from "./generation.store.ts";
 import type { Generation, Recipe } from "./generation.type.ts";
 import type { Image, ImageRow } from "./image.type.ts";
-import { textToImageSettingsSchema } from "./settings.ts";
+import { type Picture, parseTask, type Task } from "./settings.ts";
 
 export function toGeneration(row: GenerationDetails): Generation {
   const { reservation, failureCode, failureMessage } = row;
@@ -14,7 +14,8 @@ export function toGeneration(row: GenerationDetails): Generation {
     task: row.task,
     preset: row.preset,
     priority: row.priority,
-    textToImage: textToImageSettingsSchema.parse(row.settings),
+    ...settingsOf(parseTask(row)),
+    answer: row.answer,
     createdAt: row.createdAt,
     startedAt: row.startedAt,
     finishedAt: row.finishedAt,
@@ -29,5 +30,23 @@ export function toGeneration(row: GenerationDetails): Generation {
     imageRows: row.images,
   };
 }
+
+function settingsOf(task: Task): Pick<Generation, "textToImage" | "imageEdit" | "imageToText"> {
+  const none = { textToImage: null, imageEdit: null, imageToText: null };
+  switch (task.kind) {
+    case "TEXT_TO_IMAGE":
+      return { ...none, textToImage: task.settings };
+    case "IMAGE_EDIT": {
+      const { source, mask, ...settings } = task.settings;
+      return { ...none, imageEdit: { ...settings, imageId: idOf(source), maskImageId: mask ? idOf(mask) : null } };
+    }
+    case "IMAGE_TO_TEXT": {
+      const { image, ...settings } = task.settings;
+      return { ...none, imageToText: { ...settings, imageId: idOf(image) } };
+    }
+  }
+}
+
+const idOf = ({ imageId }: Picture): string => toGlobalId("Image", imageId);
 
 export const toImage = ({ id, ...image }: ImageRow): Image => ({ id: toGlobalId("Image", id), ...image });

@@ -7,7 +7,7 @@ import { DomainError } from "../platform/errors.ts";
 import { fromCursor, fromGlobalId, newId, toCursor } from "../platform/ids.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { priceOf } from "../quota/tariff.ts";
-import { choosePreset, isStorable, resolveTextToImage } from "./admission.ts";
+import { choosePreset, isStorable } from "./admission.ts";
 import type { CreateGenerationInput, HistoryArguments } from "./generation.input.ts";
 import { toGeneration } from "./generation.mapper.ts";
 import {
@@ -25,6 +25,8 @@ import type { GenerationConnection } from "./generation-connection.type.ts";
 import type { GenerationLifecycle } from "./generation-lifecycle.ts";
 import { type IdempotencyUse, recordUse } from "./idempotency.store.ts";
 import type { PresetCatalog } from "./preset-catalog.ts";
+import { workOf } from "./settings.ts";
+import { resolveTask } from "./task-admission.ts";
 
 const MAX_KEY_CHARACTERS = 255;
 const MAX_DEADLINE_MS = 7 * 24 * 3600 * 1000;
@@ -45,16 +47,16 @@ export class GenerationService {
     principal: Principal,
     input: CreateGenerationInput,
   ): Promise<{ generation: Generation; replayed: boolean }> {
-    const { db, quota, lifecycle, presets } = this.services;
+    const { db, quota, lifecycle } = this.services;
     authorize(principal, "generation:create");
     checkIdempotencyKey(input.idempotencyKey);
     const use = useOf(principal, input);
     const created = await db.transaction(async (tx) => {
       const earlier = await recordUse(tx, use);
       if (earlier !== undefined) return replay(tx, earlier, use);
-      const generation = await this.prepare(principal, input, use.generationId, await presets.list(tx));
+      const generation = await this.prepare(tx, principal, { ...input, id: use.generationId });
       const row = await insertQueued(tx, generation);
-      const credits = priceOf(generation.settings);
+      const credits = priceOf(workOf(generation.task));
       await quota.reserve(tx, { tenantId: principal.tenantId, generationId: row.id, credits });
       return { row: { ...row, attempts: [], images: [], reservation: { credits, settled: null } }, replayed: false };
     });
@@ -138,24 +140,20 @@ export class GenerationService {
     return toGeneration(row);
   }
 
-  private prepare(
+  private async prepare(
+    tx: Tx,
     principal: Principal,
-    { task, preset: name, priority, deadlineMs }: CreateGenerationInput,
-    id: string,
-    presets: Awaited<ReturnType<PresetCatalog["list"]>>,
-  ): NewGeneration {
-    const preset = choosePreset(presets, name);
+    { id, preset: name, priority, deadlineMs, ...input }: CreateGenerationInput & { id: string },
+  ): Promise<NewGeneration> {
+    const preset = choosePreset(await this.services.presets.list(tx), name);
     if (deadlineMs !== undefined && !(deadlineMs >= 1 && deadlineMs <= MAX_DEADLINE_MS)) {
       throw new DomainError("INVALID_INPUT", `deadlineMs is ${deadlineMs}; 1 to ${MAX_DEADLINE_MS} are possible.`, {
         path: ["input", "deadlineMs"],
       });
     }
-    if (task.textToImage === undefined) {
-      throw new DomainError("INVALID_INPUT", "Name exactly one task.", { path: ["input", "task"] });
-    }
+    const task = await resolveTask(tx, principal, input.task, preset);
     const { tenantId, userId, apiKeyId } = principal;
-    const settings = resolveTextToImage(task.textToImage, preset);
-    return { id, tenantId, userId, apiKeyId, pool: preset.pool, preset: preset.name, priority, settings, deadlineMs };
+    return { id, tenantId, userId, apiKeyId, pool: preset.pool, preset: preset.name, priority, task, deadlineMs };
   }
 }
 

@@ -3,7 +3,7 @@ import type { Priority } from "../generated/prisma/enums.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import { isTerminal } from "./generation.state.ts";
-import type { TextToImageSettings } from "./settings.ts";
+import { type Task, totalStepsOf } from "./settings.ts";
 
 export interface NewGeneration {
   readonly id: string;
@@ -13,22 +13,19 @@ export interface NewGeneration {
   readonly pool: string;
   readonly preset: string;
   readonly priority: Priority;
-  readonly settings: TextToImageSettings;
+  readonly task: Task;
   /** From now; undefined for none. */
   readonly deadlineMs: number | undefined;
 }
 
 /** A QUEUED row with its first milestone. */
-export async function insertQueued(
-  tx: Tx,
-  { deadlineMs, settings, ...generation }: NewGeneration,
-): Promise<GenerationRow> {
+export async function insertQueued(tx: Tx, { deadlineMs, task, ...generation }: NewGeneration): Promise<GenerationRow> {
   const row = await tx.generation.create({
     data: {
       ...generation,
-      task: "TEXT_TO_IMAGE",
-      settings,
-      totalSteps: settings.steps,
+      task: task.kind,
+      settings: task.settings,
+      totalSteps: totalStepsOf(task),
       milestoneSeq: 1,
       milestones: { create: { seq: 1, kind: "QUEUED", attempt: 0, state: "QUEUED" } },
     },

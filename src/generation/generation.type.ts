@@ -18,11 +18,8 @@ registerEnumType(GuidanceSchedule, {
   description: "CONSTANT, or LINEAR: from 1 to the scale with the share of the picture that is known.",
 });
 
-@ObjectType({ description: "Settings of a text-to-image generation, with every default resolved." })
-export class TextToImage {
-  @Field(() => String)
-  prompt!: string;
-
+@ObjectType()
+abstract class Drawing {
   @Field(() => String, { description: "What guidance leads away from." })
   unconditionalPrompt!: string;
 
@@ -49,6 +46,39 @@ export class TextToImage {
 
   @Field(() => UInt64, { description: "Picture i uses the noise stream (seed, i)." })
   seed!: string;
+}
+
+@ObjectType({ description: "Settings of a text-to-image generation, with every default resolved." })
+export class TextToImage extends Drawing {
+  @Field(() => String)
+  prompt!: string;
+}
+
+@ObjectType({ description: "Settings of an image edit, with every default resolved." })
+export class ImageEdit extends Drawing {
+  @Field(() => String)
+  instruction!: string;
+
+  @Field(() => ID, { description: "The picture that is edited." })
+  imageId!: string;
+
+  @Field(() => ID, { nullable: true, description: "White where the picture is drawn anew." })
+  maskImageId!: string | null;
+}
+
+@ObjectType({ description: "Settings of a question about a picture, with every default resolved." })
+export class ImageToText {
+  @Field(() => String)
+  question!: string;
+
+  @Field(() => ID)
+  imageId!: string;
+
+  @Field(() => Int, { description: "Side at which the picture is looked at, in pixels." })
+  size!: number;
+
+  @Field(() => Int, { description: "An answer that is not finished then is cut off." })
+  maxTokens!: number;
 }
 
 @ObjectType({ description: "Why a generation did not succeed." })
@@ -97,6 +127,15 @@ export class Generation {
 
   @Field(() => TextToImage, { nullable: true, description: "Set when the task is TEXT_TO_IMAGE." })
   textToImage!: TextToImage | null;
+
+  @Field(() => ImageEdit, { nullable: true, description: "Set when the task is IMAGE_EDIT." })
+  imageEdit!: ImageEdit | null;
+
+  @Field(() => ImageToText, { nullable: true, description: "Set when the task is IMAGE_TO_TEXT." })
+  imageToText!: ImageToText | null;
+
+  @Field(() => String, { nullable: true, description: "What was answered; null until an IMAGE_TO_TEXT has succeeded." })
+  answer!: string | null;
 
   @Field(() => GraphQLISODateTime)
   createdAt!: Date;

@@ -2,7 +2,8 @@
 
 import type { Tx } from "../platform/database.ts";
 
-export interface TextToImageOffer {
+/** Of a task that draws. */
+export interface DrawingOffer {
   readonly sizes: readonly { readonly width: number; readonly height: number }[];
   readonly defaultSize: { readonly width: number; readonly height: number };
   readonly maxSteps: number;
@@ -13,12 +14,21 @@ export interface TextToImageOffer {
   readonly defaultUnconditionalPrompt: string;
 }
 
+export interface ImageToTextOffer {
+  /** Sides at which a picture can be looked at. */
+  readonly sizes: readonly number[];
+  readonly defaultSize: number;
+  readonly maxTokens: number;
+}
+
 export interface OfferedPreset {
   readonly name: string;
   /** A pool that serves it. */
   readonly pool: string;
-  /** Undefined when the preset does not draw. */
-  readonly textToImage: TextToImageOffer | undefined;
+  /** Tasks that the preset does not do are undefined. */
+  readonly textToImage: DrawingOffer | undefined;
+  readonly imageEdit: DrawingOffer | undefined;
+  readonly imageToText: ImageToTextOffer | undefined;
 }
 
 export interface PresetCatalog {

@@ -1,18 +1,71 @@
 /** What a generation was asked to do, with every default resolved: stored, and enough to run it again. */
 import { z } from "zod";
+import type { TaskKind } from "../generated/prisma/enums.ts";
+import type { Work } from "../quota/tariff.ts";
 
-export const textToImageSettingsSchema = z.object({
-  prompt: z.string(),
+const count = z.number().int().positive();
+
+const drawing = {
   unconditionalPrompt: z.string(),
-  width: z.number().int().positive(),
-  height: z.number().int().positive(),
-  count: z.number().int().positive(),
-  steps: z.number().int().positive(),
+  width: count,
+  height: count,
+  count,
+  steps: count,
   guidanceScale: z.number(),
   guidanceSchedule: z.enum(["CONSTANT", "LINEAR"]),
   temperature: z.number(),
   /** Unsigned 64 bits, in decimal: JSON numbers lose such values. */
   seed: z.string().regex(/^\d{1,20}$/),
+};
+
+const pictureSchema = z.object({
+  imageId: z.uuid(),
+  /** Of its original in the image store. */
+  key: z.string(),
 });
 
-export type TextToImageSettings = z.infer<typeof textToImageSettingsSchema>;
+const textToImageSchema = z.object({ prompt: z.string(), ...drawing });
+const imageEditSchema = z.object({
+  instruction: z.string(),
+  ...drawing,
+  source: pictureSchema,
+  mask: pictureSchema.optional(),
+});
+const imageToTextSchema = z.object({
+  question: z.string(),
+  image: pictureSchema,
+  /** Side at which the picture is looked at, in pixels. */
+  size: count,
+  maxTokens: count,
+});
+
+export type DrawingSettings = Omit<z.infer<typeof textToImageSchema>, "prompt">;
+export type TextToImageSettings = z.infer<typeof textToImageSchema>;
+export type ImageEditSettings = z.infer<typeof imageEditSchema>;
+export type ImageToTextSettings = z.infer<typeof imageToTextSchema>;
+export type Picture = z.infer<typeof pictureSchema>;
+
+export type Task =
+  | { readonly kind: "TEXT_TO_IMAGE"; readonly settings: TextToImageSettings }
+  | { readonly kind: "IMAGE_EDIT"; readonly settings: ImageEditSettings }
+  | { readonly kind: "IMAGE_TO_TEXT"; readonly settings: ImageToTextSettings };
+
+/** The task of a stored row. */
+export function parseTask({ task: kind, settings }: { readonly task: TaskKind; readonly settings: unknown }): Task {
+  switch (kind) {
+    case "TEXT_TO_IMAGE":
+      return { kind, settings: textToImageSchema.parse(settings) };
+    case "IMAGE_EDIT":
+      return { kind, settings: imageEditSchema.parse(settings) };
+    case "IMAGE_TO_TEXT":
+      return { kind, settings: imageToTextSchema.parse(settings) };
+  }
+}
+
+/** MAR steps, or tokens of an answer: the most there can be. */
+export const totalStepsOf = (task: Task): number =>
+  task.kind === "IMAGE_TO_TEXT" ? task.settings.maxTokens : task.settings.steps;
+
+/** What is paid for. */
+export const workOf = (task: Task): Work =>
+  task.kind === "IMAGE_TO_TEXT" ? { size: task.settings.size, tokens: task.settings.maxTokens } : task.settings;

@@ -4,7 +4,7 @@
  */
 
 import { Prisma } from "../generated/prisma/client.ts";
-import { type AttemptOutcome, type GenerationState, MilestoneKind } from "../generated/prisma/enums.ts";
+import { type AttemptOutcome, type GenerationState, MilestoneKind, type TaskKind } from "../generated/prisma/enums.ts";
 import type { Tx } from "../platform/database.ts";
 import { invariant } from "../platform/errors.ts";
 import { isTerminal, mayFollow } from "./generation.state.ts";
@@ -16,6 +16,7 @@ export interface TransitionedRow {
   readonly state: GenerationState;
   readonly attempt: number;
   readonly milestoneSeq: number;
+  readonly task: TaskKind;
   readonly settings: unknown;
 }
 
@@ -72,7 +73,7 @@ async function transition(tx: Tx, change: Change): Promise<TransitionedRow | und
       select id, milestone_seq, ${milestone.kind}::milestone_kind, attempt, state, ${milestone.message ?? null}::text, ${milestone.failureCode ?? null}::text, ${milestone.willRetry ?? false}
       from changed
     )
-    select id, tenant_id as "tenantId", state, attempt, milestone_seq as "milestoneSeq", settings
+    select id, tenant_id as "tenantId", state, attempt, milestone_seq as "milestoneSeq", task, settings
     from changed`;
   return row;
 }
@@ -115,7 +116,13 @@ export async function claim(
 export async function finishRunning(
   tx: Tx,
   fence: Fence,
-  end: { state: GenerationState; attempt: AttemptEnd; failure?: Failure | undefined; recipe?: object | undefined },
+  end: {
+    state: GenerationState;
+    attempt: AttemptEnd;
+    failure?: Failure | undefined;
+    recipe?: object | undefined;
+    answer?: string | undefined;
+  },
 ): Promise<TransitionedRow | undefined> {
   const row = await transition(tx, {
     from: "RUNNING",
@@ -125,6 +132,7 @@ export async function finishRunning(
       Prisma.sql`failure_code = ${end.failure?.code ?? null}`,
       Prisma.sql`failure_message = ${end.failure?.message ?? null}`,
       Prisma.sql`recipe = ${end.recipe === undefined ? null : JSON.stringify(end.recipe)}::jsonb`,
+      Prisma.sql`answer = ${end.answer ?? null}`,
     ],
     milestone: { kind: MilestoneKind.FINISHED, message: end.failure?.message },
   });

@@ -11,13 +11,15 @@ export const newId = (): string => v7();
 export const toGlobalId = (type: IdType, uuid: string): string => `${PREFIXES[type]}_${encodeUuid(uuid)}`;
 
 /** The database id in a global id; one of another type, or a damaged one, is NOT_FOUND like any id that does not exist. */
-export function fromGlobalId(type: IdType, globalId: string): string {
+export function fromGlobalId(type: IdType, globalId: string, path: readonly string[] = []): string {
   const prefix = `${PREFIXES[type]}_`;
   const uuid = globalId.startsWith(prefix) ? decodeUuid(globalId.slice(prefix.length)) : undefined;
-  if (uuid === undefined)
-    throw new DomainError("NOT_FOUND", `There is no ${type.toLowerCase()} "${globalId.slice(0, 64)}".`);
+  if (uuid === undefined) throw notFound(type, globalId, path);
   return uuid;
 }
+
+export const notFound = (type: IdType, globalId: string, path: readonly string[]): DomainError =>
+  new DomainError("NOT_FOUND", `There is no ${type.toLowerCase()} "${globalId.slice(0, 64)}".`, { path: [...path] });
 
 /** A position in a list, opaque to callers. */
 export const toCursor = (uuid: string): string => `c_${encodeUuid(uuid)}`;

@@ -5,6 +5,8 @@ import { listPools, type PresetOffer } from "./pool.store.ts";
 export interface OfferedPreset extends PresetOffer {
   readonly pool: string;
   readonly textToImage: PresetOffer["textToImage"];
+  readonly imageEdit: PresetOffer["imageEdit"];
+  readonly imageToText: PresetOffer["imageToText"];
 }
 
 export class PoolCatalog {
@@ -13,7 +15,8 @@ export class PoolCatalog {
     const byName = new Map<string, OfferedPreset>();
     for (const { name: pool, presets } of await listPools(tx)) {
       for (const preset of presets) {
-        if (!byName.has(preset.name)) byName.set(preset.name, { ...preset, pool, textToImage: preset.textToImage });
+        const { textToImage, imageEdit, imageToText } = preset;
+        if (!byName.has(preset.name)) byName.set(preset.name, { ...preset, pool, textToImage, imageEdit, imageToText });
       }
     }
     return [...byName.values()];

@@ -3,22 +3,24 @@ import type { Tx } from "../platform/database.ts";
 
 const sizeSchema = z.object({ width: z.number(), height: z.number() });
 
+const drawingOfferSchema = z.object({
+  sizes: z.array(sizeSchema),
+  defaultSize: sizeSchema,
+  maxSteps: z.number(),
+  defaultSteps: z.number(),
+  maxCount: z.number(),
+  defaultGuidanceScale: z.number(),
+  defaultTemperature: z.number(),
+  defaultUnconditionalPrompt: z.string(),
+});
+
 /** A preset as a pool last offered it; stored as JSON. */
 export const presetOfferSchema = z.object({
   name: z.string(),
   buildDigest: z.string(),
-  textToImage: z
-    .object({
-      sizes: z.array(sizeSchema),
-      defaultSize: sizeSchema,
-      maxSteps: z.number(),
-      defaultSteps: z.number(),
-      maxCount: z.number(),
-      defaultGuidanceScale: z.number(),
-      defaultTemperature: z.number(),
-      defaultUnconditionalPrompt: z.string(),
-    })
-    .optional(),
+  textToImage: drawingOfferSchema.optional(),
+  imageEdit: drawingOfferSchema.optional(),
+  imageToText: z.object({ sizes: z.array(z.number()), defaultSize: z.number(), maxTokens: z.number() }).optional(),
 });
 export type PresetOffer = z.infer<typeof presetOfferSchema>;
 

@@ -9,8 +9,8 @@ export class Size {
   height!: number;
 }
 
-@ObjectType({ description: "What a preset accepts for text-to-image, and what it does unless told otherwise." })
-export class TextToImageOffer {
+@ObjectType({ description: "What a preset accepts for a task that draws, and what it does unless told otherwise." })
+export class DrawingOffer {
   @Field(() => [Size])
   sizes!: readonly Size[];
 
@@ -36,7 +36,19 @@ export class TextToImageOffer {
   defaultUnconditionalPrompt!: string;
 }
 
-@ObjectType({ description: "A model offered under a name." })
+@ObjectType({ description: "What a preset accepts for image-to-text." })
+export class ImageToTextOffer {
+  @Field(() => [Int], { description: "Sides at which a picture can be looked at, in pixels." })
+  sizes!: readonly number[];
+
+  @Field(() => Int)
+  defaultSize!: number;
+
+  @Field(() => Int, { description: "Tokens of an answer, from 1." })
+  maxTokens!: number;
+}
+
+@ObjectType({ description: "A model offered under a name. Tasks that it does not do are null." })
 export class Preset {
   @Field(() => String)
   name!: string;
@@ -44,6 +56,12 @@ export class Preset {
   @Field(() => String, { description: "SHA-256 of the built model: equal digests compute equal numbers." })
   buildDigest!: string;
 
-  @Field(() => TextToImageOffer, { nullable: true, description: "Null when the preset does not draw." })
-  textToImage?: TextToImageOffer | undefined;
+  @Field(() => DrawingOffer, { nullable: true })
+  textToImage?: DrawingOffer | undefined;
+
+  @Field(() => DrawingOffer, { nullable: true })
+  imageEdit?: DrawingOffer | undefined;
+
+  @Field(() => ImageToTextOffer, { nullable: true })
+  imageToText?: ImageToTextOffer | undefined;
 }

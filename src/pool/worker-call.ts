@@ -1,6 +1,7 @@
 /** One attempt on a worker, in the platform's own words: what is sent, what comes back, how it can end. */
 import { ClientError, Status } from "nice-grpc";
 import {
+  type Drawing,
   type GenerateRequest,
   type GenerateResponse,
   GuidanceSchedule,
@@ -17,18 +18,38 @@ export interface AttemptRequest {
   readonly preset: string;
   /** Where an earlier attempt stood. */
   readonly resumeFrom: AttemptCheckpoint | undefined;
-  readonly textToImage: {
-    readonly prompt: string;
-    readonly unconditionalPrompt: string;
-    readonly width: number;
-    readonly height: number;
-    readonly count: number;
-    readonly steps: number;
-    readonly guidanceScale: number;
-    readonly guidanceSchedule: "CONSTANT" | "LINEAR";
-    readonly temperature: number;
-    readonly seed: string;
-  };
+  readonly task: AttemptTask;
+}
+
+/** A task with its pictures by value. */
+export type AttemptTask =
+  | { readonly kind: "TEXT_TO_IMAGE"; readonly prompt: string; readonly drawing: DrawingWork }
+  | {
+      readonly kind: "IMAGE_EDIT";
+      readonly instruction: string;
+      readonly drawing: DrawingWork;
+      readonly source: Uint8Array;
+      readonly mask: Uint8Array | undefined;
+    }
+  | {
+      readonly kind: "IMAGE_TO_TEXT";
+      readonly question: string;
+      readonly image: Uint8Array;
+      /** Side in pixels. */
+      readonly size: number;
+      readonly maxTokens: number;
+    };
+
+export interface DrawingWork {
+  readonly unconditionalPrompt: string;
+  readonly width: number;
+  readonly height: number;
+  readonly count: number;
+  readonly steps: number;
+  readonly guidanceScale: number;
+  readonly guidanceSchedule: "CONSTANT" | "LINEAR";
+  readonly temperature: number;
+  readonly seed: string;
 }
 
 export interface Recipe {
@@ -46,11 +67,11 @@ export interface WorkerPreview {
   readonly webp: Uint8Array;
 }
 
-export type WorkerStage = "PREPARING" | "DRAWING" | "DECODING";
+export type WorkerStage = "PREPARING" | "DRAWING" | "DECODING" | "WRITING";
 
 /** `done` or `yielded` comes last. */
 export type WorkerEvent =
-  | { readonly kind: "started"; readonly stepsDone: number; readonly recipe: Recipe }
+  | { readonly kind: "started"; readonly stepsDone: number; readonly totalSteps: number; readonly recipe: Recipe }
   | {
       readonly kind: "frame";
       readonly stage: WorkerStage;
@@ -67,6 +88,8 @@ export type WorkerEvent =
       readonly mimeType: string;
       readonly bytes: Uint8Array;
     }
+  /** Words of an answer; the first ones have offset 0 and are the whole answer so far. */
+  | { readonly kind: "text"; readonly offset: number; readonly text: string }
   | { readonly kind: "done" }
   | { readonly kind: "yielded" };
 
@@ -85,39 +108,49 @@ export class WorkerCallError extends Error {
   }
 }
 
-export function toGenerateRequest({ leaseId, preset, resumeFrom, textToImage }: AttemptRequest): GenerateRequest {
-  const { width, height, seed, guidanceSchedule, ...settings } = textToImage;
-  return {
-    leaseId,
-    preset,
-    group: { id: leaseId, size: 1 },
-    resumeFrom,
-    task: {
-      $case: "textToImage",
-      value: {
-        ...settings,
-        size: { width, height },
-        guidanceSchedule: GuidanceSchedule[guidanceSchedule],
-        seed: BigInt(seed),
-      },
-    },
-  };
+export function toGenerateRequest({ leaseId, preset, resumeFrom, task }: AttemptRequest): GenerateRequest {
+  return { leaseId, preset, group: { id: leaseId, size: 1 }, resumeFrom, task: toWireTask(task) };
 }
+
+function toWireTask(task: AttemptTask): GenerateRequest["task"] {
+  switch (task.kind) {
+    case "TEXT_TO_IMAGE": {
+      const { prompt, drawing } = task;
+      return { $case: "textToImage", value: { prompt, drawing: toDrawing(drawing) } };
+    }
+    case "IMAGE_EDIT": {
+      const { instruction, drawing, source, mask = new Uint8Array(0) } = task;
+      return { $case: "imageEdit", value: { instruction, drawing: toDrawing(drawing), source, mask } };
+    }
+    case "IMAGE_TO_TEXT": {
+      const { question, image, size, maxTokens } = task;
+      return { $case: "imageToText", value: { question, image, size, maxTokens } };
+    }
+  }
+}
+
+const toDrawing = ({ width, height, seed, guidanceSchedule, ...settings }: DrawingWork): Drawing => ({
+  ...settings,
+  size: { width, height },
+  guidanceSchedule: GuidanceSchedule[guidanceSchedule],
+  seed: BigInt(seed),
+});
 
 const STAGES: Readonly<Record<WireStage, WorkerStage>> = {
   [WireStage.UNSPECIFIED]: "PREPARING",
   [WireStage.PREPARING]: "PREPARING",
   [WireStage.DRAWING]: "DRAWING",
   [WireStage.DECODING]: "DECODING",
+  [WireStage.WRITING]: "WRITING",
 };
 
 /** Undefined for a message of a newer worker that means nothing here. */
 export function toWorkerEvent({ event }: GenerateResponse): WorkerEvent | undefined {
   switch (event?.$case) {
     case "started": {
-      const { stepsDone, recipe } = event.value;
+      const { stepsDone, totalSteps, recipe } = event.value;
       if (recipe === undefined) throw new WorkerCallError("internal", "The worker sent no recipe.");
-      return { kind: "started", stepsDone, recipe };
+      return { kind: "started", stepsDone, totalSteps, recipe };
     }
     case "frame":
       return { kind: "frame", ...event.value, stage: STAGES[event.value.stage] };
@@ -128,6 +161,8 @@ export function toWorkerEvent({ event }: GenerateResponse): WorkerEvent | undefi
       if (size === undefined) throw new WorkerCallError("internal", "The worker sent a picture without a size.");
       return { kind: "image", index, ...size, mimeType, bytes: data };
     }
+    case "text":
+      return { kind: "text", ...event.value };
     case "done":
       return { kind: "done" };
     case "yielded":

@@ -1,18 +1,26 @@
 /** Refuses what a worker must not send, before any of it is stored or passed on. */
-import { type AttemptRequest, WorkerCallError, type WorkerEvent } from "./worker-call.ts";
+import { type AttemptTask, WorkerCallError, type WorkerEvent } from "./worker-call.ts";
 
 const MAX_CHECKPOINT_BYTES = 1024 * 1024;
 const MAX_PREVIEW_BYTES = 24 * 1024;
 const MAX_PREVIEW_SIDE = 256;
+/** Of an answer, for each token that was asked for: far more than any word has. */
+const MAX_TOKEN_CHARACTERS = 128;
 
 type EventOf<Kind extends WorkerEvent["kind"]> = Extract<WorkerEvent, { kind: Kind }>;
 
 /** Follows the events of one attempt. */
 export class WorkerEventCheck {
-  private hasStarted = false;
+  private totalSteps: number | undefined;
+  private answerLength = 0;
   private readonly pictures = new Set<number>();
+  private readonly maxSteps: number;
+  private readonly pictureCount: number;
 
-  constructor(private readonly request: AttemptRequest["textToImage"]) {}
+  constructor(private readonly task: AttemptTask) {
+    this.maxSteps = task.kind === "IMAGE_TO_TEXT" ? task.maxTokens : task.drawing.steps;
+    this.pictureCount = task.kind === "IMAGE_TO_TEXT" ? 0 : task.drawing.count;
+  }
 
   /** Throws a WorkerCallError when the event does not fit the request and the events before it. */
   check(event: WorkerEvent): void {
@@ -21,20 +29,21 @@ export class WorkerEventCheck {
   }
 
   private isPlausible(event: WorkerEvent): boolean {
-    const isFirst = !this.hasStarted;
-    this.hasStarted = true;
-    if (isFirst !== (event.kind === "started")) return false;
+    if ((event.kind === "started") !== (this.totalSteps === undefined)) return false;
     switch (event.kind) {
       case "started":
-        return this.isStep(event.stepsDone);
+        this.totalSteps = event.totalSteps;
+        return event.totalSteps <= this.maxSteps && this.isStep(event.stepsDone);
       case "frame":
         return this.isPlausibleFrame(event);
       case "checkpoint":
         return this.isStep(event.checkpoint.stepsDone) && event.checkpoint.state.length <= MAX_CHECKPOINT_BYTES;
       case "image":
         return this.isPlausiblePicture(event);
+      case "text":
+        return this.isPlausibleText(event);
       case "done":
-        return this.pictures.size === this.request.count;
+        return this.pictures.size === this.pictureCount;
       case "yielded":
         return true;
     }
@@ -42,11 +51,11 @@ export class WorkerEventCheck {
 
   private isPlausibleFrame({ stepsDone, totalSteps, previews }: EventOf<"frame">): boolean {
     return (
-      totalSteps === this.request.steps &&
+      totalSteps === this.totalSteps &&
       this.isStep(stepsDone) &&
       previews.every(
         ({ index, width, height, webp }) =>
-          index < this.request.count &&
+          index < this.pictureCount &&
           webp.length <= MAX_PREVIEW_BYTES &&
           Math.max(width, height) <= MAX_PREVIEW_SIDE &&
           Math.min(width, height) > 0,
@@ -55,13 +64,19 @@ export class WorkerEventCheck {
   }
 
   private isPlausiblePicture({ index, width, height }: EventOf<"image">): boolean {
-    const { request, pictures } = this;
-    if (pictures.has(index) || index >= request.count) return false;
+    const { task, pictures } = this;
+    if (task.kind === "IMAGE_TO_TEXT" || pictures.has(index) || index >= this.pictureCount) return false;
     pictures.add(index);
-    return width === request.width && height === request.height;
+    return width === task.drawing.width && height === task.drawing.height;
+  }
+
+  private isPlausibleText({ offset, text }: EventOf<"text">): boolean {
+    if (this.task.kind !== "IMAGE_TO_TEXT" || offset !== this.answerLength) return false;
+    this.answerLength += text.length;
+    return this.answerLength <= this.maxSteps * MAX_TOKEN_CHARACTERS;
   }
 
   private isStep(steps: number): boolean {
-    return steps <= this.request.steps;
+    return steps <= (this.totalSteps ?? 0);
   }
 }

@@ -14,7 +14,7 @@ interface FrameBase {
   readonly at: number;
 }
 
-export type Stage = "PREPARING" | "DRAWING" | "DECODING";
+export type Stage = "PREPARING" | "DRAWING" | "DECODING" | "WRITING";
 
 export interface ProgressFrame extends FrameBase {
   readonly kind: "progress";
@@ -35,7 +35,13 @@ export interface PreviewFrame extends FrameBase {
   readonly webp: Uint8Array;
 }
 
-export type Frame = ProgressFrame | PreviewFrame;
+/** An unfinished answer: all of it, so that the newest frame replaces the others. */
+export interface TextFrame extends FrameBase {
+  readonly kind: "text";
+  readonly text: string;
+}
+
+export type Frame = ProgressFrame | PreviewFrame | TextFrame;
 
 /** A milestone was committed; it is read from the database, never from here. */
 export interface MilestoneHint {
@@ -46,8 +52,8 @@ export interface MilestoneHint {
 
 export type BusMessage = Frame | MilestoneHint;
 
-/** Frames of the same slot replace each other: one for progress, one for each picture's preview. */
-export const slotOf = (frame: Frame): string => (frame.kind === "progress" ? "progress" : `preview ${frame.index}`);
+/** Frames of the same slot replace each other: one for progress, one for text, one for each picture's preview. */
+export const slotOf = (frame: Frame): string => (frame.kind === "preview" ? `preview ${frame.index}` : frame.kind);
 
 /** Whether `frame` comes after `other` in the life of a generation. */
 export const isNewer = (frame: Frame, other: Frame): boolean =>

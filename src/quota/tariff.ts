@@ -1,6 +1,11 @@
-/** Prices in micro-credits, known before anything runs. One credit is one MAR step over a million pixels. */
+/**
+ * Prices in micro-credits, known before anything runs. One credit is one MAR step over a million pixels, or a hundred
+ * tokens of an answer.
+ */
 
-export interface Work {
+export type Work = DrawingWork | AnswerWork;
+
+interface DrawingWork {
   readonly width: number;
   readonly height: number;
   /** Pictures. */
@@ -9,9 +14,23 @@ export interface Work {
   readonly steps: number;
 }
 
-/** The price of some of the steps; of all of them unless told otherwise. */
-export function priceOf({ width, height, count, steps }: Work, stepsDone: number = steps): bigint {
-  return BigInt(width) * BigInt(height) * BigInt(count) * BigInt(Math.min(stepsDone, steps));
+interface AnswerWork {
+  /** Side of the picture that is read, in pixels. */
+  readonly size: number;
+  /** The most that an answer can have. */
+  readonly tokens: number;
+}
+
+const TOKEN_PRICE = 10_000n;
+
+/** The price of some of the steps, or tokens; of all of them unless told otherwise. Reading a picture costs one step. */
+export function priceOf(work: Work, stepsDone: number = Number.MAX_SAFE_INTEGER): bigint {
+  if ("steps" in work) {
+    const { width, height, count, steps } = work;
+    return BigInt(width) * BigInt(height) * BigInt(count) * BigInt(Math.min(stepsDone, steps));
+  }
+  if (stepsDone === 0) return 0n;
+  return BigInt(work.size) ** 2n + TOKEN_PRICE * BigInt(Math.min(stepsDone, work.tokens));
 }
 
 const MICRO = 1_000_000n;

@@ -23,6 +23,7 @@ export class AttemptProgress {
   private startedAt = 0;
   private lastSign: number;
   private frame = 0;
+  private text = "";
 
   constructor(
     private readonly subject: ProgressSubject,
@@ -76,6 +77,26 @@ export class AttemptProgress {
     const base = { generationId, attempt, seq, at };
     this.bus.publish({ kind: "progress", ...base, frame: ++this.frame, stage, stepsDone, totalSteps, etaMs });
     for (const preview of previews) this.bus.publish({ kind: "preview", ...base, frame: ++this.frame, ...preview });
+  }
+
+  /** The next words of an answer. */
+  publishText(words: string): void {
+    this.text += words;
+    const { generationId, attempt, seq } = this.subject;
+    this.bus.publish({
+      kind: "text",
+      generationId,
+      attempt,
+      seq,
+      at: this.now(),
+      frame: ++this.frame,
+      text: this.text,
+    });
+  }
+
+  /** All words so far. */
+  get answer(): string {
+    return this.text;
   }
 
   /** Mean of this attempt's steps so far. */

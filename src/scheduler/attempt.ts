@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import type { NewImage } from "../generation/generation.store.ts";
 import type { FencedResult, GenerationLifecycle } from "../generation/generation-lifecycle.ts";
-import type { TextToImageSettings } from "../generation/settings.ts";
+import { type Task, totalStepsOf } from "../generation/settings.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database.ts";
 import { invariant } from "../platform/errors.ts";
@@ -16,6 +16,7 @@ import type { FrameBus } from "../progress/frame-bus.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import { IMAGE_VARIANTS, type ImageVariant, variantsOf } from "../storage/image-variants.ts";
 import { AttemptProgress } from "./attempt-progress.ts";
+import { attemptTaskOf, SourceGoneError } from "./attempt-task.ts";
 import { findCheckpoint, forgetCheckpoints, isCancelRequested, saveCheckpoint } from "./lease.store.ts";
 
 /** What a failure of a worker tells everyone; its own words, which may hold internals, are in the log under the lease. */
@@ -46,7 +47,7 @@ export interface ClaimedGeneration {
   /** `seq` of its Started milestone. */
   readonly seq: number;
   readonly preset: string;
-  readonly settings: TextToImageSettings;
+  readonly task: Task;
 }
 
 /** Why we hang up. cancel, deadline: as asked. lost: the lease is another's. stuck: no sign of life. stop: we are ending. */
@@ -105,7 +106,8 @@ export class Attempt {
     const { claimed } = this;
     const resumeFrom = await this.services.db.transaction((tx) => findCheckpoint(tx, claimed.generationId));
     this.progress.resumeFrom(resumeFrom?.stepsDone ?? 0);
-    const request = { leaseId: claimed.leaseId, preset: claimed.preset, resumeFrom, textToImage: claimed.settings };
+    const task = await attemptTaskOf(claimed.task, this.services.images);
+    const request = { leaseId: claimed.leaseId, preset: claimed.preset, resumeFrom, task };
     for await (const event of this.slot.worker.generate(request, this.call.signal)) {
       this.isReceiving = true;
       const result = await this.receive(event);
@@ -136,6 +138,9 @@ export class Attempt {
       case "image":
         this.pictures.push(await this.store(event));
         return undefined;
+      case "text":
+        this.progress.publishText(event.text);
+        return undefined;
       case "yielded":
         return lifecycle.giveBack(this.claimed, {
           outcome: "YIELDED",
@@ -144,10 +149,13 @@ export class Attempt {
         });
       case "done": {
         invariant(this.recipe !== undefined, "a worker was done before it started");
+        const { task } = this.claimed;
         return lifecycle.complete(this.claimed, {
           images: this.pictures,
           recipe: this.recipe,
-          totalSteps: this.claimed.settings.steps,
+          // An answer costs the tokens that it has; pictures cost what was asked for.
+          stepsDone: task.kind === "IMAGE_TO_TEXT" ? this.progress.stepsDone : totalStepsOf(task),
+          ...(task.kind === "IMAGE_TO_TEXT" ? { answer: this.progress.answer } : {}),
         });
       }
     }
@@ -187,6 +195,8 @@ export class Attempt {
     if (this.hangUpReason === "stop") {
       return lifecycle.giveBack(claimed, { outcome: "YIELDED", message: "the server stopped", stepsDone });
     }
+    if (error instanceof SourceGoneError)
+      return lifecycle.fail(claimed, { code: "INVALID_INPUT", message: error.message }, stepsDone);
     return error instanceof WorkerCallError ? this.writeWorkerFailure(error) : this.writeOwnFailure(error);
   }
 

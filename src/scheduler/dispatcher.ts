@@ -3,7 +3,7 @@
  * it holds the pool's lease; attempts go on without it, fenced by leases of their own.
  */
 
-import { textToImageSettingsSchema } from "../generation/settings.ts";
+import { parseTask } from "../generation/settings.ts";
 import { claim } from "../generation/transition.store.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
@@ -158,10 +158,10 @@ export class Dispatcher {
       });
       if (row === undefined) continue;
       const { id: generationId, tenantId, attempt, milestoneSeq: seq } = row;
-      const settings = textToImageSettingsSchema.parse(row.settings);
+      const task = parseTask(row);
       claimed.push({
         slot,
-        generation: { generationId, tenantId, leaseId, attempt, seq, preset: candidate.preset, settings },
+        generation: { generationId, tenantId, leaseId, attempt, seq, preset: candidate.preset, task },
       });
     }
     return claimed;

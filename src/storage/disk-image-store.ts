@@ -1,6 +1,6 @@
 /** Pictures as files under a folder; links lead to this server. */
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { dirname, extname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -36,6 +36,15 @@ export class DiskImageStore implements ImageStore {
       throw error;
     }
     await syncFolder(dirname(path));
+  }
+
+  async get(key: string): Promise<Uint8Array | undefined> {
+    try {
+      return await readFile(this.pathOf(key));
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+      throw error;
+    }
   }
 
   url(key: string, expiresInSeconds: number): string {

@@ -5,6 +5,8 @@
 export interface ImageStore {
   /** Durable when it resolves. */
   put(key: string, bytes: Uint8Array): Promise<void>;
+  /** Undefined when there is nothing. */
+  get(key: string): Promise<Uint8Array | undefined>;
   /** A link that works for anyone until it expires. */
   url(key: string, expiresInSeconds: number): string;
   /** Every folder of an attempt that was last written before `before`: <tenant>/<generation>/<lease> */

@@ -27,6 +27,8 @@ export function imageStoreConformance(name: string, create: (clock: FakeClock) =
     test("gives back what was put, under a link that works without credentials", async () => {
       const key = `${newFolder()}/0/original.png`;
       await subject.store.put(key, bytes);
+      expect(await subject.store.get(key)).toEqual(Buffer.from(bytes));
+      expect(await subject.store.get(`${newFolder()}/0/original.png`)).toBeUndefined();
       const response = await fetch(subject.store.url(key, 60));
       expect(response.status).toBe(200);
       expect(response.headers.get("content-type")).toBe("image/png");

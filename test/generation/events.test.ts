@@ -29,6 +29,8 @@ const TINY = {
     defaultTemperature: 1,
     defaultUnconditionalPrompt: "Generate an image.",
   },
+  imageEdit: undefined,
+  imageToText: undefined,
 };
 
 /** Says nothing of milestones, as if every announcement were lost. */
@@ -67,7 +69,7 @@ describe("the events of a generation", () => {
       return { fence, seq: row!.milestoneSeq, attempt: row!.attempt };
     };
     const complete = (fence: { generationId: string; leaseId: string }) =>
-      lifecycle.complete(fence, { images: [], recipe: {}, totalSteps: 18 });
+      lifecycle.complete(fence, { images: [], recipe: {}, stepsDone: 18 });
     return { bus, poll, events, lifecycle, create, start, complete };
   }
 

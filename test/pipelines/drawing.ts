@@ -82,8 +82,8 @@ export interface Drawing {
 export const draw = (
   pipelines: Unipic,
   request: TextToImageRequest,
-  { from, signal = new AbortController().signal }: { from?: MarState; signal?: AbortSignal } = {},
-): Promise<Drawing> => collect(textToImage(pipelines, request, from === undefined ? { signal } : { from, signal }));
+  { from, signal = new AbortController().signal }: { from?: MarState | Uint8Array; signal?: AbortSignal } = {},
+): Promise<Drawing> => collect(textToImage(pipelines, request, { from, signal }));
 
 /** Everything that a drawing yields. */
 export async function collect(events: AsyncIterable<DrawingEvent>): Promise<Drawing> {
@@ -91,7 +91,7 @@ export async function collect(events: AsyncIterable<DrawingEvent>): Promise<Draw
   const images: RgbImage[] = [];
   for await (const event of events) {
     if (event.kind === "step") states.push(event.progress);
-    else images[event.index] = event.image;
+    else if (event.kind === "image") images[event.index] = event.image;
   }
   return { states, images };
 }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { render } from "../../inference/eval/shapes-world.ts";
+import { decodeAnswer, encodeAnswer } from "../../inference/pipelines/answer-checkpoint.ts";
 import {
   type ImageToTextEvent,
   type ImageToTextRequest,
@@ -21,9 +22,10 @@ beforeAll(async () => {
 });
 afterAll(() => tiny.dispose());
 
-async function ask(change: Partial<ImageToTextRequest> = {}, signal = new AbortController().signal) {
+async function ask(change: Partial<ImageToTextRequest> = {}, from: readonly number[] = []) {
   const events: ImageToTextEvent[] = [];
-  for await (const event of imageToText(tiny.pipelines, { ...QUESTION, ...change }, { signal })) events.push(event);
+  const options = { signal: new AbortController().signal, from };
+  for await (const event of imageToText(tiny.pipelines, { ...QUESTION, ...change }, options)) events.push(event);
   const words = events.flatMap((event) => (event.kind === "text" ? [event.text] : []));
   return { events, words, answer: words.join(""), end: events.at(-1) };
 }
@@ -44,10 +46,27 @@ test("an answer is cut off at its maximum", async () => {
 test("every token is computed from the last one alone: the prompt is read once", async () => {
   tiny.takeRuns();
   const { end } = await ask({ maxTokens: 5 });
-  expect(end?.tokens).toBe(5);
+  expect(end).toMatchObject({ tokens: 5 });
   const runs = tiny.takeRuns();
   expect(runs.filter((graph) => graph === "llm")).toHaveLength(5); // the prompt, then four tokens
   expect(runs.filter((graph) => graph === "mar-encoder")).toHaveLength(1);
+});
+
+test("going on after some tokens gives the same answer, whose first words come again", async () => {
+  const whole = await ask();
+  const ids = whole.events.flatMap((event) => (event.kind === "text" ? [event.ids] : []))[6]!;
+  const resumed = await ask({}, decodeAnswer(encodeAnswer(ids), 64));
+  expect(resumed.answer).toBe(whole.answer);
+  expect(resumed.words).toHaveLength(whole.words.length - ids.length);
+  expect(resumed.end).toEqual(whole.end);
+});
+
+test.each([
+  ["is something else", Buffer.from("no checkpoint")],
+  ["is cut off", encodeAnswer([1, 2, 3]).subarray(0, -1)],
+  ["has as many tokens as the answer may have", encodeAnswer([1, 2, 3])],
+])("a checkpoint that %s is refused", (_, bytes) => {
+  expect(() => decodeAnswer(bytes, 3)).toThrow(InvalidRequestError);
 });
 
 test("an answer stops when it is cancelled", async () => {
@@ -55,7 +74,8 @@ test("an answer stops when it is cancelled", async () => {
   const words: string[] = [];
   const answering = (async () => {
     for await (const event of imageToText(tiny.pipelines, QUESTION, { signal: controller.signal })) {
-      if (event.kind === "text") words.push(event.text);
+      if (event.kind !== "text") continue;
+      words.push(event.text);
       controller.abort();
     }
   })();

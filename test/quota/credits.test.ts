@@ -73,7 +73,7 @@ describe("credits of a tenant", () => {
           pool: "p",
           preset: "tiny",
           priority: "STANDARD",
-          settings,
+          task: { kind: "TEXT_TO_IMAGE", settings },
           deadlineMs: undefined,
         } as const;
         await insertQueued(tx, generation);

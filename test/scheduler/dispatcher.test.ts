@@ -22,10 +22,7 @@ describe("a dispatcher", () => {
     const call = await worker.nextCall();
     expect(call.request.task?.value).toMatchObject({
       prompt: "a red circle",
-      seed: 7n,
-      steps: 18,
-      count: 1,
-      guidanceScale: 3,
+      drawing: { seed: 7n, steps: 18, count: 1, guidanceScale: 3 },
     });
     expect(call.request.resumeFrom).toBeUndefined();
     await call.started().step(9).succeed();
@@ -54,7 +51,7 @@ describe("a dispatcher", () => {
     const prompts: string[] = [];
     for (let i = 0; i < 3; i++) {
       const call = await worker.nextCall();
-      prompts.push(call.request.task!.value.prompt);
+      prompts.push(call.prompt);
       await call.started().succeed();
     }
     expect(prompts).toEqual(["interactive", "standard", "batch"]);

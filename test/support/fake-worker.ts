@@ -9,6 +9,7 @@ import { createServer, ServerError, Status } from "nice-grpc";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
 import sharp from "sharp";
 import {
+  type Drawing,
   type GenerateRequest,
   type GenerateResponse,
   InferenceServiceDefinition,
@@ -32,6 +33,7 @@ const OFFER = {
   defaultTemperature: 1,
   defaultUnconditionalPrompt: "Generate an image.",
 };
+const READING = { sizes: [96], defaultSize: 96, maxTokens: 64 };
 const RECIPE = { buildDigest: "fake", provider: "cpu", runtimeVersion: "0", threads: 1, groupSize: 1 };
 
 export class FakeCall {
@@ -74,7 +76,7 @@ export class FakeCall {
     const data = await sharp({ create: { width: 96, height: 96, channels: 3, background: "red" } })
       .png()
       .toBuffer();
-    const { count } = this.request.task!.value;
+    const { count } = this.drawing;
     for (let index = 0; index < count; index++) {
       this.send({ $case: "image", value: { index, size: { width: 96, height: 96 }, mimeType: "image/png", data } });
     }
@@ -108,7 +110,20 @@ export class FakeCall {
   }
 
   private get totalSteps(): number {
-    return this.request.task!.value.steps;
+    return this.drawing.steps;
+  }
+
+  /** The settings of a task that draws. */
+  get drawing(): Drawing {
+    const task = this.request.task!;
+    if (task.$case === "imageToText") throw new Error("not a task that draws");
+    return task.value.drawing!;
+  }
+
+  /** Of a drawing from text. */
+  get prompt(): string {
+    const task = this.request.task!;
+    return task.$case === "textToImage" ? task.value.prompt : "";
   }
 }
 
@@ -136,7 +151,7 @@ export class FakeWorker implements WorkerDiscovery {
       describe: async () => ({
         slots: this.slots,
         standby: 0,
-        presets: [{ name: "tiny", buildDigest: "fake", textToImage: OFFER }],
+        presets: [{ name: "tiny", buildDigest: "fake", textToImage: OFFER, imageEdit: OFFER, imageToText: READING }],
       }),
       generate: (request, { signal }) => this.accept(request, signal),
       yield: async ({ leaseId }) => {

@@ -35,8 +35,12 @@ export class GraphqlClient {
   }
 
   /** Queues a generation; its id. */
-  async create(textToImage: object, input: object = {}): Promise<string> {
-    const { createGeneration } = await this.query(CREATE, { input: { ...newInput(textToImage), ...input } });
+  create(textToImage: object, input: object = {}): Promise<string> {
+    return this.createTask({ textToImage }, input);
+  }
+
+  async createTask(task: object, input: object = {}): Promise<string> {
+    const { createGeneration } = await this.query(CREATE, { input: { ...newTask(task), ...input } });
     expect(createGeneration.userErrors).toEqual([]);
     return createGeneration.generation.id;
   }
@@ -75,10 +79,8 @@ export class GraphqlClient {
 }
 
 let keys = 0;
-export const newInput = (textToImage: object) => ({
-  idempotencyKey: `${process.pid}-${++keys}`,
-  task: { textToImage },
-});
+export const newTask = (task: object) => ({ idempotencyKey: `${process.pid}-${++keys}`, task });
+export const newInput = (textToImage: object) => newTask({ textToImage });
 
 export const CREATE = `mutation($input: CreateGenerationInput!) {
   createGeneration(input: $input) {
@@ -99,7 +101,9 @@ const GENERATION = `query($id: ID!) {
     recipe { buildDigest provider threads }
     attempts { number outcome message stepsDone checkpointSteps endedAt }
     images { id index width height mimeType sizeBytes sha256 url }
-    textToImage { prompt seed steps }
+    task answer textToImage { prompt seed steps }
+    imageEdit { instruction imageId maskImageId seed count }
+    imageToText { question imageId size maxTokens }
   }
 }`;
 
@@ -109,7 +113,8 @@ const EVENTS = `subscription($id: ID!, $afterSeq: Int!) {
     ... on QueuedEvent { message }
     ... on AttemptFailedEvent { failure { code message } willRetry }
     ... on ProgressEvent { frame stage step totalSteps fraction etaMs }
+    ... on TextDeltaEvent { frame offset text }
     ... on PreviewEvent { frame index width height mimeType dataBase64 }
-    ... on FinishedEvent { state failure { code message } generation { id state creditsCharged images { sha256 url } } }
+    ... on FinishedEvent { state failure { code message } generation { id state creditsCharged images { id sha256 url } } }
   }
 }`;

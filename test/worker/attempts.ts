@@ -2,10 +2,10 @@ import { type ClientError, Status } from "nice-grpc";
 import { afterAll, beforeAll, expect, onTestFinished } from "vitest";
 import {
   type Checkpoint,
+  type Drawing,
   type GenerateRequest,
   type GenerateResponse,
   GuidanceSchedule,
-  type TextToImage,
 } from "../../proto/gen/inference/v1/inference.ts";
 import { buildTinyModel, type TinyModel } from "../support/tiny-model.ts";
 import { startWorker, type WorkerProcess } from "../support/worker-process.ts";
@@ -13,7 +13,10 @@ import { startWorker, type WorkerProcess } from "../support/worker-process.ts";
 export type AttemptEvent = NonNullable<GenerateResponse["event"]>;
 type EventOf<Case extends AttemptEvent["$case"]> = Extract<AttemptEvent, { $case: Case }>["value"];
 
-export const SHORT: TextToImage = {
+/** A drawing from text. */
+export type TextTask = Drawing & { readonly prompt: string };
+
+export const SHORT: TextTask = {
   prompt: "a red circle at the top left",
   unconditionalPrompt: "Generate an image.",
   size: { width: 96, height: 96 },
@@ -26,20 +29,21 @@ export const SHORT: TextToImage = {
 };
 
 /** Long enough to be interrupted at its second step or so: there are 34 left then. */
-export const LONG: TextToImage = { ...SHORT, count: 2, steps: 36 };
+export const LONG: TextTask = { ...SHORT, count: 2, steps: 36 };
 
 let lastLease = 0;
 
 /** An attempt under a lease of its own. */
-export function requestOf(task: TextToImage, { resumeFrom }: { resumeFrom?: Checkpoint } = {}): GenerateRequest {
+export function requestOf(
+  { prompt, ...drawing }: TextTask,
+  { resumeFrom }: { resumeFrom?: Checkpoint } = {},
+): GenerateRequest {
+  return attemptOf({ $case: "textToImage", value: { prompt, drawing } }, resumeFrom);
+}
+
+export function attemptOf(task: GenerateRequest["task"], resumeFrom?: Checkpoint): GenerateRequest {
   const leaseId = `lease-${++lastLease}`;
-  return {
-    leaseId,
-    preset: "tiny",
-    group: { id: leaseId, size: 1 },
-    resumeFrom,
-    task: { $case: "textToImage", value: task },
-  };
+  return { leaseId, preset: "tiny", group: { id: leaseId, size: 1 }, resumeFrom, task };
 }
 
 export interface Attempt {

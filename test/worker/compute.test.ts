@@ -42,7 +42,11 @@ async function setup() {
       { onEvent, signal = new AbortController().signal }: RunOptions = {},
     ): Promise<RunEvent[]> {
       const events: RunEvent[] = [];
-      for await (const event of compute.run(id, { request, checkpoint: undefined }, signal)) {
+      for await (const event of compute.run(
+        id,
+        { task: { kind: "textToImage", request }, checkpoint: undefined },
+        signal,
+      )) {
         events.push(event);
         onEvent?.(event);
       }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { Checkpoint, GenerateRequest, TextToImage } from "../../proto/gen/inference/v1/inference.ts";
-import { atStep, codeOf, collect, expectEnd, requestOf, SHORT, useTinyWorkers } from "./attempts.ts";
+import type { Checkpoint, GenerateRequest } from "../../proto/gen/inference/v1/inference.ts";
+import { atStep, codeOf, collect, expectEnd, requestOf, SHORT, type TextTask, useTinyWorkers } from "./attempts.ts";
 
 const workers = useTinyWorkers();
 
@@ -17,7 +17,7 @@ async function setup() {
       expectEnd(await collect(worker.generate(requestOf({ ...SHORT, steps: 1 }))), "done");
     },
     /** A checkpoint of a drawing of these settings, after its first step or so. */
-    async checkpointOf(task: TextToImage): Promise<Checkpoint> {
+    async checkpointOf(task: TextTask): Promise<Checkpoint> {
       const request = requestOf(task);
       const attempt = await collect(
         worker.generate(request),
@@ -39,11 +39,11 @@ describe("a worker refuses", () => {
 
   test("a request without a task or a lease", async () => {
     const { expectRefusal } = await setup();
-    await expectRefusal({ ...requestOf(SHORT), task: undefined }, "The request names no task.");
+    await expectRefusal({ ...requestOf(SHORT), task: undefined }, "The request names no task that this worker knows.");
     await expectRefusal({ ...requestOf(SHORT), leaseId: "" }, "lease_id is empty.");
   });
 
-  test.each<[string, Partial<TextToImage>, string | RegExp]>([
+  test.each<[string, Partial<TextTask>, string | RegExp]>([
     ["no size", { size: undefined }, "size is missing."],
     ["a size between two patches", { size: { width: 100, height: 96 } }, /100 x 96 .*96 x 96/],
     ["a size that it does not offer", { size: { width: 112, height: 96 } }, /112 x 96 .*96 x 96/],

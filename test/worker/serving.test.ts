@@ -16,6 +16,14 @@ async function setup() {
 
 test("a worker describes its model and its slots, and serves until it is asked to stop", async () => {
   const { worker, statuses, watching, manifest } = await setup();
+  const drawing = {
+    sizes: [{ width: 96, height: 96 }],
+    defaultSize: { width: manifest.defaults.size, height: manifest.defaults.size },
+    maxSteps: 36,
+    defaultSteps: manifest.defaults.steps,
+    maxCount: 4,
+    defaultTemperature: manifest.defaults.temperature,
+  };
   expect(await worker.describe()).toEqual({
     slots: 3,
     standby: 0,
@@ -24,15 +32,16 @@ test("a worker describes its model and its slots, and serves until it is asked t
         name: manifest.preset,
         buildDigest: manifest.digest,
         textToImage: {
-          sizes: [{ width: 96, height: 96 }],
-          defaultSize: { width: manifest.defaults.size, height: manifest.defaults.size },
-          maxSteps: 36,
-          defaultSteps: manifest.defaults.steps,
-          maxCount: 4,
+          ...drawing,
           defaultGuidanceScale: manifest.defaults.guidanceScale,
-          defaultTemperature: manifest.defaults.temperature,
           defaultUnconditionalPrompt: manifest.prompt.textToImageUnconditional,
         },
+        imageEdit: {
+          ...drawing,
+          defaultGuidanceScale: manifest.defaults.editGuidanceScale,
+          defaultUnconditionalPrompt: manifest.prompt.imageEditUnconditional,
+        },
+        imageToText: { sizes: [96], defaultSize: 96, maxTokens: 490 }, // half of the positions beside a picture
       },
     ],
   });

@@ -1,0 +1,13 @@
+import type { RunEvent } from "./compute-protocol.ts";
+
+/** What a run on the computing thread has to do with the world. */
+export interface RunControl {
+  readonly signal: AbortSignal;
+  /** Where an earlier attempt stood. */
+  readonly checkpoint: Uint8Array | undefined;
+  /** Whether to stop after the step, with a checkpoint. */
+  shouldYield(): boolean;
+  emit(event: RunEvent): void;
+}
+
+export type Outcome = "done" | "yielded";

@@ -1,0 +1,17 @@
+import type { Tx } from "../platform/database.ts";
+
+/** A picture and whose it is. */
+export interface OwnedImage {
+  readonly id: string;
+  readonly storageKey: string;
+  readonly tenantId: string;
+  /** The member who had it made. */
+  readonly userId: string;
+}
+
+export async function findImage(tx: Tx, id: string): Promise<OwnedImage | undefined> {
+  const row = await tx.image.findUnique({ where: { id }, include: { generation: { select: { userId: true } } } });
+  if (row === null) return undefined;
+  const { storageKey, tenantId, generation } = row;
+  return { id, storageKey, tenantId, userId: generation.userId };
+}
