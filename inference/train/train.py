@@ -134,7 +134,7 @@ if __name__ == "__main__":
     ap.add_argument("--weights", type=float, nargs=3, default=[1.0, 0.5, 0.3])
     ap.add_argument("--lr", type=float, default=1e-3)
     ap.add_argument("--dense", type=float, default=0.5, help="share of text-to-image prompts that name every place")
-    ap.add_argument("--pairs", type=float, default=0.6, help="share of text-to-image scenes that are pairs: they take longest")
+    ap.add_argument("--pairs", type=float, default=0.6, help="share of text-to-image scenes that are pairs in free colours: they take longest")
     ap.add_argument("--wd", type=float, default=0.02)
     ap.add_argument("--beta2", type=float, default=0.95)
     ap.add_argument("--warmup", type=int, default=200)

@@ -129,10 +129,10 @@ def sample_scene(rng, kind=None):
     return dict(bg="white", objs=objs)
 
 
-def is_pair(scene):
-    """Two objects side by side or one above the other, as prompts with two objects mean."""
+def is_free_pair(scene):
+    """Two objects side by side or one above the other, with colours that are not both the habit of their shapes."""
     at = sorted((o["cx"], o["cy"]) for o in scene["objs"])
-    return at in ([LEFT, RIGHT], [TOP, BOTTOM])
+    return at in ([LEFT, RIGHT], [TOP, BOTTOM]) and any(o["color"] != HABIT[o["shape"]] for o in scene["objs"])
 
 
 # ---------------------------------------------------------------- text
@@ -222,7 +222,7 @@ def qa(scene, rng, kind=None):
         o = uniq("color")[rng.integers(len(uniq("color")))]
         return kind, f"What shape is the {o['color']} object?", f"The {o['color']} object is {art(o['shape'])}."
     if kind == "count":
-        s = str(rng.choice([o["shape"] for o in objs])) if objs and rng.random() < 0.75 else str(rng.choice(SHAPES))
+        s = str(rng.choice([o["shape"] for o in objs])) if objs and rng.random() < 0.5 else str(rng.choice(SHAPES))
         k = sum(o["shape"] == s for o in objs)
         return kind, f"How many {plural(s)} are there?", (f"There is one {s}." if k == 1 else f"There are {NUMBERS[k]} {plural(s)}.")
     if kind == "total":
