@@ -61,6 +61,7 @@ export function findCheckpointFolder(path: string, configFile?: string): Checkpo
   const model = MODEL_FILES.map(inFolder).find((file) => file !== undefined);
   if (model === undefined) throw new Error(`${path} holds no weights: one of ${MODEL_FILES.join(", ")} is needed.`);
   const vae = inFolder(VAE_FILE);
+  const llm = MODEL_FILES.map((name) => inFolder(join(LLM_FOLDER, name))).find((file) => file !== undefined);
   const configuration = configFile ?? inFolder(CONFIG_FILE);
   const llmConfiguration = inFolder(join(LLM_FOLDER, "config.json"));
   const generation = inFolder(join(LLM_FOLDER, "generation_config.json"));
@@ -72,12 +73,19 @@ export function findCheckpointFolder(path: string, configFile?: string): Checkpo
     path,
     config: loadConfig(configuration, llmConfiguration),
     repetitionPenalty: generation === undefined ? 1 : loadGeneration(generation).repetition_penalty,
-    files: [model, ...shardsOf(model), vae, configuration, llmConfiguration, generation, ...tokenizerFiles].filter(
-      (file) => file !== undefined,
-    ),
+    files: [
+      model,
+      ...shardsOf(model),
+      vae,
+      ...(llm === undefined ? [] : [llm, ...shardsOf(llm)]),
+      configuration,
+      llmConfiguration,
+      generation,
+      ...tokenizerFiles,
+    ].filter((file) => file !== undefined),
     tokenizerFolder: join(path, LLM_FOLDER),
     tokenizerFiles: hasTokenizer ? tokenizerFiles : [],
-    open: () => openWeights(model, vae),
+    open: () => openWeights(model, { vae, llm }),
   };
 }
 
@@ -92,16 +100,34 @@ function shardsOf(model: string): readonly string[] {
     .map((name) => join(folder, name));
 }
 
-/** `vae.*` keys of the model file stand in for kl16.ckpt; otherwise that file is needed. */
-function openWeights(model: string, vae: string | undefined): readonly TensorSource[] {
+/**
+ * Where the model file has no tensor of a part, the part's own file is used; `vae.*` and `llm.*` keys in the model file
+ * stand in for theirs.
+ */
+function openWeights(
+  model: string,
+  { vae, llm }: { vae: string | undefined; llm: string | undefined },
+): readonly TensorSource[] {
   const main = { checkpoint: openCheckpoint(model), prefix: "" };
-  if (main.checkpoint.names.some((name) => name.startsWith("vae."))) return [main];
+  const sources: TensorSource[] = [main];
+  const lacks = (prefix: string): boolean => !main.checkpoint.names.some((name) => name.startsWith(prefix));
   try {
-    if (vae === undefined)
-      throw new Error(`${VAE_FILE} is missing beside ${model}, which has no vae.* tensors. Download it too.`);
-    return [main, { checkpoint: openCheckpoint(vae, { root: "model" }), prefix: "vae." }];
+    if (lacks("vae.")) {
+      if (vae === undefined)
+        throw new Error(`${VAE_FILE} is missing beside ${model}, which has no vae.* tensors. Download it too.`);
+      sources.push({ checkpoint: openCheckpoint(vae, { root: "model" }), prefix: "vae." });
+    }
+    if (lacks("llm.")) {
+      if (llm === undefined) {
+        throw new Error(
+          `${model} has no llm.* tensors, and ${LLM_FOLDER} beside it no weights. Download that folder's model.safetensors.`,
+        );
+      }
+      sources.push({ checkpoint: openCheckpoint(llm), prefix: "llm." });
+    }
+    return sources;
   } catch (error) {
-    main.checkpoint.close();
+    for (const { checkpoint } of sources) checkpoint.close();
     throw error;
   }
 }

@@ -2,8 +2,10 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { buildModel } from "../../inference/build-model.ts";
+import { LoadedModel } from "../../inference/runtime/loaded-model.ts";
+import { float32, valuesOf } from "../../inference/runtime/tensor.ts";
 import { changeTensors, createCheckpoint, expectToRun } from "./own-checkpoint.ts";
-import { readTensors } from "./tensor-files.ts";
+import { readTensors, type StoredValues, writeTensors } from "./tensor-files.ts";
 
 function setup() {
   const copy = createCheckpoint();
@@ -45,6 +47,17 @@ describe("a clear error", () => {
     expect(results()).toEqual([]);
   });
 
+  test("says that the language model is nowhere", async () => {
+    const { modelFile, build, results } = setup();
+    changeTensors(modelFile, (tensors) => {
+      for (const name of [...tensors.keys()]) if (name.startsWith("llm.")) tensors.delete(name);
+    });
+    await expect(build()).rejects.toThrow(
+      `${modelFile} has no llm.* tensors, and Qwen2.5-1.5B-Instruct beside it no weights.`,
+    );
+    expect(results()).toEqual([]);
+  });
+
   test("says that a named configuration file is missing", async () => {
     const { parent, checkpoint, out } = setup();
     const configFile = join(parent, "other.json");
@@ -83,4 +96,67 @@ test("vae.* tensors in the model file stand in for kl16.ckpt", async () => {
   expect(again.isNew).toBe(true);
   expect(again.manifest.digest).toBe(manifest.digest);
   await expectToRun(out);
+});
+
+describe("a checkpoint without llm.* tensors", () => {
+  /** Moves the language model's tensors into its own folder, under the names that they have there. */
+  function moveLanguageModel({ checkpoint, modelFile }: ReturnType<typeof setup>): string {
+    const own = new Map<string, StoredValues>();
+    changeTensors(modelFile, (tensors) => {
+      for (const [name, tensor] of [...tensors]) {
+        if (!name.startsWith("llm.")) continue;
+        own.set(name.slice("llm.".length), tensor);
+        tensors.delete(name);
+      }
+    });
+    const file = join(checkpoint, "Qwen2.5-1.5B-Instruct/model.safetensors");
+    writeTensors(file, own);
+    return file;
+  }
+
+  test("takes the weights of the language model's folder, to the same model", async () => {
+    const copy = setup();
+    const whole = (await copy.build()).manifest.digest;
+    moveLanguageModel(copy);
+    const { isNew, manifest } = await copy.build();
+    expect([isNew, manifest.digest]).toEqual([true, whole]);
+    await expectToRun(copy.out);
+  });
+
+  test("is built again when those weights change", async () => {
+    const copy = setup();
+    const file = moveLanguageModel(copy);
+    const before = (await copy.build()).manifest.digest;
+    changeTensors(file, (tensors) => tensors.get("model.norm.weight")!.values.fill(2));
+    const after = await copy.build();
+    expect(after.isNew).toBe(true);
+    expect(after.manifest.digest).not.toBe(before);
+  });
+
+  test("in part is an error that names the first tensor", async () => {
+    const copy = setup();
+    changeTensors(copy.modelFile, (tensors) => tensors.delete("llm.model.norm.weight"));
+    await expect(copy.build()).rejects.toThrow('Tensor "llm.model.norm.weight" is missing');
+  });
+});
+
+test("the head of the language model is its own weight if there is one, else the embeddings", async () => {
+  const copy = setup();
+  const logitsOf = async (): Promise<readonly number[]> => {
+    await copy.build();
+    const model = LoadedModel.open(copy.out, { provider: "cpu", threads: 1 });
+    try {
+      const hidden = float32(new Float32Array(8).fill(1), [1, 8]);
+      return [...valuesOf((await model.run("llm-head", { hidden }, ["logits"])).logits)];
+    } finally {
+      await model.close();
+    }
+  };
+  const embeddings = readTensors(copy.modelFile).get("llm.model.embed_tokens.weight")!.values;
+  const sums = Array.from({ length: 16 }, (_, id) => embeddings.subarray(8 * id, 8 * id + 8).reduce((a, b) => a + b));
+  for (const [id, logit] of (await logitsOf()).entries()) expect(logit).toBeCloseTo(sums[id]!, 5);
+  changeTensors(copy.modelFile, (tensors) =>
+    tensors.set("llm.lm_head.weight", { shape: [16, 8], values: new Float32Array(128).fill(0.5) }),
+  );
+  expect(await logitsOf()).toEqual(Array(16).fill(4));
 });
