@@ -1,5 +1,6 @@
 /** Model tooling on the command line: build, inspect, run, evaluate. */
 import { Command } from "commander";
+import { batchCommand } from "./commands/batch.ts";
 import { buildCommand, inspectCommand } from "./commands/build.ts";
 import { imageToTextCommand } from "./commands/describe.ts";
 import { imageEditCommand, textToImageCommand } from "./commands/draw.ts";
@@ -13,6 +14,7 @@ const program = new Command("npm run atelier -- model")
     new Command("run")
       .description("run one task on this machine, without a server")
       .addCommand(textToImageCommand())
+      .addCommand(batchCommand())
       .addCommand(imageEditCommand())
       .addCommand(imageToTextCommand()),
   )

@@ -20,7 +20,7 @@ import {
   wholeNumber,
 } from "./arguments.ts";
 
-interface DrawFlags extends ModelFlags {
+export interface DrawFlags extends ModelFlags {
   readonly prompt: string;
   readonly unconditionalPrompt?: string;
   readonly out: string;
@@ -44,7 +44,7 @@ interface EditFlags extends DrawFlags {
 const MAX_GRID_SIZE = 8;
 
 export const textToImageCommand = (): Command =>
-  drawCommand("text-to-image")
+  drawCommand("text-to-image", { gridSize: 1 })
     .description("draw a picture; settings that are left out have the model's defaults")
     .requiredOption("--prompt <text>", "what to draw")
     .action((flags: DrawFlags) =>
@@ -56,7 +56,7 @@ export const textToImageCommand = (): Command =>
     );
 
 export const imageEditCommand = (): Command =>
-  drawCommand("image-edit")
+  drawCommand("image-edit", { gridSize: 1 })
     .description(
       "draw a picture anew as an instruction says; it is cropped around its centre to the size of the result",
     )
@@ -76,17 +76,20 @@ export const imageEditCommand = (): Command =>
       });
     });
 
-const drawCommand = (name: string): Command =>
-  new Command(name)
+const drawCommand = (name: string, defaults: { gridSize: number }): Command =>
+  drawingOptions(new Command(name), defaults).requiredOption("--out <file>", IMAGE_FILE_HELP);
+
+/** What every command that draws can be told. */
+export const drawingOptions = (command: Command, { gridSize }: { gridSize: number }): Command =>
+  command
     .requiredOption("--model <model folder>", "a built model")
-    .requiredOption("--out <file>", IMAGE_FILE_HELP)
     .option("--unconditional-prompt <text>", "what guidance leads away from")
     .option("--width <pixels>", "a multiple of the model's stride", wholeNumber(1))
     .option("--height <pixels>", "a multiple of the model's stride", wholeNumber(1))
     .addOption(
       new Option("--grid-size <g>", `draw g x g pictures, tiled into one; up to ${MAX_GRID_SIZE}`)
         .argParser(wholeNumber(1, MAX_GRID_SIZE))
-        .default(1),
+        .default(gridSize),
     )
     .option("--steps <n>", "MAR steps", wholeNumber(1))
     .option("--diffusion-steps <steps>", 'steps of the reverse diffusion: "100", "10,5,20" or "ddim50"')
@@ -120,8 +123,8 @@ async function run(
   console.error(`wrote ${flags.out} (seed ${settings.seed})`);
 }
 
-function settingsOf(
-  flags: DrawFlags,
+export function settingsOf(
+  flags: Omit<DrawFlags, "prompt">,
   { model }: Pipelines,
   guidance: "guidanceScale" | "editGuidanceScale",
 ): DrawingSettings {

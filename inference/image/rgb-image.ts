@@ -44,9 +44,13 @@ export function tile(images: readonly RgbImage[], columns: number): RgbImage {
 
 export const encodePng = (image: RgbImage): Promise<Buffer> => raw(image).png().toBuffer();
 
+/** Pillow's quality for JPEG unless told otherwise, which the original's scripts use. */
+const JPEG_QUALITY = 75;
+
 /** By the file's ending: .png, .jpg, .jpeg or .webp. */
 export async function writeImage(image: RgbImage, file: string): Promise<void> {
-  await raw(image).toFile(file);
+  const isJpeg = /\.jpe?g$/i.test(file);
+  await (isJpeg ? raw(image).jpeg({ quality: JPEG_QUALITY }) : raw(image)).toFile(file);
 }
 
 /** Without loss, each pixel as a square of `scale` pixels; pixels with alpha 0 are transparent. rgba: [height, width, 4] */

@@ -119,7 +119,7 @@ function restoreState(
 }
 
 /** Throws an InvalidRequestError unless every number is one that can be drawn with; the grid of tokens. */
-export function checkSettings(unipic: Unipic, settings: DrawingSettings): Grid {
+export function checkSettings(unipic: Unipic, settings: Omit<DrawingSettings, "seed">): Grid {
   for (const key of ["guidanceScale", "temperature"] as const) {
     const [min, max] = RANGES[key];
     if (!(settings[key] >= min && settings[key] <= max)) {
