@@ -1,13 +1,15 @@
-/** Model tooling on the command line: build, inspect, run, evaluate. */
+/** Model tooling on the command line: pull, build, inspect, run, evaluate. */
 import { Command } from "commander";
 import { batchCommand } from "./commands/batch.ts";
 import { buildCommand, inspectCommand } from "./commands/build.ts";
 import { imageToTextCommand } from "./commands/describe.ts";
 import { imageEditCommand, textToImageCommand } from "./commands/draw.ts";
 import { evaluateCommand } from "./commands/evaluate.ts";
+import { pullCommand } from "./commands/pull.ts";
 
 const program = new Command("npm run atelier -- model")
   .description("Builds UniPic models from their published checkpoint and runs them.")
+  .addCommand(pullCommand())
   .addCommand(buildCommand())
   .addCommand(inspectCommand())
   .addCommand(
