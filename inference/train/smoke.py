@@ -12,7 +12,10 @@ def run(*args, **kw):
 with tempfile.TemporaryDirectory() as runs:
     at = lambda name: os.path.join(runs, name)
     run("bpe.py", runs, stdout=subprocess.DEVNULL)
-    run("train_vae.py", "--out", at("vae"), "--minutes", "0.1", "--procs", "1", "--batch", "2", "--mult", "1", "1", "2", "4", "4", "--groups", "2")
+    for minutes in ("0.05", "0.1"):                          # the second one goes on
+        run("train_vae.py", "--out", at("vae"), "--minutes", minutes, "--procs", "1", "--batch", "2")
+    first, second = (int(line.split()[2]) for line in open(at("vae.log")) if line.startswith("EVAL"))
+    assert second > first > 0, (first, second)
     run("data.py", at("vae.ckpt"), at("pool_1.pt"), "1", "40")
     train = ["train.py", "--procs", "2", "--pool", at("pool_*.pt"), "--tok", at("tokenizer.json"), "--out", at("m"), "--batch", "4", "2", "2", "--log_every", "1"]
     child = subprocess.Popen([sys.executable, *train, "--steps", "100000"], cwd=HERE, start_new_session=True)
