@@ -76,7 +76,7 @@ if __name__ == "__main__":
     ap.add_argument("--out", required=True)
     ap.add_argument("--steps", type=int, default=18)
     ap.add_argument("--diffusion_steps", type=int, default=25)
-    ap.add_argument("--guidance", type=float, default=3.0)
+    ap.add_argument("--guidance", type=float, default=1.5)
     ap.add_argument("--edit_guidance", type=float, default=1.0)
     ap.add_argument("--temperature", type=float, default=1.0)
     main(ap.parse_args())

@@ -212,7 +212,7 @@ def qa(scene, rng, kind=None):
     """(kind, question, answer)"""
     objs = scene["objs"]
     kind = kind or str(rng.choice(["describe", "count", "total", "color", "shape", "bg", "exists"],
-                                  p=[0.08, 0.16, 0.04, 0.38, 0.18, 0.0, 0.16]))
+                                  p=[0.16, 0.40, 0.04, 0.24, 0.08, 0.0, 0.08]))
     uniq = lambda key: [o for o in objs if sum(p[key] == o[key] for p in objs) == 1]
     if kind == "color" and uniq("shape"):
         o = uniq("shape")[rng.integers(len(uniq("shape")))]
