@@ -24,7 +24,7 @@ export const evaluateCommand = (): Command =>
     .requiredOption("--model <model folder>", "a built model")
     .addOption(count("--prompts <n>", "of each of GenEval's six categories", 34))
     .addOption(count("--edits <n>", "of each of four kinds", 30))
-    .addOption(count("--questions <n>", "of each of six kinds", 34))
+    .addOption(count("--questions <n>", "of each of six kinds", 100))
     .addOption(new Option("--pictures <n>", "of each prompt and edit").argParser(wholeNumber(1, 4)).default(4))
     .addOption(new Option("--seed <n>", "of prompts and pictures").argParser(seed).default(4242n, "4242"))
     .addOption(threadsOption())

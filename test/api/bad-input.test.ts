@@ -107,7 +107,7 @@ describe("bad input gets one clear error that says what to do, and leaves nothin
       },
     });
     expect(createGeneration.userErrors).toEqual([]);
-    expect(createGeneration.generation.textToImage).toMatchObject({ steps: 18, width: 96, guidanceScale: 1.5 });
+    expect(createGeneration.generation.textToImage).toMatchObject({ steps: 18, width: 96, guidanceScale: 3 });
   });
 
   test("not enough credits", async () => {

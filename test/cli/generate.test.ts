@@ -63,10 +63,7 @@ describe("generate", () => {
     const call = await worker.nextCall();
     expect(call.request.task!.value).toMatchObject({
       prompt: "a red circle",
-      unconditionalPrompt: "a mess",
-      steps: 4,
-      temperature: 0.5,
-      guidanceScale: 2,
+      drawing: { unconditionalPrompt: "a mess", steps: 4, temperature: 0.5, guidanceScale: 2 },
     });
     await call.started().succeed();
     expect(await command.ended()).toBe(0);

@@ -8,7 +8,7 @@ import { meanShare, type Tally, tally } from "../../inference/eval/score.ts";
 import { openPipelines, type Pipelines } from "../../inference/pipelines/pipelines.ts";
 
 /** A small part of the measurement in docs/tiny-model-card.md: what the shipped weights get with these seeds. */
-const SEED = 99n;
+const SEED = 7n;
 const ONE_PICTURE = { pictures: 1, seed: SEED };
 
 let pipelines: Pipelines;
@@ -30,15 +30,15 @@ async function scoreOf<T>(
 test("the tiny preset draws what it is asked for at least as often as when it was shipped", async () => {
   const { tallies, mean } = await scoreOf(genevalPrompts(8, SEED), (each) => drawPrompt(pipelines, each, ONE_PICTURE));
   for (const [category, { right }] of tallies) expect(right, category).toBeGreaterThanOrEqual(6);
-  expect(mean).toBeGreaterThanOrEqual(0.9);
+  expect(mean).toBeGreaterThanOrEqual(0.94); // 0.979 when it was shipped
 });
 
 test("it edits as often as then", async () => {
   const { mean } = await scoreOf(editCases(8, SEED), (each) => editScene(pipelines, each, ONE_PICTURE));
-  expect(mean).toBeGreaterThanOrEqual(0.75);
+  expect(mean).toBeGreaterThanOrEqual(0.84); // 0.906
 });
 
 test("it answers as often as then", async () => {
   const { mean } = await scoreOf(questionCases(8, SEED), (each) => askAbout(pipelines, each));
-  expect(mean).toBeGreaterThanOrEqual(0.85);
+  expect(mean).toBeGreaterThanOrEqual(0.8); // 0.854
 });

@@ -14,14 +14,16 @@ beforeEach(() => {
 afterAll(() => tiny.dispose());
 
 /** A drawing that has begun, and what cancels it. */
-function setup() {
+async function setup() {
   const controller = new AbortController();
   const request = { ...REQUEST, count: 2, diffusionSteps: "25" };
-  return { controller, request, drawing: textToImage(tiny.pipelines, request, { signal: controller.signal }) };
+  const drawing = textToImage(tiny.pipelines, request, { signal: controller.signal });
+  expect((await drawing.next()).value).toMatchObject({ kind: "started", stepsDone: 0, totalSteps: request.steps });
+  return { controller, request, drawing };
 }
 
 test("a drawing that is cancelled between two steps takes no other step", async () => {
-  const { controller, drawing } = setup();
+  const { controller, drawing } = await setup();
   await drawing.next();
   expect((await drawing.next()).value).toMatchObject({ kind: "step", progress: { stepsDone: 2 } });
   controller.abort();
@@ -32,7 +34,7 @@ test("a drawing that is cancelled between two steps takes no other step", async 
 });
 
 test("a drawing that is cancelled within a step ends before its next ten diffusion steps", async () => {
-  const { controller, drawing } = setup();
+  const { controller, drawing } = await setup();
   await drawing.next();
   tiny.takeRuns();
   let headRuns = 0;
@@ -44,7 +46,7 @@ test("a drawing that is cancelled within a step ends before its next ten diffusi
 });
 
 test("a drawing that is cancelled before its diffusion does not begin it", async () => {
-  const { controller, drawing } = setup();
+  const { controller, drawing } = await setup();
   tiny.onRun = ({ graph }) => {
     if (graph === "mar-decoder") controller.abort();
   };
@@ -53,8 +55,7 @@ test("a drawing that is cancelled before its diffusion does not begin it", async
 });
 
 test("a drawing that is cancelled after its last step decodes nothing", async () => {
-  const { controller, request } = setup();
-  const drawing = textToImage(tiny.pipelines, request, { signal: controller.signal });
+  const { controller, request, drawing } = await setup();
   for (let step = 0; step < request.steps; step++) await drawing.next();
   controller.abort();
   tiny.takeRuns();
@@ -63,7 +64,7 @@ test("a drawing that is cancelled after its last step decodes nothing", async ()
 });
 
 test("leaving the loop ends the drawing", async () => {
-  const { drawing } = setup();
+  const { drawing } = await setup();
   for await (const _ of drawing) break;
   tiny.takeRuns();
   expect(await drawing.next()).toEqual({ done: true, value: undefined });
@@ -71,7 +72,7 @@ test("leaving the loop ends the drawing", async () => {
 });
 
 test("after a cancelled drawing the next one is as if nothing had been", async () => {
-  const { controller, request, drawing } = setup();
+  const { controller, request, drawing } = await setup();
   const undisturbed = await draw(tiny.pipelines, request);
   await drawing.next();
   controller.abort();

@@ -35,7 +35,7 @@ describe("the migrations", () => {
 
   test("are applied once", async () => {
     const fresh = new PGlite();
-    expect(await applyMigrations(factory(fresh), FOLDER)).toEqual(["0001_init"]);
+    expect(await applyMigrations(factory(fresh), FOLDER)).toEqual(["0001_init", "0002_tasks_on_pictures"]);
     expect(await applyMigrations(factory(fresh), FOLDER)).toEqual([]);
     await fresh.close();
   });
