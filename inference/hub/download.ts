@@ -105,8 +105,14 @@ async function fetchRest(hub: Hub, file: HubFile, part: string, options: Downloa
       await handle.close();
     }
   } catch (error) {
-    if (error instanceof HubError || error instanceof Interrupted) throw error;
-    throw new Interrupted("the connection broke.", undefined, { cause: error });
+    if (isOfNetwork(error)) throw new Interrupted("the connection broke.", undefined, { cause: error });
+    if (!(error instanceof Error) || !("code" in error)) throw error;
+    throw new HubError(
+      `${part} cannot be written (${String(error.code)}). Make room, or name a folder you may write to.`,
+      {
+        cause: error,
+      },
+    );
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", stop);
@@ -117,6 +123,9 @@ async function fetchRest(hub: Hub, file: HubFile, part: string, options: Downloa
     timer = setTimeout(stop, idleTimeoutMs);
   }
 }
+
+/** What fetch throws when a connection fails or is given up. */
+const isOfNetwork = (error: unknown): boolean => error instanceof TypeError || error instanceof DOMException;
 
 function bodyOf(response: Response, { path }: HubFile): ReadableStream<Uint8Array> {
   const { status } = response;

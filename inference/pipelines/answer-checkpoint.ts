@@ -13,7 +13,7 @@ export const encodeAnswer = (ids: readonly number[]): Uint8Array =>
 export function decodeAnswer(bytes: Uint8Array, maxTokens: number): readonly number[] {
   const words = new Uint32Array(bytes.slice().buffer, 0, Math.floor(bytes.length / 4));
   const [magic, ...ids] = words;
-  if (magic !== MAGIC || bytes.length % 4 !== 0 || ids.length >= maxTokens) {
+  if (magic !== MAGIC || bytes.length % 4 !== 0 || ids.length > maxTokens) {
     throw new InvalidRequestError("The checkpoint does not fit this request. Start again without it.");
   }
   return ids;

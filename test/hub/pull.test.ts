@@ -217,6 +217,14 @@ describe("a clear error, and no file under its name, when", () => {
     expect(statSync(join(bundle.folder, "pytorch_model.bin.part")).size).toBe(5000);
   });
 
+  test("a file cannot be written", async () => {
+    const bundle = await setup();
+    mkdirSync(join(bundle.folder, "kl16.ckpt.part")); // a folder in its place
+    expect(await failureOf(bundle)).toBe(
+      `${join(bundle.folder, "kl16.ckpt.part")} cannot be written (EISDIR). Make room, or name a folder you may write to.`,
+    );
+  });
+
   test("the address is no hub's", async () => {
     const hub = { endpoint: "http://127.0.0.1:9", token: undefined };
     await expect(listFiles(hub, REPOSITORY, "main")).rejects.toThrow("http://127.0.0.1:9 cannot be reached.");

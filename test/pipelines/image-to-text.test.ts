@@ -64,7 +64,7 @@ test("going on after some tokens gives the same answer, whose first words come a
 test.each([
   ["is something else", Buffer.from("no checkpoint")],
   ["is cut off", encodeAnswer([1, 2, 3]).subarray(0, -1)],
-  ["has as many tokens as the answer may have", encodeAnswer([1, 2, 3])],
+  ["has more tokens than the answer may have", encodeAnswer([1, 2, 3, 4])],
 ])("a checkpoint that %s is refused", (_, bytes) => {
   expect(() => decodeAnswer(bytes, 3)).toThrow(InvalidRequestError);
 });
