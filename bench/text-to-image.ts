@@ -42,7 +42,8 @@ for (let round = 0; round <= Number(pictures); round++) {
 }
 await pipelines.close();
 
-const rows = [...GRAPH_NAMES, "total"].map((name) => ({
+const used = GRAPH_NAMES.filter((name) => rounds.some((round) => round.has(name)));
+const rows = [...used, "total"].map((name) => ({
   part: name,
   runs: median(rounds.map((round) => round.get(name)?.runs ?? 0)),
   "wall ms": Number(median(rounds.map((round) => round.get(name)?.wallMs ?? 0)).toFixed(1)),
