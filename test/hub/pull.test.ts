@@ -21,7 +21,10 @@ const CONTENTS = {
 };
 const NEEDED = Object.keys(CONTENTS).filter((name) => !/README|siglip2/.test(name));
 
-async function setup(misbehaviour: Misbehaviour = {}, { token }: { token?: string } = {}) {
+async function setup(
+  misbehaviour: Misbehaviour = {},
+  { token, idleTimeoutMs = 10_000 }: { token?: string; idleTimeoutMs?: number } = {},
+) {
   const { endpoint, requests } = await startHub(CONTENTS, misbehaviour);
   const hub = { endpoint, token };
   const folder = createFolder();
@@ -41,7 +44,7 @@ async function setup(misbehaviour: Misbehaviour = {}, { token }: { token?: strin
         folder,
         signal,
         retryDelayMs: 1,
-        idleTimeoutMs: 200,
+        idleTimeoutMs,
         onProgress,
       });
       function onProgress(total: number): void {
@@ -138,7 +141,7 @@ describe("a download goes on", () => {
   test("after a connection over which nothing comes any more", async () => {
     const stall = (_: IncomingMessage, response: ServerResponse, content: Buffer): void =>
       void response.write(content.subarray(0, 1000));
-    const { pull, expectWhole } = await setup({ answer: firstTimes(1, stall) });
+    const { pull, expectWhole } = await setup({ answer: firstTimes(1, stall) }, { idleTimeoutMs: 200 });
     await pull();
     expectWhole();
   });
