@@ -2,13 +2,24 @@
 import { Command } from "commander";
 import { readImage } from "../image/read-image.ts";
 import { imageToText } from "../pipelines/image-to-text.ts";
-import { type ModelFlags, openModel, requireFile, threadsOption, wholeNumber } from "./arguments.ts";
+import {
+  finiteNumber,
+  type ModelFlags,
+  openModel,
+  requireFile,
+  seedOption,
+  threadsOption,
+  wholeNumber,
+} from "./arguments.ts";
 
 interface DescribeFlags extends ModelFlags {
   readonly image: string;
   readonly prompt: string;
   readonly size?: number;
   readonly maxTokens?: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly seed: bigint;
 }
 
 export const imageToTextCommand = (): Command =>
@@ -19,6 +30,9 @@ export const imageToTextCommand = (): Command =>
     .option("--prompt <text>", "the question", "Describe the image in detail.")
     .option("--size <pixels>", "the side at which the picture is looked at; a multiple of the stride", wholeNumber(1))
     .option("--max-tokens <n>", "an answer that is not finished then is cut off", wholeNumber(1))
+    .option("--temperature <t>", "draws the words of the answer; 0 takes the likeliest", finiteNumber, 0)
+    .option("--top-p <p>", "draw from the likeliest tokens that have this probability together", finiteNumber, 1)
+    .addOption(seedOption())
     .addOption(threadsOption())
     .action(describe);
 
@@ -28,7 +42,9 @@ async function describe(flags: DescribeFlags): Promise<void> {
   const pipelines = openModel(flags);
   const size = flags.size ?? pipelines.model.manifest.defaults.size;
   const limit = flags.maxTokens === undefined ? {} : { maxTokens: flags.maxTokens };
-  const request = { image, question: flags.prompt, size, ...limit };
+  const { temperature, topP, seed } = flags;
+  const sampling = temperature === 0 ? undefined : { temperature, topP, seed };
+  const request = { image, question: flags.prompt, size, sampling, ...limit };
   try {
     for await (const event of imageToText(pipelines, request, { signal: new AbortController().signal })) {
       if (event.kind === "text") process.stdout.write(event.text);
@@ -36,6 +52,7 @@ async function describe(flags: DescribeFlags): Promise<void> {
         console.error(`cut off after ${event.tokens} tokens; see --max-tokens`);
     }
     process.stdout.write("\n");
+    if (sampling !== undefined) console.error(`seed ${seed}`);
   } finally {
     await pipelines.close();
   }

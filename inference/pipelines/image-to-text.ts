@@ -13,6 +13,8 @@ import type { RgbImage } from "../image/rgb-image.ts";
 import type { LoadedModel } from "../runtime/loaded-model.ts";
 import type { Grid } from "../runtime/position-tables.ts";
 import { float32, valuesOf } from "../runtime/tensor.ts";
+import { drawnToken, likeliestToken, penalize, type TokenSampling } from "../sampling/next-token.ts";
+import { tokenFraction } from "../sampling/randomness.ts";
 import { gridOf, requireText, type Unipic } from "./drawing.ts";
 import { imagePrompt } from "./image-prompt.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
@@ -20,6 +22,7 @@ import { embedPrompt, type Reading, readOn } from "./prefix.ts";
 import { encodePixels, encodeTokens } from "./source-picture.ts";
 
 const DEFAULT_MAX_TOKENS = 1024;
+const MAX_TEMPERATURE = 10;
 /** The grey that fills a picture up to a square. */
 const PADDING = 127;
 
@@ -31,6 +34,13 @@ export interface ImageToTextRequest {
   readonly size: number;
   /** An answer that is not finished then is cut off; 1024, or what the model has room for, unless given. */
   readonly maxTokens?: number;
+  /** Draws every token; the likeliest one is taken unless given. */
+  readonly sampling?: AnswerSampling | undefined;
+}
+
+export interface AnswerSampling extends TokenSampling {
+  /** Unsigned, 64 bits. */
+  readonly seed: bigint;
 }
 
 export type ImageToTextEvent =
@@ -41,7 +51,7 @@ export type ImageToTextEvent =
   | { readonly kind: "end"; readonly reason: "stop" | "length"; readonly tokens: number };
 
 /**
- * The most likely token each time; text comes as soon as its characters are complete.
+ * Text comes as soon as its characters are complete.
  *
  * @param from ids that an earlier run of the same request generated; their text comes first
  */
@@ -52,6 +62,7 @@ export async function* imageToText(
 ): AsyncGenerator<ImageToTextEvent> {
   const { model, tokenizer } = unipic;
   const { grid, prompt, maxTokens } = prepareImageToText(unipic, request);
+  const { sampling } = request;
   yield { kind: "started" };
   const size = { width: request.size, height: request.size };
   const picture = resizeBicubic(padToSquare(request.image, PADDING), size);
@@ -61,7 +72,8 @@ export async function* imageToText(
   const ids = [...from];
   let pending = ids.slice();
   let isStopped = false;
-  for await (const id of answerIds(model, embedPrompt(model, prompt, features.embeddings), { maxTokens, from })) {
+  const embeddings = embedPrompt(model, prompt, features.embeddings);
+  for await (const id of answerIds(model, embeddings, { maxTokens, from, sampling })) {
     signal.throwIfAborted();
     ids.push(id);
     isStopped = id === stop;
@@ -77,18 +89,25 @@ export async function* imageToText(
   yield { kind: "end", reason: isStopped ? "stop" : "length", tokens: ids.length };
 }
 
+export interface AnswerOptions {
+  readonly maxTokens: number;
+  /** Ids that were generated before, which are not repeated. */
+  readonly from?: readonly number[];
+  readonly sampling?: AnswerSampling | undefined;
+  readonly onLogits?: (logits: Float32Array) => void;
+}
+
 /**
- * Greedy, with the model's penalty on ids that were generated already; ends with the stop id, or after `maxTokens`.
+ * With the model's penalty on ids that were generated already; ends with the stop id, or after `maxTokens`.
  *
- * prompt: [tokens, llmWidth] embeddings; `from`: ids that were generated before, which are not repeated
+ * prompt: [tokens, llmWidth] embeddings
  */
 export async function* answerIds(
   model: LoadedModel,
   prompt: Float32Array,
-  options: { maxTokens: number; from?: readonly number[]; onLogits?: (logits: Float32Array) => void },
+  { maxTokens, from = [], sampling, onLogits }: AnswerOptions,
 ): AsyncGenerator<number> {
   const { repetitionPenalty, tokens } = model.manifest;
-  const { maxTokens, from = [], onLogits } = options;
   const generated = new Set(from);
   let reading = await readOn(model, prompt);
   let embeds = model.embed(from);
@@ -96,7 +115,11 @@ export async function* answerIds(
     reading = await readOn(model, embeds, reading);
     const logits = await logitsOf(model, reading);
     onLogits?.(logits);
-    const id = likeliest(logits, generated, repetitionPenalty);
+    penalize(logits, generated, repetitionPenalty);
+    const id =
+      sampling === undefined
+        ? likeliestToken(logits)
+        : drawnToken(logits, sampling, tokenFraction(sampling.seed, count));
     yield id;
     if (id === tokens.eos) return;
     generated.add(id);
@@ -110,23 +133,13 @@ async function logitsOf(model: LoadedModel, { hidden }: Reading): Promise<Float3
   return valuesOf(logits);
 }
 
-/** Positive logits of generated ids are divided by the penalty, negative ones multiplied, in fp32; the first of equals. */
-function likeliest(logits: Float32Array, generated: ReadonlySet<number>, penalty: number): number {
-  let best = 0;
-  let highest = Number.NEGATIVE_INFINITY;
-  for (const [id, logit] of logits.entries()) {
-    const value = generated.has(id) ? Math.fround(logit < 0 ? logit * penalty : logit / penalty) : logit;
-    if (value > highest) [best, highest] = [id, value];
-  }
-  return best;
-}
-
 /** What follows from a request before anything runs; throws an InvalidRequestError unless the model can answer it. */
 function prepareImageToText(
   unipic: Unipic,
   { question, size, ...request }: Omit<ImageToTextRequest, "image">,
 ): { readonly grid: Grid; readonly prompt: readonly number[]; readonly maxTokens: number } {
   requireText(question, "question", "Say what to answer.");
+  if (request.sampling !== undefined) checkSampling(request.sampling);
   const grid = gridOf(unipic, { width: size, height: size });
   const prompt = imagePrompt(unipic, question, grid);
   const room = unipic.model.manifest.dimensions.maxPositions - prompt.length;
@@ -139,4 +152,11 @@ function prepareImageToText(
     );
   }
   return { grid, prompt, maxTokens };
+}
+
+function checkSampling({ temperature, topP }: AnswerSampling): void {
+  if (!(temperature > 0 && temperature <= MAX_TEMPERATURE)) {
+    throw new InvalidRequestError(`temperature is ${temperature}; it must be above 0 and at most ${MAX_TEMPERATURE}.`);
+  }
+  if (!(topP > 0 && topP <= 1)) throw new InvalidRequestError(`topP is ${topP}; it must be above 0 and at most 1.`);
 }

@@ -28,6 +28,7 @@ export interface Randomness {
 /** Counter word 3 keeps the purposes apart; its low bits are the picture. */
 const NOISE = 0;
 const ORDER = 1 << 24;
+const TOKEN = 2 << 24;
 
 /** @param seed an unsigned 64-bit number */
 export function seededRandomness(seed: bigint): Randomness {
@@ -38,9 +39,8 @@ export function seededRandomness(seed: bigint): Randomness {
       const order = Uint32Array.from({ length: tokenCount }, (_, place) => place);
       for (let last = tokenCount - 1; last > 0; last--) {
         philox(key, [last, 0, 0, ORDER | image], block);
-        // 64 random bits scaled to 0..last: the bias is below 2^-50 for any picture.
-        const fraction = (block[0] ?? 0) / 2 ** 32 + (block[1] ?? 0) / 2 ** 64;
-        const other = Math.min(last, Math.floor(fraction * (last + 1)));
+        // Scaled to 0..last: the bias is below 2^-50 for any picture.
+        const other = Math.min(last, Math.floor(fractionOf(block) * (last + 1)));
         const moved = order[last] ?? 0;
         order[last] = order[other] ?? 0;
         order[other] = moved;
@@ -61,6 +61,16 @@ export function seededRandomness(seed: bigint): Randomness {
     },
   };
 }
+
+/** What decides about token `index` of an answer, 0 to below 1. @param seed an unsigned 64-bit number */
+export function tokenFraction(seed: bigint, index: number): number {
+  const block = new Uint32Array(4);
+  philox(keyOfSeed(seed), [index, 0, 0, TOKEN], block);
+  return fractionOf(block);
+}
+
+/** 53 random bits as a number from 0 to below 1. */
+const fractionOf = ([high = 0, low = 0]: Uint32Array): number => (high * 2 ** 21 + (low >>> 11)) / 2 ** 53;
 
 /** The randomness of pictures that are drawn together although they belong to different seeds. */
 export function joinedRandomness(

@@ -1,5 +1,6 @@
 /** What the thread that answers gRPC and the thread that computes say to each other. */
 import type { DrawingSettings } from "../pipelines/drawing.ts";
+import type { AnswerSampling } from "../pipelines/image-to-text.ts";
 import type { Preview } from "../pipelines/latent-preview.ts";
 import type { TextToImageRequest } from "../pipelines/text-to-image.ts";
 
@@ -29,6 +30,7 @@ export interface EncodedImageToText {
   /** Side in pixels. */
   readonly size: number;
   readonly maxTokens: number;
+  readonly sampling: AnswerSampling | undefined;
 }
 
 /** `run` names an attempt: its lease id. */

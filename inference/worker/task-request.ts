@@ -52,14 +52,15 @@ function drawingOf(
   };
 }
 
-function questionOf({ question, image, size, maxTokens }: ImageToText, offer: ModelOffer): EncodedImageToText {
+function questionOf({ temperature, topP, seed, ...request }: ImageToText, offer: ModelOffer): EncodedImageToText {
+  const { size, maxTokens } = request;
   if (!offer.sizes.includes(size)) {
     refuse(`Pictures are not looked at with ${size} x ${size} pixels; possible is ${squares(offer)}.`);
   }
   if (maxTokens < 1 || maxTokens > offer.maxTokens) {
     refuse(`max_tokens is ${maxTokens}; 1 to ${offer.maxTokens} are possible.`);
   }
-  return { question, image, size, maxTokens };
+  return { ...request, sampling: temperature === 0 ? undefined : { temperature, topP, seed } };
 }
 
 const squares = ({ sizes }: ModelOffer): string => sizes.map((side) => `${side} x ${side}`).join(", ");

@@ -13,6 +13,8 @@ import type {
 const MAX_PROMPT_CHARACTERS = 4000;
 const MAX_GUIDANCE_SCALE = 100;
 const MAX_TEMPERATURE = 10;
+/** The likeliest token alone. */
+const MIN_TOP_P = 0.000_001;
 const MAX_SEED = 2n ** 64n - 1n;
 /** Tokens of an answer unless asked for otherwise: what they cost at most is held. */
 const DEFAULT_MAX_TOKENS = 256;
@@ -42,6 +44,9 @@ export interface ImageToTextWish {
   readonly question: string;
   readonly size?: number | undefined;
   readonly maxTokens?: number | undefined;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly seed?: string | undefined;
 }
 
 /** The named preset, or the only one. */
@@ -81,7 +86,7 @@ export function resolveImageEdit(
 }
 
 export function resolveImageToText(
-  { question, ...wish }: ImageToTextWish,
+  { question, temperature, topP, ...wish }: ImageToTextWish,
   image: Picture,
   preset: OfferedPreset,
 ): ImageToTextSettings {
@@ -95,7 +100,9 @@ export function resolveImageToText(
   }
   const maxTokens = wish.maxTokens ?? Math.min(DEFAULT_MAX_TOKENS, offer.maxTokens);
   fields.checkRange("maxTokens", maxTokens, [1, offer.maxTokens]);
-  return { question, image, size, maxTokens };
+  fields.checkRange("temperature", temperature, [0, MAX_TEMPERATURE]);
+  fields.checkRange("topP", topP, [MIN_TOP_P, 1]);
+  return { question, image, size, maxTokens, temperature, topP, seed: fields.seed(wish.seed) };
 }
 
 function resolveDrawing(wish: DrawingWish, offer: DrawingOffer, fields: Fields): DrawingSettings {
@@ -115,16 +122,13 @@ function resolveDrawing(wish: DrawingWish, offer: DrawingOffer, fields: Fields):
     guidanceScale: wish.guidanceScale ?? offer.defaultGuidanceScale,
     guidanceSchedule: wish.guidanceSchedule,
     temperature: wish.temperature ?? offer.defaultTemperature,
-    seed: wish.seed ?? randomBytes(8).readBigUInt64LE().toString(),
+    seed: fields.seed(wish.seed),
   };
   fields.checkRange("count", settings.count, [1, offer.maxCount]);
   fields.checkRange("steps", settings.steps, [1, offer.maxSteps]);
   fields.checkRange("guidanceScale", settings.guidanceScale, [0, MAX_GUIDANCE_SCALE]);
   fields.checkRange("temperature", settings.temperature, [0, MAX_TEMPERATURE]);
-  if (!/^\d{1,20}$/.test(settings.seed) || BigInt(settings.seed) > MAX_SEED) {
-    fields.refuse("seed", `seed "${settings.seed}" is not a whole number from 0 to ${MAX_SEED}, written as a string.`);
-  }
-  return { ...settings, seed: BigInt(settings.seed).toString() };
+  return settings;
 }
 
 /** The fields of one task's input: a refusal names the one that is wrong. */
@@ -145,6 +149,15 @@ class Fields {
   checkRange(field: string, value: number, [min, max]: readonly [number, number]): void {
     if (!(value >= min && value <= max))
       this.refuse(field, `${field} is ${value}; this preset allows ${min} to ${max}.`);
+  }
+
+  /** The wish, or a random one. */
+  seed(wish: string | undefined): string {
+    if (wish === undefined) return randomBytes(8).readBigUInt64LE().toString();
+    if (!/^\d{1,20}$/.test(wish) || BigInt(wish) > MAX_SEED) {
+      this.refuse("seed", `seed "${wish}" is not a whole number from 0 to ${MAX_SEED}, written as a string.`);
+    }
+    return BigInt(wish).toString();
   }
 
   refuse(field: string, message: string): never {

@@ -90,6 +90,21 @@ export class ImageToTextInput {
     description: "An answer that is not finished then is cut off; 256 unless given.",
   })
   maxTokens?: number;
+
+  @Field(() => Float, {
+    defaultValue: 0,
+    description: "Draws the words of the answer, the more freely the higher; 0 takes the likeliest.",
+  })
+  temperature!: number;
+
+  @Field(() => Float, {
+    defaultValue: 1,
+    description: "Draws from the fewest likeliest words that have this probability together: above 0, at most 1.",
+  })
+  topP!: number;
+
+  @Field(() => UInt64, { nullable: true, description: "Of drawn words; drawn at random unless given." })
+  seed?: string;
 }
 
 @InputType({ description: "Exactly one task." })

@@ -79,6 +79,15 @@ export class ImageToText {
 
   @Field(() => Int, { description: "An answer that is not finished then is cut off." })
   maxTokens!: number;
+
+  @Field(() => Float, { description: "Of drawing the words; 0 takes the likeliest." })
+  temperature!: number;
+
+  @Field(() => Float, { description: "Drawn from are the fewest likeliest words that have this probability together." })
+  topP!: number;
+
+  @Field(() => UInt64)
+  seed!: string;
 }
 
 @ObjectType({ description: "Why a generation did not succeed." })

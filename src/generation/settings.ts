@@ -5,6 +5,9 @@ import type { Work } from "../quota/tariff.ts";
 
 const count = z.number().int().positive();
 
+/** Unsigned 64 bits, in decimal: JSON numbers lose such values. */
+const seed = z.string().regex(/^\d{1,20}$/);
+
 const drawing = {
   unconditionalPrompt: z.string(),
   width: count,
@@ -14,8 +17,7 @@ const drawing = {
   guidanceScale: z.number(),
   guidanceSchedule: z.enum(["CONSTANT", "LINEAR"]),
   temperature: z.number(),
-  /** Unsigned 64 bits, in decimal: JSON numbers lose such values. */
-  seed: z.string().regex(/^\d{1,20}$/),
+  seed,
 };
 
 const pictureSchema = z.object({
@@ -37,6 +39,10 @@ const imageToTextSchema = z.object({
   /** Side at which the picture is looked at, in pixels. */
   size: count,
   maxTokens: count,
+  /** 0 takes the likeliest token each time, as every answer did before there was a choice. */
+  temperature: z.number().default(0),
+  topP: z.number().default(1),
+  seed: seed.default("0"),
 });
 
 export type DrawingSettings = Omit<z.infer<typeof textToImageSchema>, "prompt">;

@@ -38,6 +38,10 @@ export type AttemptTask =
       /** Side in pixels. */
       readonly size: number;
       readonly maxTokens: number;
+      /** Of drawing every token; 0 takes the likeliest. */
+      readonly temperature: number;
+      readonly topP: number;
+      readonly seed: string;
     };
 
 export interface DrawingWork {
@@ -123,8 +127,8 @@ function toWireTask(task: AttemptTask): GenerateRequest["task"] {
       return { $case: "imageEdit", value: { instruction, drawing: toDrawing(drawing), source, mask } };
     }
     case "IMAGE_TO_TEXT": {
-      const { question, image, size, maxTokens } = task;
-      return { $case: "imageToText", value: { question, image, size, maxTokens } };
+      const { kind, seed, ...value } = task;
+      return { $case: "imageToText", value: { ...value, seed: BigInt(seed) } };
     }
   }
 }

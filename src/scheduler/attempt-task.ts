@@ -31,8 +31,8 @@ export async function attemptTaskOf(task: Task, images: ImageStore): Promise<Att
       };
     }
     case "IMAGE_TO_TEXT": {
-      const { question, image, size, maxTokens } = task.settings;
-      return { kind: "IMAGE_TO_TEXT", question, image: await bytesOf(image), size, maxTokens };
+      const { image, ...question } = task.settings;
+      return { kind: "IMAGE_TO_TEXT", ...question, image: await bytesOf(image) };
     }
   }
 }

@@ -58,6 +58,9 @@ describe("tasks on pictures", () => {
       imageId,
       size: 96,
       maxTokens: 40,
+      temperature: 0,
+      topP: 1,
+      seed: expect.any(String),
     });
     const [{ stepsDone }] = generation.attempts;
     expect(stepsDone).toBeGreaterThan(3);
@@ -65,6 +68,19 @@ describe("tasks on pictures", () => {
     expect(finished?.generation.creditsCharged).toBe(String((96 * 96 + 10_000 * stepsDone) / 1e6));
     expect(Number(generation.creditsReserved)).toBe((96 * 96 + 10_000 * 40) / 1e6);
     await expectBalancedLedger(app.db);
+  });
+
+  test("the words of an answer are drawn when it has a temperature, again the same for its seed", async () => {
+    const ask = async (seed: string): Promise<{ answer: string; imageToText: object }> => {
+      const question = { question: "Describe the image in detail.", maxTokens: 40, temperature: 3, seed };
+      const id = await member.createTask({ imageToText: { image: { imageId }, ...question } });
+      await member.finished(id);
+      return member.generation(id);
+    };
+    const { answer, imageToText } = await ask("1");
+    expect(imageToText).toMatchObject({ temperature: 3, topP: 1, seed: "1" });
+    expect((await ask("1")).answer).toBe(answer);
+    expect((await ask("2")).answer).not.toBe(answer);
   });
 
   test("who joins late gets the whole answer so far first", async () => {
@@ -99,6 +115,12 @@ describe("tasks on pictures", () => {
       { imageToText: { question: "x", maxTokens: 10_000 } },
       "maxTokens is 10000; this preset allows 1 to 490.",
       ["maxTokens"],
+    ],
+    [
+      "a probability of nothing",
+      { imageToText: { question: "x", topP: 0 } },
+      "topP is 0; this preset allows 0.000001 to 1.",
+      ["topP"],
     ],
     [
       "a size that is not read",

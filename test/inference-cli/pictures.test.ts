@@ -82,6 +82,15 @@ describe("run image-to-text", () => {
     expect(errors).toEqual(["cut off after 2 tokens; see --max-tokens"]);
   });
 
+  test("draws the words when it is given a temperature, the same for the same seed", async () => {
+    const { ask } = await setup();
+    const { output, errors } = await ask("--temperature", "3", "--seed", "1");
+    expect(errors).toEqual(["seed 1"]);
+    expect((await ask("--temperature", "3", "--seed", "1")).output).toBe(output);
+    expect((await ask("--temperature", "3", "--seed", "2")).output).not.toBe(output);
+    expect((await ask("--temperature", "3", "--top-p", "0.01", "--seed", "2")).output).toBe((await ask()).output);
+  });
+
   test("refuses more tokens than the model has positions", async () => {
     const { ask } = await setup();
     const { code, errors } = await ask("--max-tokens", "5000");

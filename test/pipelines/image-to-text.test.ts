@@ -61,6 +61,28 @@ test("going on after some tokens gives the same answer, whose first words come a
   expect(resumed.end).toEqual(whole.end);
 });
 
+describe("a drawn answer", () => {
+  const sampling = (seed: bigint, change: object = {}) => ({ sampling: { temperature: 3, topP: 1, seed, ...change } });
+
+  test("is the same for the same seed, and another one for another seed", async () => {
+    const { answer } = await ask(sampling(1n));
+    expect((await ask(sampling(1n))).answer).toBe(answer);
+    expect((await ask(sampling(2n))).answer).not.toBe(answer);
+  });
+
+  test("is the likeliest one when only the likeliest tokens may be drawn", async () => {
+    const { answer } = await ask();
+    expect((await ask(sampling(1n, { topP: 0.01 }))).answer).toBe(answer);
+    expect((await ask(sampling(1n, { temperature: 0.01 }))).answer).toBe(answer);
+  });
+
+  test("that was interrupted goes on to the same words", async () => {
+    const whole = await ask(sampling(1n));
+    const ids = whole.events.flatMap((event) => (event.kind === "text" ? [event.ids] : []))[3]!;
+    expect((await ask(sampling(1n), ids)).answer).toBe(whole.answer);
+  });
+});
+
 test.each([
   ["is something else", Buffer.from("no checkpoint")],
   ["is cut off", encodeAnswer([1, 2, 3]).subarray(0, -1)],
@@ -89,6 +111,17 @@ describe("refused before anything runs:", () => {
     ["a size between two patches", { size: 100 }, "100 x 100 pixels cannot be drawn: "],
     ["no tokens", { maxTokens: 0 }, "An answer of 0 tokens is not possible here: use 1 to "],
     ["more tokens than the model has positions", { maxTokens: 1024 }, "An answer of 1024 tokens is not possible here"],
+    [
+      "a temperature below 0",
+      { sampling: { temperature: -1, topP: 1, seed: 1n } },
+      "temperature is -1; it must be above",
+    ],
+    [
+      "a share of 0",
+      { sampling: { temperature: 1, topP: 0, seed: 1n } },
+      "topP is 0; it must be above 0 and at most 1.",
+    ],
+    ["a share above 1", { sampling: { temperature: 1, topP: 1.5, seed: 1n } }, "topP is 1.5; it must be above 0"],
     ["a question longer than the model reads", { question: "red ".repeat(2000) }, "Shorten it."],
   ])("%s", async (_, change, message) => {
     tiny.takeRuns();

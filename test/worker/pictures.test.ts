@@ -6,6 +6,15 @@ import { type Attempt, attemptOf, codeOf, collect, expectEnd, picturesOf, SHORT,
 
 const workers = useTinyWorkers();
 
+const QUESTION = {
+  question: "Describe the image in detail.",
+  size: 96,
+  maxTokens: 64,
+  temperature: 0,
+  topP: 1,
+  seed: 0n,
+};
+
 async function setup() {
   const worker = await workers.shared();
   const image = await encodePng(render([{ shape: "circle", color: "red", x: 48, y: 48 }]));
@@ -16,7 +25,7 @@ async function setup() {
   });
   const question = (change: object = {}): GenerateRequest["task"] => ({
     $case: "imageToText",
-    value: { question: "Describe the image in detail.", image, size: 96, maxTokens: 64, ...change },
+    value: { ...QUESTION, image, ...change },
   });
   return {
     worker,
@@ -79,6 +88,14 @@ test("an answer comes in words without gaps, and counts its tokens", async () =>
   expect(attempt.of("frame").at(-1)).toMatchObject({ stage: Stage.WRITING, totalSteps: 64 });
 });
 
+test("an answer whose words are drawn depends on its seed", async () => {
+  const { question, run } = await setup();
+  const drawn = async (seed: bigint) => answerOf(await run(question({ temperature: 3, seed })));
+  const answer = await drawn(1n);
+  expect(await drawn(1n)).toBe(answer);
+  expect(await drawn(2n)).not.toBe(answer);
+});
+
 test("an answer that yielded goes on, and starts with all of it", async () => {
   const { worker, question, run } = await setup();
   const request = attemptOf(question());
@@ -102,6 +119,7 @@ test.each<[string, object, RegExp]>([
     /^Pictures are not looked at with 100 x 100 pixels; possible is 96 x 96\.$/,
   ],
   ["no tokens", { maxTokens: 0 }, /^max_tokens is 0; 1 to 490 are possible\.$/],
+  ["a negative temperature", { temperature: -1 }, /^temperature is -1; it must be above 0/],
   ["an empty question", { question: " " }, /^The question is empty\./],
 ])("a question with %s is refused", async (_, change, message) => {
   const { question, run } = await setup();
