@@ -36,8 +36,8 @@ const DRAWING_OPTIONS = [
     "--count <n>",
     "how many pictures; --out heart.png writes heart.png, heart-2.png, heart-3.png …",
   ).argParser(wholeNumber),
-  new Option("--width <pixels>", "one of the preset's sizes").argParser(wholeNumber),
-  new Option("--height <pixels>", "one of the preset's sizes").argParser(wholeNumber),
+  new Option("--width <pixels>", "one of the preset's sizes, or any multiple of its step").argParser(wholeNumber),
+  new Option("--height <pixels>", "one of the preset's sizes, or any multiple of its step").argParser(wholeNumber),
   new Option(
     "--steps <n>",
     "rounds in which the picture is uncovered, some patches in each; more take longer, cost more, and often look better",

@@ -44,8 +44,11 @@ export const warmUp = ({ model }: Unipic): Promise<void> => model.warmUp(TEXT_TO
 export interface ModelOffer {
   readonly preset: string;
   readonly digest: string;
-  /** Sides of square pictures. */
+  /** Sides of the square pictures that it draws best. */
   readonly sizes: readonly number[];
+  /** Sides of any picture are multiples of it. */
+  readonly sizeStep: number;
+  readonly maxPixels: number;
   readonly defaultSize: number;
   readonly maxSteps: number;
   readonly defaultSteps: number;
@@ -64,14 +67,17 @@ export interface ModelOffer {
 export function describeModel(folder: string): ModelOffer {
   const { preset, digest, defaults, dimensions, prompt } = loadManifest(folder);
   const native = dimensions.nativeGrid * dimensions.vaeStride;
-  const largest = (Math.max(defaults.size, native) / dimensions.vaeStride) ** 2 + dimensions.bufferTokens;
-  const positionsLeft = dimensions.maxPositions - largest; // half of them for the question
+  const largest = Math.max(defaults.size, native);
+  const tokens = (largest / dimensions.vaeStride) ** 2;
+  const positionsLeft = dimensions.maxPositions - tokens - dimensions.bufferTokens; // half of them for the question
   return {
     preset,
     digest,
     sizes: [...new Set([defaults.size, native])].sort((a, b) => a - b),
+    sizeStep: dimensions.vaeStride,
+    maxPixels: largest ** 2,
     defaultSize: defaults.size,
-    maxSteps: Math.min(MAX_STEPS, (Math.min(defaults.size, native) / dimensions.vaeStride) ** 2),
+    maxSteps: Math.min(MAX_STEPS, tokens),
     defaultSteps: defaults.steps,
     diffusionSteps: defaults.diffusionSteps,
     maxCount: MAX_COUNT,

@@ -22,6 +22,8 @@ export class Offer {
     const drawing = {
       sizes: model.sizes.map(square),
       defaultSize: square(model.defaultSize),
+      sizeStep: model.sizeStep,
+      maxPixels: model.maxPixels,
       maxSteps: model.maxSteps,
       defaultSteps: model.defaultSteps,
       maxCount: model.maxCount,

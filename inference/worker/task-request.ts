@@ -38,8 +38,12 @@ function drawingOf(
   if (drawing?.size === undefined) return refuse("size is missing.");
   const { size, count, guidanceSchedule, ...settings } = drawing;
   const { width, height } = size;
-  if (!offer.sizes.some((side) => side === width && side === height)) {
-    refuse(`${width} x ${height} pixels are not offered; possible is ${squares(offer)}.`);
+  const { sizeStep, maxPixels } = offer;
+  if (width % sizeStep !== 0 || height % sizeStep !== 0 || width * height === 0 || width * height > maxPixels) {
+    refuse(
+      `${width} x ${height} pixels are not offered; possible are sides that are multiples of ${sizeStep}, ` +
+        `with at most ${maxPixels} pixels together.`,
+    );
   }
   if (count < 1 || count > offer.maxCount) refuse(`count is ${count}; 1 to ${offer.maxCount} are possible.`);
   return {

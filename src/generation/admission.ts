@@ -1,7 +1,7 @@
 /** From what a user asked for to a task that can run: defaults of the preset, and a clear refusal of anything it cannot do. */
 import { randomBytes } from "node:crypto";
 import { DomainError } from "../platform/errors.ts";
-import type { DrawingOffer, OfferedPreset } from "./preset-catalog.ts";
+import type { DrawingOffer, OfferedPreset, Size } from "./preset-catalog.ts";
 import type {
   DrawingSettings,
   ImageEditSettings,
@@ -108,27 +108,39 @@ export function resolveImageToText(
 function resolveDrawing(wish: DrawingWish, offer: DrawingOffer, fields: Fields): DrawingSettings {
   const width = wish.width ?? wish.height ?? offer.defaultSize.width;
   const height = wish.height ?? wish.width ?? offer.defaultSize.height;
-  if (!offer.sizes.some((size) => size.width === width && size.height === height)) {
-    const allowed = offer.sizes.map((size) => `${size.width}x${size.height}`).join(", ");
-    fields.refuse("width", `${width}x${height} pixels are not offered by this preset. Allowed: ${allowed}.`);
+  const { sizeStep } = offer;
+  if (!isPossibleSize({ width, height }, offer)) {
+    const best = offer.sizes.map((size) => `${size.width}x${size.height}`).join(", ");
+    fields.refuse(
+      "width",
+      `${width}x${height} pixels are not offered by this preset. Allowed: ${best}, ` +
+        `or sides that are multiples of ${sizeStep} with at most ${offer.maxPixels} pixels together.`,
+    );
   }
+  const maxSteps = Math.min(offer.maxSteps, Math.floor((width * height) / sizeStep ** 2));
   if (wish.unconditionalPrompt !== undefined) fields.checkText("unconditionalPrompt", wish.unconditionalPrompt);
   const settings: DrawingSettings = {
     unconditionalPrompt: wish.unconditionalPrompt ?? offer.defaultUnconditionalPrompt,
     width,
     height,
     count: wish.count,
-    steps: wish.steps ?? offer.defaultSteps,
+    steps: wish.steps ?? Math.min(offer.defaultSteps, maxSteps),
     guidanceScale: wish.guidanceScale ?? offer.defaultGuidanceScale,
     guidanceSchedule: wish.guidanceSchedule,
     temperature: wish.temperature ?? offer.defaultTemperature,
     seed: fields.seed(wish.seed),
   };
   fields.checkRange("count", settings.count, [1, offer.maxCount]);
-  fields.checkRange("steps", settings.steps, [1, offer.maxSteps]);
+  fields.checkRange("steps", settings.steps, [1, maxSteps]);
   fields.checkRange("guidanceScale", settings.guidanceScale, [0, MAX_GUIDANCE_SCALE]);
   fields.checkRange("temperature", settings.temperature, [0, MAX_TEMPERATURE]);
   return settings;
+}
+
+function isPossibleSize({ width, height }: Size, { sizes, sizeStep, maxPixels }: DrawingOffer): boolean {
+  if (sizes.some((size) => size.width === width && size.height === height)) return true;
+  const isMultiple = [width, height].every((side) => side > 0 && side % sizeStep === 0);
+  return isMultiple && width * height <= maxPixels;
 }
 
 /** The fields of one task's input: a refusal names the one that is wrong. */

@@ -15,10 +15,10 @@ abstract class DrawingInput {
   @Field(() => String, { nullable: true, description: "What guidance leads away from." })
   unconditionalPrompt?: string;
 
-  @Field(() => Int, { nullable: true, description: "Pixels; one of the preset's sizes." })
+  @Field(() => Int, { nullable: true, description: "Pixels; one of the preset's sizes, or any multiple of its step." })
   width?: number;
 
-  @Field(() => Int, { nullable: true, description: "Pixels; one of the preset's sizes." })
+  @Field(() => Int, { nullable: true, description: "Pixels; one of the preset's sizes, or any multiple of its step." })
   height?: number;
 
   @Field(() => Int, { defaultValue: 1, description: "Pictures." })

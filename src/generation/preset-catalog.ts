@@ -2,10 +2,21 @@
 
 import type { Tx } from "../platform/database.ts";
 
+/** Pixels. */
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
 /** Of a task that draws. */
 export interface DrawingOffer {
-  readonly sizes: readonly { readonly width: number; readonly height: number }[];
-  readonly defaultSize: { readonly width: number; readonly height: number };
+  /** What the model draws best. */
+  readonly sizes: readonly Size[];
+  /** Sides of any other size are multiples of it. */
+  readonly sizeStep: number;
+  /** Of any other size. */
+  readonly maxPixels: number;
+  readonly defaultSize: Size;
   readonly maxSteps: number;
   readonly defaultSteps: number;
   readonly maxCount: number;

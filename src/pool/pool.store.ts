@@ -6,6 +6,9 @@ const sizeSchema = z.object({ width: z.number(), height: z.number() });
 const drawingOfferSchema = z.object({
   sizes: z.array(sizeSchema),
   defaultSize: sizeSchema,
+  /** Offers that were stored before sizes were free have only those listed. */
+  sizeStep: z.number().default(1),
+  maxPixels: z.number().default(0),
   maxSteps: z.number(),
   defaultSteps: z.number(),
   maxCount: z.number(),

@@ -11,13 +11,19 @@ export class Size {
 
 @ObjectType({ description: "What a preset accepts for a task that draws, and what it does unless told otherwise." })
 export class DrawingOffer {
-  @Field(() => [Size])
+  @Field(() => [Size], { description: "What the model draws best." })
   sizes!: readonly Size[];
+
+  @Field(() => Int, { description: "Sides of any other size are multiples of it, in pixels." })
+  sizeStep!: number;
+
+  @Field(() => Int, { description: "Width times height of any other size." })
+  maxPixels!: number;
 
   @Field(() => Size)
   defaultSize!: Size;
 
-  @Field(() => Int, { description: "MAR steps, from 1." })
+  @Field(() => Int, { description: "MAR steps, from 1; at most one for each sizeStep x sizeStep pixels." })
   maxSteps!: number;
 
   @Field(() => Int)

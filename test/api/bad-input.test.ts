@@ -33,8 +33,17 @@ describe("bad input gets one clear error that says what to do, and leaves nothin
     [
       "a size that is not offered",
       { prompt: "x", width: 97 },
-      "97x97 pixels are not offered by this preset. Allowed: 96x96.",
+      "97x97 pixels are not offered by this preset. Allowed: 96x96, or sides that are multiples of 16 with at most 9216 pixels together.",
       "width",
+    ],
+    ["a size that is too large", { prompt: "x", width: 112, height: 96 }, "112x96 pixels are not offered", "width"],
+    ["a size of nothing", { prompt: "x", width: 0 }, "0x0 pixels are not offered", "width"],
+    ["a negative size", { prompt: "x", width: -16, height: -16 }, "-16x-16 pixels are not offered", "width"],
+    [
+      "more steps than a small picture has tokens",
+      { prompt: "x", width: 32, height: 16, steps: 3 },
+      "steps is 3; this preset allows 1 to 2.",
+      "steps",
     ],
     ["too many steps", { prompt: "x", steps: 37 }, "steps is 37; this preset allows 1 to 36.", "steps"],
     ["no steps", { prompt: "x", steps: 0 }, "steps is 0; this preset allows 1 to 36.", "steps"],

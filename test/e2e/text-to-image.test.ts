@@ -57,6 +57,15 @@ describe("the whole product", () => {
     await expectBalancedLedger(app.db);
   });
 
+  test("draws pictures that are not square, in at most a step for each patch", async () => {
+    const id = await app.member.create({ prompt: "a red circle", width: 48, height: 32, seed: "1" });
+    await app.member.finished(id);
+    const { images, textToImage } = await app.member.generation(id);
+    expect(textToImage.steps).toBe(6);
+    const bytes = await (await fetch(images[0].url)).arrayBuffer();
+    expect(await sharp(bytes).metadata()).toMatchObject({ width: 48, height: 32 });
+  });
+
   test("draws the same picture for the same seed, and another one for another", async () => {
     const draw = async (seed: string): Promise<string> => {
       const id = await app.member.create({ prompt: "a blue square at the center", seed, steps: 6 });

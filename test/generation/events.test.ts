@@ -22,6 +22,8 @@ const TINY = {
   textToImage: {
     sizes: [{ width: 96, height: 96 }],
     defaultSize: { width: 96, height: 96 },
+    sizeStep: 16,
+    maxPixels: 9216,
     maxSteps: 36,
     defaultSteps: 18,
     maxCount: 4,

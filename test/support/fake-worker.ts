@@ -26,6 +26,8 @@ type Instruction =
 const OFFER = {
   sizes: [{ width: 96, height: 96 }],
   defaultSize: { width: 96, height: 96 },
+  sizeStep: 16,
+  maxPixels: 9216,
   maxSteps: 36,
   defaultSteps: 18,
   maxCount: 4,

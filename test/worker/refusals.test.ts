@@ -45,9 +45,11 @@ describe("a worker refuses", () => {
 
   test.each<[string, Partial<TextTask>, string | RegExp]>([
     ["no size", { size: undefined }, "size is missing."],
-    ["a size between two patches", { size: { width: 100, height: 96 } }, /100 x 96 .*96 x 96/],
-    ["a size that it does not offer", { size: { width: 112, height: 96 } }, /112 x 96 .*96 x 96/],
-    ["a huge size", { size: { width: 65536, height: 65536 } }, /65536 x 65536 .*96 x 96/],
+    ["a size between two patches", { size: { width: 100, height: 96 } }, /100 x 96 .* multiples of 16/],
+    ["a size that it does not offer", { size: { width: 112, height: 96 } }, /112 x 96 .* at most 9216 pixels/],
+    ["a size without pixels", { size: { width: 0, height: 96 } }, /0 x 96 .* multiples of 16/],
+    ["more steps than a small picture has patches", { size: { width: 32, height: 16 }, steps: 3 }, /use 1 to 2/],
+    ["a huge size", { size: { width: 65536, height: 65536 } }, /65536 x 65536 .* at most 9216 pixels/],
     ["no picture", { count: 0 }, "count is 0; 1 to 4 are possible."],
     ["too many pictures", { count: 5 }, "count is 5; 1 to 4 are possible."],
     ["no step", { steps: 0 }, "0 steps cannot be taken for this size: use 1 to 36."],

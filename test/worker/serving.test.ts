@@ -19,6 +19,8 @@ test("a worker describes its model and its slots, and serves until it is asked t
   const drawing = {
     sizes: [{ width: 96, height: 96 }],
     defaultSize: { width: manifest.defaults.size, height: manifest.defaults.size },
+    sizeStep: 16,
+    maxPixels: 96 * 96,
     maxSteps: 36,
     defaultSteps: manifest.defaults.steps,
     maxCount: 4,
