@@ -60,6 +60,26 @@ describe("when processes die", () => {
     await checkLedger();
   });
 
+  test("a worker killed in the middle of an answer is replaced, and another attempt finishes the sentence", async () => {
+    const picture = await server.client.finished(await server.client.create({ prompt: "a red circle", seed: "1" }));
+    const image = { imageId: picture.generation.images[0].id };
+    // So hot that it does not stop for long.
+    const task = { imageToText: { image, question: "What is it?", maxTokens: 450, temperature: 10, seed: "4" } };
+    const undisturbed = await server.client.createTask(task);
+    await server.client.finished(undisturbed);
+    const id = await server.client.createTask(task);
+    for await (const { __typename } of server.client.events(id)) if (__typename === "TextDeltaEvent") break;
+    process.kill(server.workerPids[0]!, "SIGKILL");
+    await server.client.finished(id);
+    const { attempts, answer, state } = await server.client.generation(id);
+    expect(state).toBe("SUCCEEDED");
+    expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["FAILED", "SUCCEEDED"]);
+    expect(answer).toBe((await server.client.generation(undisturbed)).answer);
+    expect(answer.length).toBeGreaterThan(100);
+    await server.end("SIGTERM");
+    await checkLedger();
+  });
+
   test("a worker that freezes in mid-run is replaced, and another attempt finishes the generation", async () => {
     const id = await server.client.create(LONG);
     await untilStep(id, 3);
