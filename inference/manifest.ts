@@ -8,7 +8,7 @@ import { z } from "zod";
 
 export const MANIFEST_FILE = "manifest.json";
 export const WEIGHTS_FILE = "weights.bin";
-const FORMAT = 2;
+const FORMAT = 3;
 
 /** Graphs of a model. Each large weight belongs to exactly one of them. */
 export const GRAPH_NAMES = [

@@ -42,12 +42,13 @@ async function drawAll(flags: BatchFlags): Promise<void> {
     const unconditionalPrompt = flags.unconditionalPrompt ?? pipelines.model.manifest.prompt.textToImageUnconditional;
     for (let start = 0; start < missing.length; start += flags.batchSize) {
       const batch = missing.slice(start, start + flags.batchSize);
-      const prompts = batch.map(([index, sample]) => ({
+      const requests = batch.map(([index, sample]) => ({
+        ...settings,
         prompt: `${sample.prompt.trim()}.`, // this script appends a full stop, text2image.py does not
+        unconditionalPrompt,
         seed: (seed + BigInt(index)) % MAX_SEED,
       }));
-      const signal = new AbortController().signal;
-      const pictures = await drawBatch(pipelines, prompts, settings, { unconditionalPrompt, signal });
+      const pictures = await drawBatch(pipelines, requests, new AbortController().signal);
       for (const [i, [index, sample]] of batch.entries()) {
         await writeSample(flags, index, { sample, pictures: tile(pictures[i] ?? [], flags.gridSize) });
       }

@@ -55,7 +55,7 @@ function timeFrequencies(): Float32Array {
  * x: [R, C] float32, the state; z: [branches * R, D], conditions, the conditional ones first, then (with guidance) the
  * unconditional ones; time: [k, W], embeddings of the times in sampling order; coefficients: [k, 6], columns
  * sqrt(1/acp), sqrt(1/acp - 1), coef1, coef2, log beta, log posterior variance; noise: [k, R, C], already multiplied by
- * the temperature and zero at the last step of the schedule; guidance_scale: scalar
+ * the temperature and zero at the last step of the schedule; guidance_scale: [R, 1]
  * -> x_out: [R, C]
  */
 export function buildDiffusionHead(
@@ -67,7 +67,7 @@ export function buildDiffusionHead(
   const time = g.input("time", "float32", ["steps", width]);
   const coefficients = g.input("coefficients", "float32", ["steps", 6]);
   const noise = g.input("noise", "float32", ["steps", "tokens", vae_embed_dim]);
-  const guidanceScale = g.input("guidance_scale", "float32", []);
+  const guidanceScale = g.input("guidance_scale", "float32", ["tokens", 1]);
 
   const net: DenoiserShape = { width, depth, channels: vae_embed_dim };
   const condition = g.scope("mar.diffloss.net", () => linear(g, "cond_embed", z, [decoder_embed_dim, width]));

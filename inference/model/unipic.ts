@@ -77,7 +77,7 @@ function storeTensors({ mar, llm }: UnipicConfig, parameters: Parameters, weight
 function describe({ config, repetitionPenalty }: CheckpointFolder): Omit<ModelDescription, "tensors" | "hasTokenizer"> {
   const { mar, llm, prompt } = config;
   return {
-    format: 2,
+    format: 3,
     preset: config.name,
     dtype: "float32",
     graphs: Object.fromEntries(GRAPH_NAMES.map((name) => [name, { file: graphFile(name) }])) as Manifest["graphs"],

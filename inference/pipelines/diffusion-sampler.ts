@@ -1,23 +1,27 @@
-/** Conditions to latents: the reverse diffusion of the tokens that one MAR step predicts. */
+/** Conditions to latents: the reverse diffusion of the tokens that one MAR step predicts, of one picture or several. */
 import type { LoadedModel } from "../runtime/loaded-model.ts";
 import { float32, type Tensor, valuesOf } from "../runtime/tensor.ts";
 import { type DiffusionSchedule, diffusionSchedule } from "../sampling/diffusion-schedule.ts";
-import { requireFinite } from "./finite.ts";
 
 /** Between calls a generation can be cancelled; within a call the graph loops by itself. */
 const STEPS_PER_CALL = 10;
 
-/** Standard normal numbers into `out` [R, C]: draw 0 is the initial state, 1 + j the noise of reverse step j. */
+/** Standard normal numbers into `out` [T, C]: draw 0 is the initial state, 1 + j the noise of reverse step j. */
 export type FillNoise = (out: Float32Array, draw: number) => void;
 
-export interface DiffusionRequest {
-  /** [branches * R, D]: conditional rows first. */
-  readonly conditions: Tensor;
-  /** R, the tokens to sample. */
-  readonly tokenCount: number;
+/** Tokens that belong together: those of one picture. */
+export interface DiffusionPart {
   readonly guidanceScale: number;
   readonly temperature: number;
   readonly fillNoise: FillNoise;
+}
+
+export interface DiffusionRequest {
+  /** [branches * parts * T, D]: conditional rows first. */
+  readonly conditions: Tensor;
+  /** T, the tokens to sample of each part. */
+  readonly tokensPerPart: number;
+  readonly parts: readonly DiffusionPart[];
 }
 
 export class DiffusionSampler {
@@ -36,34 +40,42 @@ export class DiffusionSampler {
     return new DiffusionSampler(model, schedule, valuesOf(embeddings));
   }
 
-  /** Latents of the tokens: [R, C]. Throws if they are not finite: the other steps could not mend the picture. */
-  async sample(request: DiffusionRequest, signal: AbortSignal): Promise<Float32Array> {
+  /**
+   * Latents of the tokens: [parts * T, C].
+   *
+   * @param beforeRun called before every call of the graph; what it throws ends the sampling
+   */
+  async sample(request: DiffusionRequest, beforeRun: () => void): Promise<Float32Array> {
     const { latentChannels: channels, diffusionWidth } = this.model.manifest.dimensions;
+    const { parts, tokensPerPart } = request;
     const steps = this.schedule.times.length;
-    const size = request.tokenCount * channels;
-    let state = new Float32Array(size);
-    request.fillNoise(state, 0);
+    const rows = parts.length * tokensPerPart;
+    const guidanceScales = new Float32Array(rows);
+    for (const [index, { guidanceScale }] of parts.entries())
+      guidanceScales.fill(guidanceScale, index * tokensPerPart, (index + 1) * tokensPerPart);
+    let state = new Float32Array(rows * channels);
+    eachPart(request, state, (part, own) => part.fillNoise(own, 0));
     for (let first = 0; first < steps; first += STEPS_PER_CALL) {
-      signal.throwIfAborted();
+      beforeRun();
       const count = Math.min(STEPS_PER_CALL, steps - first);
       const { x_out } = await this.model.run(
         "diffusion-head",
         {
-          x: float32(state, [request.tokenCount, channels]),
+          x: float32(state, [rows, channels]),
           z: request.conditions,
           time: float32(this.timeEmbeddings.subarray(first * diffusionWidth, (first + count) * diffusionWidth), [
             count,
             diffusionWidth,
           ]),
           coefficients: float32(this.coefficients(first, count), [count, 6]),
-          noise: float32(this.scaledNoise(request, first, count), [count, request.tokenCount, channels]),
-          guidance_scale: float32(Float32Array.of(request.guidanceScale), []),
+          noise: float32(this.scaledNoise(request, first, count), [count, rows, channels]),
+          guidance_scale: float32(guidanceScales, [rows, 1]),
         },
         ["x_out"],
       );
       state = new Float32Array(valuesOf(x_out));
     }
-    return requireFinite(state, "latents");
+    return state;
   }
 
   /** Rows first..first+count in sampling order, which runs from the last respaced step to step 0. */
@@ -84,20 +96,27 @@ export class DiffusionSampler {
     });
   }
 
-  /** Noise times temperature; none at the last step. [count, R, C] */
-  private scaledNoise(
-    { fillNoise, temperature, tokenCount }: DiffusionRequest,
-    first: number,
-    count: number,
-  ): Float32Array {
-    const size = tokenCount * this.model.manifest.dimensions.latentChannels;
+  /** Noise times temperature; none at the last step. [count, parts * T, C] */
+  private scaledNoise(request: DiffusionRequest, first: number, count: number): Float32Array {
+    const size = request.parts.length * request.tokensPerPart * this.model.manifest.dimensions.latentChannels;
     const noise = new Float32Array(count * size);
     for (let j = 0; j < count; j++) {
       if (first + j === this.schedule.times.length - 1) continue;
-      const row = noise.subarray(j * size, (j + 1) * size);
-      fillNoise(row, 1 + first + j);
-      if (temperature !== 1) for (let i = 0; i < size; i++) row[i] = (row[i] ?? 0) * temperature;
+      eachPart(request, noise.subarray(j * size, (j + 1) * size), ({ fillNoise, temperature }, own) => {
+        fillNoise(own, 1 + first + j);
+        if (temperature !== 1) for (let i = 0; i < own.length; i++) own[i] = (own[i] ?? 0) * temperature;
+      });
     }
     return noise;
   }
+}
+
+/** Calls `act` with every part and its rows of `values` [parts * T, C]. */
+function eachPart(
+  { parts }: DiffusionRequest,
+  values: Float32Array,
+  act: (part: DiffusionPart, own: Float32Array) => void,
+): void {
+  const span = values.length / parts.length;
+  for (const [index, part] of parts.entries()) act(part, values.subarray(index * span, (index + 1) * span));
 }

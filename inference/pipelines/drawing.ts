@@ -11,6 +11,7 @@ import { InvalidRequestError } from "./invalid-request.ts";
 import { decodeCheckpoint } from "./mar-checkpoint.ts";
 import { initialState, type MarProgress, type MarState, sampleTokens, stepsOf, tokenCountOf } from "./mar-sampler.ts";
 import type { Prefix } from "./prefix.ts";
+import type { StepMember } from "./step-group.ts";
 import { decodePixels } from "./vae-decode.ts";
 
 /** What a request may ask for, as the public API has it. */
@@ -50,6 +51,8 @@ export interface DrawingOptions {
   /** Where an earlier run of the same request stood, or its checkpoint; its steps are not repeated. */
   readonly from?: MarState | Uint8Array | undefined;
   readonly signal: AbortSignal;
+  /** Its part in a group that takes its steps together; alone unless given. */
+  readonly member?: StepMember | undefined;
 }
 
 /** The two prompts of a drawing as token ids. */
@@ -81,7 +84,7 @@ export interface DrawingContext {
 export async function* draw(
   model: LoadedModel,
   settings: DrawingSettings,
-  { plan, read, from, signal }: DrawingOptions & { plan: DrawingPlan; read: () => Promise<DrawingContext> },
+  { plan, read, from, signal, member }: DrawingOptions & { plan: DrawingPlan; read: () => Promise<DrawingContext> },
 ): AsyncGenerator<DrawingEvent> {
   const { grid, isKept } = plan;
   const steps = stepsOf({ grid, steps: settings.steps }, isKept);
@@ -99,7 +102,7 @@ export async function* draw(
     ...(isKept === undefined || known === undefined ? {} : { kept: { isKept, tokens: known } }),
   };
   let state = earlier ?? initialState(model, sampling);
-  for await (const progress of sampleTokens(model, sampling, { from: state, signal })) {
+  for await (const progress of sampleTokens(model, sampling, { from: state, signal, member })) {
     state = progress;
     yield { kind: "step", progress };
   }

@@ -71,18 +71,3 @@ export function tokenFraction(seed: bigint, index: number): number {
 
 /** 53 random bits as a number from 0 to below 1. */
 const fractionOf = ([high = 0, low = 0]: Uint32Array): number => (high * 2 ** 21 + (low >>> 11)) / 2 ** 53;
-
-/** The randomness of pictures that are drawn together although they belong to different seeds. */
-export function joinedRandomness(
-  parts: readonly { readonly randomness: Randomness; readonly image: number }[],
-): Randomness {
-  const part = (image: number): (typeof parts)[number] => {
-    const found = parts[image];
-    if (found === undefined) throw new RangeError(`there is no picture ${image} among ${parts.length}`);
-    return found;
-  };
-  return {
-    order: (image, tokenCount) => part(image).randomness.order(part(image).image, tokenCount),
-    fillNoise: (out, draw) => part(draw.image).randomness.fillNoise(out, { ...draw, image: part(draw.image).image }),
-  };
-}

@@ -176,13 +176,17 @@ describe.each(goldenConfigurations())("the stages of $name equal the recorded on
     const latents = await sampler.sample(
       {
         conditions: float32(z, shape),
-        tokenCount,
-        guidanceScale: kind === "cfg" ? 3 : 1,
-        temperature: kind === "cfg" ? 0.85 : 1,
-        fillNoise: (out, draw) =>
-          out.set(noise.subarray(draw * tokenCount * channels, (draw + 1) * tokenCount * channels)),
+        tokensPerPart: tokenCount,
+        parts: [
+          {
+            guidanceScale: kind === "cfg" ? 3 : 1,
+            temperature: kind === "cfg" ? 0.85 : 1,
+            fillNoise: (out, draw) =>
+              out.set(noise.subarray(draw * tokenCount * channels, (draw + 1) * tokenCount * channels)),
+          },
+        ],
       },
-      new AbortController().signal,
+      () => {},
     );
     expectStage(`diffsample_${kind}.out`, latents);
   });
@@ -285,7 +289,7 @@ describe.each(goldenConfigurations())("the stages of $name equal the recorded on
           time: embeddings,
           coefficients: float32(Float32Array.of(0, recipm1, coef1, 0, logBeta, 0), [1, 6]),
           noise: float32(new Float32Array(channels).fill(noise), [1, 1, channels]),
-          guidance_scale: float32(Float32Array.of(1), []),
+          guidance_scale: float32(Float32Array.of(1), [1, 1]),
         },
         ["x_out"],
       );

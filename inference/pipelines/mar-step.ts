@@ -1,0 +1,214 @@
+/**
+ * One step of the masked autoregressive loop for pictures that share every graph run, whoever asked for them. Rows of a
+ * run are the pictures once per branch: all conditional, then (with guidance) all unconditional. No row reads another.
+ * Source: `sample` in src/models/skywork_unipic_siglip.py of SkyworkAI/UniPic, UniPic-1 (model-spec 5).
+ */
+import type { LoadedModel } from "../runtime/loaded-model.ts";
+import type { Grid } from "../runtime/position-tables.ts";
+import { float32, int64, type Tensor, valuesOf } from "../runtime/tensor.ts";
+import { DiffusionSampler, type FillNoise } from "./diffusion-sampler.ts";
+import { type Prefix, pastOf } from "./prefix.ts";
+
+/** All that a step needs to know of a picture. */
+export interface StepPicture {
+  readonly grid: Grid;
+  /** In the notation of the original: "100", "10,5,20" or "ddim50". */
+  readonly diffusionSteps: string;
+  /** Grid places that are known, and those to predict; both in raster order. */
+  readonly visible: Uint32Array;
+  readonly predicted: Uint32Array;
+  /** [N, C] scaled latents; only visible places are read. */
+  readonly tokens: Float32Array;
+  readonly conditional: Prefix;
+  /** Undefined without guidance. */
+  readonly unconditional: Prefix | undefined;
+  /** What stands at unknown places, [1, K + N, D]; the mask token unless given. */
+  readonly canvas: Tensor | undefined;
+  readonly guidanceScale: number;
+  readonly temperature: number;
+  /** Noise of the predicted places. */
+  readonly fillNoise: FillNoise;
+}
+
+/**
+ * Attention scores of one head in one run, at most. At 1024 px a picture with guidance has half of them; rows of that
+ * size gain nothing from company, and each takes about 0.8 GB.
+ */
+const SCORES_PER_RUN = 2 ** 26;
+
+/** Pictures that can share their graph runs, by index: runs are as large as shapes and memory allow. */
+export function shareRuns(pictures: readonly StepPicture[], bufferTokens: number): readonly (readonly number[])[] {
+  const byShape = new Map<string, number[]>();
+  for (const [index, picture] of pictures.entries()) {
+    const shape = shapeOf(picture);
+    byShape.set(shape, [...(byShape.get(shape) ?? []), index]);
+  }
+  return [...byShape.values()].flatMap((indices) => {
+    const largest = Math.max(...indices.map((index) => scoresOf(pictures[index], bufferTokens)));
+    return chunks(indices, Math.max(1, Math.floor(SCORES_PER_RUN / largest)));
+  });
+}
+
+/** Equal for pictures whose rows fit into the same tensors. Scales, temperatures, prompts and noise belong to a row. */
+const shapeOf = ({ grid, diffusionSteps, visible, predicted, unconditional, canvas }: StepPicture): string =>
+  [
+    `${grid.rows}x${grid.columns}`,
+    `${visible.length}+${predicted.length}`,
+    diffusionSteps,
+    unconditional === undefined,
+    canvas === undefined,
+  ].join(" ");
+
+function scoresOf(picture: StepPicture | undefined, bufferTokens: number): number {
+  if (picture === undefined) return 0;
+  const { grid, conditional, unconditional } = picture;
+  const tokens = bufferTokens + grid.rows * grid.columns;
+  const scores = ({ length }: Prefix): number => tokens * (length + tokens);
+  return scores(conditional) + (unconditional === undefined ? 0 : scores(unconditional));
+}
+
+function chunks<T>(values: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(values.length / size) }, (_, i) => values.slice(i * size, (i + 1) * size));
+}
+
+export class MarStep {
+  private readonly samplers = new Map<string, Promise<DiffusionSampler>>();
+  /** Of the last run: the next step mostly has the same rows. One at a time, for a row may take 0.25 GB. */
+  private stacked: { readonly rows: readonly Prefix[]; readonly past: Record<string, Tensor> } | undefined;
+
+  constructor(private readonly model: LoadedModel) {}
+
+  /**
+   * Predicts one step of pictures that can share their runs.
+   *
+   * @param signals the step ends between two runs once all are aborted
+   * @returns of each picture, [predicted, C] scaled latents
+   */
+  async take(pictures: readonly StepPicture[], signals: readonly AbortSignal[]): Promise<readonly Float32Array[]> {
+    const { latentChannels } = this.model.manifest.dimensions;
+    const count = pictures[0]?.predicted.length ?? 0;
+    const sampler = await this.samplerOf(pictures[0]?.diffusionSteps ?? "");
+    throwIfAllAborted(signals);
+    const conditions = await this.conditionsOf(pictures);
+    const latents = await sampler.sample({ conditions, tokensPerPart: count, parts: pictures }, () =>
+      throwIfAllAborted(signals),
+    );
+    const span = count * latentChannels;
+    return pictures.map((_, index) => latents.subarray(index * span, (index + 1) * span));
+  }
+
+  private samplerOf(diffusionSteps: string): Promise<DiffusionSampler> {
+    const sampler = this.samplers.get(diffusionSteps) ?? DiffusionSampler.create(this.model, diffusionSteps);
+    this.samplers.set(diffusionSteps, sampler);
+    return sampler;
+  }
+
+  /** Encoder, language model, decoder: [rows * predicted, D] */
+  private async conditionsOf(pictures: readonly StepPicture[]): Promise<Tensor> {
+    const { latentChannels, bufferTokens, llmWidth, decoderWidth } = this.model.manifest.dimensions;
+    const [first] = pictures;
+    if (first === undefined) throw new RangeError("a step without pictures");
+    const { grid, visible, predicted } = first;
+    const prompts = [
+      ...pictures.map(({ conditional }) => conditional),
+      ...pictures.flatMap(({ unconditional }) => unconditional ?? []),
+    ];
+    const rows = prompts.length;
+    const branches = rows / pictures.length;
+    const perRow = (values: readonly number[]): number[] => Array.from({ length: branches }, () => values).flat();
+
+    const { x_enc, z_enc } = await this.model.run(
+      "mar-encoder",
+      {
+        tokens: float32(visibleLatents(pictures, latentChannels), [pictures.length, visible.length, latentChannels]),
+        visible: int64(
+          pictures.flatMap((picture) => [...picture.visible]),
+          [pictures.length, visible.length],
+        ),
+        position_table: this.table("encoder", grid),
+      },
+      ["x_enc", "z_enc"],
+    );
+    const embeds = repeat(valuesOf(z_enc), branches);
+    const { hidden } = await this.model.run(
+      "llm",
+      { embeds: float32(embeds, [rows, visible.length + bufferTokens, llmWidth]), ...this.pastOf(prompts) },
+      ["hidden"],
+    );
+    const places = bufferTokens + grid.rows * grid.columns;
+    const { z } = await this.model.run(
+      "mar-decoder",
+      {
+        x_enc,
+        hidden,
+        canvas: this.canvasOf(pictures, branches),
+        canvas_index: int64(perRow(pictures.flatMap((picture) => this.canvasIndex(picture))), [rows, places]),
+        predict: int64(perRow(pictures.flatMap((picture) => [...picture.predicted])), [rows, predicted.length]),
+        position_table: this.table("decoder", grid),
+        diffusion_table: this.table("diffusion", grid),
+      },
+      ["z"],
+    );
+    return float32(valuesOf(z), [rows * predicted.length, decoderWidth]);
+  }
+
+  private pastOf(rows: readonly Prefix[]): Record<string, Tensor> {
+    const { stacked } = this;
+    if (stacked?.rows.length === rows.length && rows.every((row, i) => row === stacked.rows[i])) return stacked.past;
+    this.stacked = undefined; // not two at once
+    const past = pastOf(this.model, rows);
+    this.stacked = { rows, past };
+    return past;
+  }
+
+  /** [1, 1, D], [1, K + N, D] when all pictures have the same, or [rows, K + N, D] */
+  private canvasOf(pictures: readonly StepPicture[], branches: number): Tensor {
+    const { decoderWidth } = this.model.manifest.dimensions;
+    const canvases = pictures.flatMap(({ canvas }) => canvas ?? []);
+    const [first] = canvases;
+    if (first === undefined) return float32(this.model.tensor("mask_token"), [1, 1, decoderWidth]);
+    if (canvases.every((canvas) => canvas === first)) return first;
+    const stack = new Float32Array(first.size * canvases.length);
+    for (const [i, canvas] of canvases.entries()) stack.set(valuesOf(canvas), i * first.size);
+    return float32(repeat(stack, branches), [canvases.length * branches, ...first.dims.slice(1)]);
+  }
+
+  /** For every buffer token and grid place, its row among the encoder's results, or -1 while unknown. */
+  private canvasIndex({ grid, visible }: StepPicture): number[] {
+    const { bufferTokens } = this.model.manifest.dimensions;
+    const index = new Array<number>(bufferTokens + grid.rows * grid.columns).fill(-1);
+    for (let buffer = 0; buffer < bufferTokens; buffer++) index[buffer] = buffer;
+    for (const [row, place] of visible.entries()) index[bufferTokens + place] = bufferTokens + row;
+    return index;
+  }
+
+  private table(kind: "encoder" | "decoder" | "diffusion", grid: Grid): Tensor {
+    const { encoderWidth, decoderWidth } = this.model.manifest.dimensions;
+    const values = this.model.positionTable(kind, grid);
+    const width = kind === "encoder" ? encoderWidth : decoderWidth;
+    return float32(values, [values.length / width, width]);
+  }
+}
+
+function throwIfAllAborted(signals: readonly AbortSignal[]): void {
+  if (signals.every(({ aborted }) => aborted)) signals[0]?.throwIfAborted();
+}
+
+/** [pictures, visible, C] */
+function visibleLatents(pictures: readonly StepPicture[], channels: number): Float32Array {
+  const count = pictures[0]?.visible.length ?? 0;
+  const latents = new Float32Array(pictures.length * count * channels);
+  for (const [image, { visible, tokens }] of pictures.entries()) {
+    for (const [row, place] of visible.entries()) {
+      latents.set(tokens.subarray(place * channels, (place + 1) * channels), (image * count + row) * channels);
+    }
+  }
+  return latents;
+}
+
+function repeat(values: Float32Array, times: number): Float32Array {
+  if (times === 1) return values;
+  const result = new Float32Array(values.length * times);
+  for (let i = 0; i < times; i++) result.set(values, i * values.length);
+  return result;
+}
