@@ -3,7 +3,7 @@ import { Command } from "commander";
 import { batchCommand } from "./commands/batch.ts";
 import { buildCommand, inspectCommand } from "./commands/build.ts";
 import { imageToTextCommand } from "./commands/describe.ts";
-import { imageEditCommand, textToImageCommand } from "./commands/draw.ts";
+import { imageEditCommand, imageVariationCommand, textToImageCommand } from "./commands/draw.ts";
 import { evaluateCommand } from "./commands/evaluate.ts";
 import { pullCommand } from "./commands/pull.ts";
 
@@ -18,6 +18,7 @@ const program = new Command("npm run atelier -- model")
       .addCommand(textToImageCommand())
       .addCommand(batchCommand())
       .addCommand(imageEditCommand())
+      .addCommand(imageVariationCommand())
       .addCommand(imageToTextCommand()),
   )
   .addCommand(evaluateCommand());

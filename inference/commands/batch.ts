@@ -9,7 +9,7 @@ import { drawBatch } from "../pipelines/text-to-image-batch.ts";
 import { openModel, wholeNumber } from "./arguments.ts";
 import { type DrawFlags, drawingOptions, settingsOf } from "./draw.ts";
 
-interface BatchFlags extends Omit<DrawFlags, "prompt"> {
+interface BatchFlags extends DrawFlags {
   readonly data: string;
   readonly batchSize: number;
 }

@@ -5,6 +5,7 @@ import { readImage } from "../image/read-image.ts";
 import { type RgbImage, tile, writeImage } from "../image/rgb-image.ts";
 import { type DrawingEvent, type DrawingSettings, defaultSteps } from "../pipelines/drawing.ts";
 import { imageEdit } from "../pipelines/image-edit.ts";
+import { imageVariation } from "../pipelines/image-variation.ts";
 import type { Pipelines } from "../pipelines/pipelines.ts";
 import { textToImage } from "../pipelines/text-to-image.ts";
 import { GUIDANCE_SCHEDULES, type GuidanceSchedule } from "../sampling/guidance.ts";
@@ -21,7 +22,6 @@ import {
 } from "./arguments.ts";
 
 export interface DrawFlags extends ModelFlags {
-  readonly prompt: string;
   readonly unconditionalPrompt?: string;
   readonly out: string;
   readonly width?: number;
@@ -35,9 +35,19 @@ export interface DrawFlags extends ModelFlags {
   readonly seed: bigint;
 }
 
-interface EditFlags extends DrawFlags {
+interface PromptFlags extends DrawFlags {
+  readonly prompt: string;
+}
+
+interface EditFlags extends PromptFlags {
   readonly image: string;
   readonly mask?: string;
+}
+
+interface VariationFlags extends DrawFlags {
+  readonly image: string;
+  readonly strength: number;
+  readonly prompt?: string;
 }
 
 /** All pictures of a grid are drawn at once: 64 of 1024 pixels have 262,144 image tokens. */
@@ -47,7 +57,7 @@ export const textToImageCommand = (): Command =>
   drawCommand("text-to-image", { gridSize: 1 })
     .description("draw a picture; settings that are left out have the model's defaults")
     .requiredOption("--prompt <text>", "what to draw")
-    .action((flags: DrawFlags) =>
+    .action((flags: PromptFlags) =>
       run(flags, "guidanceScale", (pipelines, settings, signal) => {
         const { prompt } = pipelines.model.manifest;
         const unconditionalPrompt = flags.unconditionalPrompt ?? prompt.textToImageUnconditional;
@@ -73,6 +83,23 @@ export const imageEditCommand = (): Command =>
         const unconditionalPrompt = flags.unconditionalPrompt ?? prompt.imageEditUnconditional;
         const request = { ...settings, ...mask, source, instruction: flags.prompt, unconditionalPrompt };
         return imageEdit(pipelines, request, { signal });
+      });
+    });
+
+export const imageVariationCommand = (): Command =>
+  drawCommand("image-variation", { gridSize: 1 })
+    .description("draw pictures like a given one; it is cropped around its centre to the size of the result")
+    .requiredOption("--image <file>", "the picture to vary")
+    .option("--strength <share>", "share of the picture that is drawn anew, above 0 to 1", finiteNumber, 0.75)
+    .option("--prompt <text>", "what the result shows; what fits to the picture unless given")
+    .action(async (flags: VariationFlags) => {
+      requireFile(flags.image, "--image");
+      const source = await readImage(flags.image);
+      await run(flags, "guidanceScale", (pipelines, settings, signal) => {
+        const unconditionalPrompt =
+          flags.unconditionalPrompt ?? pipelines.model.manifest.prompt.textToImageUnconditional;
+        const { prompt, strength } = flags;
+        return imageVariation(pipelines, { ...settings, source, strength, prompt, unconditionalPrompt }, { signal });
       });
     });
 
@@ -124,7 +151,7 @@ async function run(
 }
 
 export function settingsOf(
-  flags: Omit<DrawFlags, "prompt">,
+  flags: DrawFlags,
   { model }: Pipelines,
   guidance: "guidanceScale" | "editGuidanceScale",
 ): DrawingSettings {

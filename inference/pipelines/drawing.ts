@@ -9,7 +9,15 @@ import { seededRandomness } from "../sampling/randomness.ts";
 import type { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
 import { decodeCheckpoint } from "./mar-checkpoint.ts";
-import { initialState, type MarProgress, type MarState, sampleTokens, stepsOf, tokenCountOf } from "./mar-sampler.ts";
+import {
+  initialState,
+  type KeptPlaces,
+  type MarProgress,
+  type MarState,
+  sampleTokens,
+  stepsOf,
+  tokenCountOf,
+} from "./mar-sampler.ts";
 import type { Prefix } from "./prefix.ts";
 import type { StepMember } from "./step-group.ts";
 import { decodePixels } from "./vae-decode.ts";
@@ -65,8 +73,8 @@ export interface PromptIds {
 /** What is known of a drawing before the model has read anything. */
 export interface DrawingPlan {
   readonly grid: Grid;
-  /** 1 where a token is known from the beginning: [N]; none is unless given. */
-  readonly isKept?: Uint8Array;
+  /** Tokens that are known from the beginning; none unless given. */
+  readonly kept?: KeptPlaces;
 }
 
 /** What the model has read. */
@@ -86,8 +94,8 @@ export async function* draw(
   settings: DrawingSettings,
   { plan, read, from, signal, member }: DrawingOptions & { plan: DrawingPlan; read: () => Promise<DrawingContext> },
 ): AsyncGenerator<DrawingEvent> {
-  const { grid, isKept } = plan;
-  const steps = stepsOf({ grid, steps: settings.steps }, isKept);
+  const { grid, kept } = plan;
+  const steps = stepsOf({ grid, steps: settings.steps }, kept);
   const earlier = from instanceof Uint8Array ? restoreState(model, { ...settings, grid, schedule: steps }, from) : from;
   yield { kind: "started", grid, stepsDone: earlier?.stepsDone ?? 0, totalSteps: steps.length };
   const { conditional, unconditional, canvas, tokens: known } = await read();
@@ -99,7 +107,7 @@ export async function* draw(
     unconditional: unconditional === undefined ? [] : forEach(unconditional),
     randomness: seededRandomness(settings.seed),
     ...(canvas === undefined ? {} : { canvas }),
-    ...(isKept === undefined || known === undefined ? {} : { kept: { isKept, tokens: known } }),
+    ...(kept === undefined || known === undefined ? {} : { kept: { ...kept, tokens: known } }),
   };
   let state = earlier ?? initialState(model, sampling);
   for await (const progress of sampleTokens(model, sampling, { from: state, signal, member })) {

@@ -20,6 +20,7 @@ import {
 } from "./drawing.ts";
 import { blend, type EditMask, editMask } from "./edit-mask.ts";
 import { imagePrompt } from "./image-prompt.ts";
+import type { KeptPlaces } from "./mar-sampler.ts";
 import { type Prefix, prefill } from "./prefix.ts";
 import { canvasOf, encodePixels, encodeTokens } from "./source-picture.ts";
 
@@ -55,10 +56,15 @@ export async function* imageEdit(
       tokens,
     };
   };
-  const plan = mask === undefined ? { grid } : { grid, isKept: mask.open.map((open) => 1 - open) };
+  const plan = mask === undefined ? { grid } : { grid, kept: keptOf(mask) };
   for await (const event of draw(model, request, { plan, read, ...options })) {
     yield mask === undefined || event.kind !== "image" ? event : { ...event, image: blend(source, event.image, mask) };
   }
+}
+
+function keptOf({ open }: EditMask): KeptPlaces {
+  const isKept = open.map((each) => 1 - each);
+  return { isKept, count: isKept.filter((each) => each === 1).length };
 }
 
 /** What follows from a request before anything runs; throws an InvalidRequestError unless the model can draw it. */

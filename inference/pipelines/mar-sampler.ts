@@ -33,9 +33,14 @@ export interface MarRequest {
   readonly randomness: Randomness;
 }
 
-export interface KeptTokens {
-  /** 1 where a token is kept: [N] */
-  readonly isKept: Uint8Array;
+/** Which tokens are known from the beginning. */
+export interface KeptPlaces {
+  readonly count: number;
+  /** 1 where a token is kept, [N]; those that a picture's order reveals first unless given. */
+  readonly isKept?: Uint8Array;
+}
+
+export interface KeptTokens extends KeptPlaces {
   /** [N, C] scaled latents; values at other places are not read. */
   readonly tokens: Float32Array;
 }
@@ -57,26 +62,27 @@ export interface MarProgress extends MarState {
 export const tokenCountOf = ({ rows, columns }: Grid): number => rows * columns;
 
 /** The state before the first step. */
-export function initialState(
-  model: LoadedModel,
-  { conditional, grid, kept }: Pick<MarRequest, "conditional" | "grid" | "kept">,
-): MarState {
-  const { latentChannels } = model.manifest.dimensions;
-  const size = tokenCountOf(grid) * latentChannels;
-  const first = Float32Array.from({ length: size }, (_, i) =>
-    kept?.isKept[Math.floor(i / latentChannels)] === 1 ? (kept.tokens[i] ?? 0) : 0,
-  );
-  return { stepsDone: 0, tokens: conditional.map(() => first.slice()) };
+export function initialState(model: LoadedModel, request: MarRequest): MarState {
+  const { latentChannels: channels } = model.manifest.dimensions;
+  const { conditional, grid, kept } = request;
+  const tokens = conditional.map((_, image) => {
+    const values = new Float32Array(tokenCountOf(grid) * channels);
+    if (kept === undefined) return values;
+    const order = orderOf(request, image);
+    for (const each of order.subarray(order.length - kept.count)) {
+      values.set(kept.tokens.subarray(each * channels, (each + 1) * channels), each * channels);
+    }
+    return values;
+  });
+  return { stepsDone: 0, tokens };
 }
 
 /** The steps of a drawing of which some tokens are kept; those that would predict nothing are left out. */
-export function stepsOf({ grid, steps }: Pick<MarRequest, "grid" | "steps">, isKept?: Uint8Array): readonly MaskStep[] {
-  const keptCount = countOf(isKept);
+export function stepsOf({ grid, steps }: Pick<MarRequest, "grid" | "steps">, kept?: KeptPlaces): readonly MaskStep[] {
+  const keptCount = kept?.count ?? 0;
   const schedule = maskSteps({ tokenCount: tokenCountOf(grid) - keptCount, steps });
   return schedule.map((step) => ({ ...step, visible: step.visible + keptCount }));
 }
-
-const countOf = (isKept: Uint8Array | undefined): number => isKept?.reduce((sum, one) => sum + one, 0) ?? 0;
 
 /** Yields the state after every step; continue from any of them by giving it as `from`. */
 export async function* sampleTokens(
@@ -84,7 +90,7 @@ export async function* sampleTokens(
   request: MarRequest,
   { from, signal, member = new StepGroup(model).join() }: SamplingOptions,
 ): AsyncGenerator<MarProgress> {
-  const schedule = stepsOf(request, request.kept?.isKept);
+  const schedule = stepsOf(request, request.kept);
   const orders = request.conditional.map((_, image) => orderOf(request, image));
   const tokens = from.tokens.map((values) => values.slice());
   for (const [index, step] of schedule.entries()) {
@@ -114,8 +120,8 @@ interface SamplingOptions {
 /** The places of a picture as they become known, from the end to the start. Kept ones stand where known ones are. */
 function orderOf({ grid, kept, randomness }: MarRequest, image: number): Uint32Array {
   const order = randomness.order(image, tokenCountOf(grid));
-  if (kept === undefined) return order;
-  const isKept = (place: number): boolean => kept.isKept[place] === 1;
+  if (kept?.isKept === undefined) return order;
+  const isKept = (place: number): boolean => kept.isKept?.[place] === 1;
   return Uint32Array.from([...order.filter((place) => !isKept(place)), ...order.filter(isKept)]);
 }
 
@@ -143,7 +149,7 @@ function pictureOf(request: MarRequest, { image, order, step, tokens }: PictureS
     guidanceScale: guidanceScaleAt(step, {
       scale: request.guidanceScale,
       schedule: request.guidanceSchedule,
-      tokenCount: order.length - countOf(request.kept?.isKept),
+      tokenCount: order.length - (request.kept?.count ?? 0),
     }),
     temperature,
     fillNoise: (out, draw) => randomness.fillNoise(out, { image, step: step.step, draw, places: places.predicted }),

@@ -14,6 +14,7 @@ export interface ComputeSettings {
 export type Task =
   | { readonly kind: "textToImage"; readonly request: TextToImageRequest }
   | { readonly kind: "imageEdit"; readonly request: EncodedImageEdit }
+  | { readonly kind: "imageVariation"; readonly request: EncodedImageVariation }
   | { readonly kind: "imageToText"; readonly request: EncodedImageToText };
 
 export interface EncodedImageEdit extends DrawingSettings {
@@ -22,6 +23,14 @@ export interface EncodedImageEdit extends DrawingSettings {
   readonly source: Uint8Array;
   /** All of the picture is drawn anew unless given. */
   readonly mask?: Uint8Array | undefined;
+}
+
+export interface EncodedImageVariation extends DrawingSettings {
+  readonly prompt: string | undefined;
+  readonly unconditionalPrompt: string;
+  readonly source: Uint8Array;
+  /** Share of the tokens that are drawn anew. */
+  readonly strength: number;
 }
 
 export interface EncodedImageToText {

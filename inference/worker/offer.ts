@@ -37,10 +37,11 @@ export class Offer {
       defaultUnconditionalPrompt: model.imageEditUnconditional,
     };
     const imageToText = { sizes: [...model.sizes], defaultSize: model.defaultSize, maxTokens: model.maxTokens };
+    const tasks = { textToImage: drawing, imageEdit, imageVariation: drawing, imageToText };
     return {
       slots: this.slots,
       standby: 0,
-      presets: [{ name: model.preset, buildDigest: model.digest, textToImage: drawing, imageEdit, imageToText }],
+      presets: [{ name: model.preset, buildDigest: model.digest, ...tasks }],
     };
   }
 

@@ -1,6 +1,7 @@
 /** A drawing task on the computing thread: frames with previews, checkpoints, pictures. */
 import type { DrawingEvent } from "../pipelines/drawing.ts";
 import { imageEdit } from "../pipelines/image-edit.ts";
+import { imageVariation } from "../pipelines/image-variation.ts";
 import { renderPreviews } from "../pipelines/latent-preview.ts";
 import { encodeCheckpoint } from "../pipelines/mar-checkpoint.ts";
 import { type MarProgress, tokenCountOf } from "../pipelines/mar-sampler.ts";
@@ -9,7 +10,7 @@ import { textToImage } from "../pipelines/text-to-image.ts";
 import type { Task } from "./compute-protocol.ts";
 import type { Outcome, RunControl } from "./run-control.ts";
 
-export type DrawingTask = Extract<Task, { kind: "textToImage" | "imageEdit" }>;
+export type DrawingTask = Extract<Task, { kind: "textToImage" | "imageEdit" | "imageVariation" }>;
 
 /** Checkpoints come as often as their size allows: a full one (1 MiB) every 20 s, small ones up to four times a second. */
 const FULL_CHECKPOINT_BYTES = 1024 * 1024;
@@ -60,12 +61,21 @@ export async function runDrawing(pipelines: Pipelines, task: DrawingTask, contro
 
 async function eventsOf(
   pipelines: Pipelines,
-  { kind, request }: DrawingTask,
+  task: DrawingTask,
   { signal, checkpoint }: RunControl,
 ): Promise<AsyncIterable<DrawingEvent>> {
   const options = { signal, from: checkpoint };
-  if (kind === "textToImage") return textToImage(pipelines, request, options);
-  const { source, mask, ...settings } = request;
-  const pictures = mask === undefined ? {} : { mask: await readPicture(mask) };
-  return imageEdit(pipelines, { ...settings, ...pictures, source: await readPicture(source) }, options);
+  switch (task.kind) {
+    case "textToImage":
+      return textToImage(pipelines, task.request, options);
+    case "imageEdit": {
+      const { source, mask, ...settings } = task.request;
+      const pictures = mask === undefined ? {} : { mask: await readPicture(mask) };
+      return imageEdit(pipelines, { ...settings, ...pictures, source: await readPicture(source) }, options);
+    }
+    case "imageVariation": {
+      const source = await readPicture(task.request.source);
+      return imageVariation(pipelines, { ...task.request, source }, options);
+    }
+  }
 }

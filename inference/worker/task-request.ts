@@ -24,6 +24,11 @@ export function taskOf({ preset, leaseId, task }: GenerateRequest, offer: ModelO
       const request = { instruction, source, ...drawingOf(drawing, offer) };
       return { kind: "imageEdit", request: mask.length === 0 ? request : { ...request, mask } };
     }
+    case "imageVariation": {
+      const { prompt, drawing, source, strength } = task.value;
+      const request = { prompt: prompt === "" ? undefined : prompt, source, strength, ...drawingOf(drawing, offer) };
+      return { kind: "imageVariation", request };
+    }
     case "imageToText":
       return { kind: "imageToText", request: questionOf(task.value, offer) };
     case undefined:

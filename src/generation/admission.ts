@@ -6,6 +6,7 @@ import type {
   DrawingSettings,
   ImageEditSettings,
   ImageToTextSettings,
+  ImageVariationSettings,
   Picture,
   TextToImageSettings,
 } from "./settings.ts";
@@ -13,8 +14,8 @@ import type {
 const MAX_PROMPT_CHARACTERS = 4000;
 const MAX_GUIDANCE_SCALE = 100;
 const MAX_TEMPERATURE = 10;
-/** The likeliest token alone. */
-const MIN_TOP_P = 0.000_001;
+/** The likeliest token alone, or one patch of a picture. */
+const MIN_SHARE = 0.000_001;
 const MAX_SEED = 2n ** 64n - 1n;
 /** Tokens of an answer unless asked for otherwise: what they cost at most is held. */
 const DEFAULT_MAX_TOKENS = 256;
@@ -38,6 +39,11 @@ export interface TextToImageWish extends DrawingWish {
 
 export interface ImageEditWish extends DrawingWish {
   readonly instruction: string;
+}
+
+export interface ImageVariationWish extends DrawingWish {
+  readonly strength: number;
+  readonly prompt?: string | undefined;
 }
 
 export interface ImageToTextWish {
@@ -85,6 +91,21 @@ export function resolveImageEdit(
   return mask === undefined ? settings : { ...settings, mask };
 }
 
+export function resolveImageVariation(
+  wish: ImageVariationWish,
+  source: Picture,
+  preset: OfferedPreset,
+): ImageVariationSettings {
+  const fields = new Fields("imageVariation");
+  const offer =
+    preset.imageVariation ?? fields.refuse("", `The preset ${preset.name} does not vary pictures. Choose another one.`);
+  const { prompt, strength } = wish;
+  if (prompt !== undefined) fields.checkText("prompt", prompt);
+  fields.checkRange("strength", strength, [MIN_SHARE, 1]);
+  const settings = { ...resolveDrawing(wish, offer, fields), source, strength };
+  return prompt === undefined ? settings : { ...settings, prompt };
+}
+
 export function resolveImageToText(
   { question, temperature, topP, ...wish }: ImageToTextWish,
   image: Picture,
@@ -101,7 +122,7 @@ export function resolveImageToText(
   const maxTokens = wish.maxTokens ?? Math.min(DEFAULT_MAX_TOKENS, offer.maxTokens);
   fields.checkRange("maxTokens", maxTokens, [1, offer.maxTokens]);
   fields.checkRange("temperature", temperature, [0, MAX_TEMPERATURE]);
-  fields.checkRange("topP", topP, [MIN_TOP_P, 1]);
+  fields.checkRange("topP", topP, [MIN_SHARE, 1]);
   return { question, image, size, maxTokens, temperature, topP, seed: fields.seed(wish.seed) };
 }
 
@@ -145,7 +166,7 @@ function isPossibleSize({ width, height }: Size, { sizes, sizeStep, maxPixels }:
 
 /** The fields of one task's input: a refusal names the one that is wrong. */
 class Fields {
-  constructor(private readonly task: "textToImage" | "imageEdit" | "imageToText") {}
+  constructor(private readonly task: keyof typeof ADVICE) {}
 
   checkText(field: string, text: string): void {
     if (text.trim() === "") this.refuse(field, `${field} is empty. ${ADVICE[this.task]}`);
@@ -182,6 +203,7 @@ class Fields {
 const ADVICE = {
   textToImage: "Say what to draw.",
   imageEdit: "Say what to change.",
+  imageVariation: "Say what to draw, or leave it out.",
   imageToText: "Say what to answer.",
 } as const;
 

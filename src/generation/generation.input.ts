@@ -74,6 +74,28 @@ export class ImageEditInput extends DrawingInput {
   mask?: PictureInput;
 }
 
+@InputType({
+  description:
+    "Draws pictures like a given one: patches scattered over it stay, the rest is drawn around them. What is left out takes the preset's default; the `presets` query shows them.",
+})
+export class ImageVariationInput extends DrawingInput {
+  @Field(() => PictureInput, { description: "Cropped around its centre to the shape of the result, and resized." })
+  image!: PictureInput;
+
+  @Field(() => Float, {
+    defaultValue: 0.75,
+    description: "Share of the picture that is drawn anew: above 0, at most 1.",
+  })
+  strength!: number;
+
+  @Field(() => String, {
+    nullable: true,
+    description:
+      "What the result shows: 1 to 4000 characters. Without it, what fits to the patches that stay; guidance has no effect then.",
+  })
+  prompt?: string;
+}
+
 @InputType({ description: "Answers a question about a picture." })
 export class ImageToTextInput {
   @Field(() => PictureInput, { description: "Padded to a square." })
@@ -114,6 +136,9 @@ export class TaskInput {
 
   @Field(() => ImageEditInput, { nullable: true })
   imageEdit?: ImageEditInput;
+
+  @Field(() => ImageVariationInput, { nullable: true })
+  imageVariation?: ImageVariationInput;
 
   @Field(() => ImageToTextInput, { nullable: true })
   imageToText?: ImageToTextInput;

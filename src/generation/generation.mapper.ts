@@ -31,14 +31,18 @@ export function toGeneration(row: GenerationDetails): Generation {
   };
 }
 
-function settingsOf(task: Task): Pick<Generation, "textToImage" | "imageEdit" | "imageToText"> {
-  const none = { textToImage: null, imageEdit: null, imageToText: null };
+function settingsOf(task: Task): Pick<Generation, "textToImage" | "imageEdit" | "imageVariation" | "imageToText"> {
+  const none = { textToImage: null, imageEdit: null, imageVariation: null, imageToText: null };
   switch (task.kind) {
     case "TEXT_TO_IMAGE":
       return { ...none, textToImage: task.settings };
     case "IMAGE_EDIT": {
       const { source, mask, ...settings } = task.settings;
       return { ...none, imageEdit: { ...settings, imageId: idOf(source), maskImageId: mask ? idOf(mask) : null } };
+    }
+    case "IMAGE_VARIATION": {
+      const { source, prompt = null, ...settings } = task.settings;
+      return { ...none, imageVariation: { ...settings, prompt, imageId: idOf(source) } };
     }
     case "IMAGE_TO_TEXT": {
       const { image, ...settings } = task.settings;

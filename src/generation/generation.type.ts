@@ -66,6 +66,18 @@ export class ImageEdit extends Drawing {
   maskImageId!: string | null;
 }
 
+@ObjectType({ description: "Settings of variations of a picture, with every default resolved." })
+export class ImageVariation extends Drawing {
+  @Field(() => String, { nullable: true, description: "What the result shows; null for what fits." })
+  prompt!: string | null;
+
+  @Field(() => ID, { description: "The picture that is varied." })
+  imageId!: string;
+
+  @Field(() => Float, { description: "Share of the picture that is drawn anew." })
+  strength!: number;
+}
+
 @ObjectType({ description: "Settings of a question about a picture, with every default resolved." })
 export class ImageToText {
   @Field(() => String)
@@ -139,6 +151,9 @@ export class Generation {
 
   @Field(() => ImageEdit, { nullable: true, description: "Set when the task is IMAGE_EDIT." })
   imageEdit!: ImageEdit | null;
+
+  @Field(() => ImageVariation, { nullable: true, description: "Set when the task is IMAGE_VARIATION." })
+  imageVariation!: ImageVariation | null;
 
   @Field(() => ImageToText, { nullable: true, description: "Set when the task is IMAGE_TO_TEXT." })
   imageToText!: ImageToText | null;

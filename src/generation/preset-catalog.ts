@@ -39,6 +39,7 @@ export interface OfferedPreset {
   /** Tasks that the preset does not do are undefined. */
   readonly textToImage: DrawingOffer | undefined;
   readonly imageEdit: DrawingOffer | undefined;
+  readonly imageVariation: DrawingOffer | undefined;
   readonly imageToText: ImageToTextOffer | undefined;
 }
 

@@ -33,6 +33,14 @@ const imageEditSchema = z.object({
   source: pictureSchema,
   mask: pictureSchema.optional(),
 });
+const imageVariationSchema = z.object({
+  /** What fits to the tokens that stay unless given. */
+  prompt: z.string().optional(),
+  ...drawing,
+  source: pictureSchema,
+  /** Share of the tokens that are drawn anew. */
+  strength: z.number(),
+});
 const imageToTextSchema = z.object({
   question: z.string(),
   image: pictureSchema,
@@ -48,12 +56,14 @@ const imageToTextSchema = z.object({
 export type DrawingSettings = Omit<z.infer<typeof textToImageSchema>, "prompt">;
 export type TextToImageSettings = z.infer<typeof textToImageSchema>;
 export type ImageEditSettings = z.infer<typeof imageEditSchema>;
+export type ImageVariationSettings = z.infer<typeof imageVariationSchema>;
 export type ImageToTextSettings = z.infer<typeof imageToTextSchema>;
 export type Picture = z.infer<typeof pictureSchema>;
 
 export type Task =
   | { readonly kind: "TEXT_TO_IMAGE"; readonly settings: TextToImageSettings }
   | { readonly kind: "IMAGE_EDIT"; readonly settings: ImageEditSettings }
+  | { readonly kind: "IMAGE_VARIATION"; readonly settings: ImageVariationSettings }
   | { readonly kind: "IMAGE_TO_TEXT"; readonly settings: ImageToTextSettings };
 
 /** The task of a stored row. */
@@ -63,6 +73,8 @@ export function parseTask({ task: kind, settings }: { readonly task: TaskKind; r
       return { kind, settings: textToImageSchema.parse(settings) };
     case "IMAGE_EDIT":
       return { kind, settings: imageEditSchema.parse(settings) };
+    case "IMAGE_VARIATION":
+      return { kind, settings: imageVariationSchema.parse(settings) };
     case "IMAGE_TO_TEXT":
       return { kind, settings: imageToTextSchema.parse(settings) };
   }

@@ -5,7 +5,7 @@ import type { Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { fromGlobalId, notFound } from "../platform/ids.ts";
 import { IMAGE_VARIANTS } from "../storage/image-variants.ts";
-import { resolveImageEdit, resolveImageToText, resolveTextToImage } from "./admission.ts";
+import { resolveImageEdit, resolveImageToText, resolveImageVariation, resolveTextToImage } from "./admission.ts";
 import type { PictureInput, TaskInput } from "./generation.input.ts";
 import { findImage } from "./image.store.ts";
 import type { OfferedPreset } from "./preset-catalog.ts";
@@ -14,7 +14,7 @@ import type { Picture, Task } from "./settings.ts";
 export async function resolveTask(
   tx: Tx,
   principal: Principal,
-  { textToImage, imageEdit, imageToText }: TaskInput,
+  { textToImage, imageEdit, imageVariation, imageToText }: TaskInput,
   preset: OfferedPreset,
 ): Promise<Task> {
   const find = (picture: PictureInput, ...path: readonly string[]): Promise<Picture> =>
@@ -26,6 +26,10 @@ export async function resolveTask(
     const source = await find(imageEdit.image, "imageEdit", "image");
     const mask = imageEdit.mask === undefined ? undefined : await find(imageEdit.mask, "imageEdit", "mask");
     return { kind: "IMAGE_EDIT", settings: resolveImageEdit(imageEdit, { source, mask }, preset) };
+  }
+  if (imageVariation !== undefined) {
+    const source = await find(imageVariation.image, "imageVariation", "image");
+    return { kind: "IMAGE_VARIATION", settings: resolveImageVariation(imageVariation, source, preset) };
   }
   if (imageToText !== undefined) {
     const image = await find(imageToText.image, "imageToText", "image");

@@ -6,6 +6,7 @@ export interface OfferedPreset extends PresetOffer {
   readonly pool: string;
   readonly textToImage: PresetOffer["textToImage"];
   readonly imageEdit: PresetOffer["imageEdit"];
+  readonly imageVariation: PresetOffer["imageVariation"];
   readonly imageToText: PresetOffer["imageToText"];
 }
 
@@ -15,8 +16,9 @@ export class PoolCatalog {
     const byName = new Map<string, OfferedPreset>();
     for (const { name: pool, presets } of await listPools(tx)) {
       for (const preset of presets) {
-        const { textToImage, imageEdit, imageToText } = preset;
-        if (!byName.has(preset.name)) byName.set(preset.name, { ...preset, pool, textToImage, imageEdit, imageToText });
+        const { textToImage, imageEdit, imageVariation, imageToText } = preset;
+        const tasks = { textToImage, imageEdit, imageVariation, imageToText };
+        if (!byName.has(preset.name)) byName.set(preset.name, { ...preset, ...tasks, pool });
       }
     }
     return [...byName.values()];

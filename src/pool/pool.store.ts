@@ -23,6 +23,7 @@ export const presetOfferSchema = z.object({
   buildDigest: z.string(),
   textToImage: drawingOfferSchema.optional(),
   imageEdit: drawingOfferSchema.optional(),
+  imageVariation: drawingOfferSchema.optional(),
   imageToText: z.object({ sizes: z.array(z.number()), defaultSize: z.number(), maxTokens: z.number() }).optional(),
 });
 export type PresetOffer = z.infer<typeof presetOfferSchema>;

@@ -68,6 +68,9 @@ export class Preset {
   @Field(() => DrawingOffer, { nullable: true })
   imageEdit?: DrawingOffer | undefined;
 
+  @Field(() => DrawingOffer, { nullable: true })
+  imageVariation?: DrawingOffer | undefined;
+
   @Field(() => ImageToTextOffer, { nullable: true })
   imageToText?: ImageToTextOffer | undefined;
 }

@@ -32,6 +32,14 @@ export type AttemptTask =
       readonly mask: Uint8Array | undefined;
     }
   | {
+      readonly kind: "IMAGE_VARIATION";
+      /** What fits unless given. */
+      readonly prompt: string | undefined;
+      readonly drawing: DrawingWork;
+      readonly source: Uint8Array;
+      readonly strength: number;
+    }
+  | {
       readonly kind: "IMAGE_TO_TEXT";
       readonly question: string;
       readonly image: Uint8Array;
@@ -125,6 +133,10 @@ function toWireTask(task: AttemptTask): GenerateRequest["task"] {
     case "IMAGE_EDIT": {
       const { instruction, drawing, source, mask = new Uint8Array(0) } = task;
       return { $case: "imageEdit", value: { instruction, drawing: toDrawing(drawing), source, mask } };
+    }
+    case "IMAGE_VARIATION": {
+      const { prompt = "", drawing, source, strength } = task;
+      return { $case: "imageVariation", value: { prompt, drawing: toDrawing(drawing), source, strength } };
     }
     case "IMAGE_TO_TEXT": {
       const { kind, seed, ...value } = task;

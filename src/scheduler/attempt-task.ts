@@ -30,6 +30,10 @@ export async function attemptTaskOf(task: Task, images: ImageStore): Promise<Att
         mask: mask === undefined ? undefined : await bytesOf(mask),
       };
     }
+    case "IMAGE_VARIATION": {
+      const { prompt, source, strength, ...drawing } = task.settings;
+      return { kind: "IMAGE_VARIATION", prompt, strength, drawing, source: await bytesOf(source) };
+    }
     case "IMAGE_TO_TEXT": {
       const { image, ...question } = task.settings;
       return { kind: "IMAGE_TO_TEXT", ...question, image: await bytesOf(image) };

@@ -38,6 +38,22 @@ describe("tasks on pictures", () => {
     await expectBalancedLedger(app.db);
   });
 
+  test("a picture is varied, and the settings say how", async () => {
+    const id = await member.createTask({
+      imageVariation: { image: { imageId }, strength: 0.5, count: 2, seed: "1" },
+    });
+    await member.finished(id);
+    const generation = await member.generation(id);
+    expect(generation).toMatchObject({
+      task: "IMAGE_VARIATION",
+      state: "SUCCEEDED",
+      imageVariation: { imageId, strength: 0.5, prompt: null, seed: "1", count: 2 },
+    });
+    expect(generation.images).toHaveLength(2);
+    expect(generation.images[0].sha256).not.toBe(generation.images[1].sha256);
+    await expectBalancedLedger(app.db);
+  });
+
   test("a question is answered word by word, and charged by the tokens of the answer", async () => {
     const id = await member.createTask({
       imageToText: { image: { imageId }, question: "How many objects are there?", maxTokens: 40 },
@@ -108,6 +124,12 @@ describe("tasks on pictures", () => {
       { imageEdit: { instruction: "x", width: 100 } },
       "100x100 pixels are not offered",
       ["width"],
+    ],
+    [
+      "a variation of nothing",
+      { imageVariation: { strength: 0 } },
+      "strength is 0; this preset allows 0.000001 to 1.",
+      ["strength"],
     ],
     ["an empty question", { imageToText: { question: "" } }, "question is empty. Say what to answer.", ["question"]],
     [

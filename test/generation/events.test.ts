@@ -32,6 +32,7 @@ const TINY = {
     defaultUnconditionalPrompt: "Generate an image.",
   },
   imageEdit: undefined,
+  imageVariation: undefined,
   imageToText: undefined,
 };
 

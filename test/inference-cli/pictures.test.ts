@@ -29,6 +29,11 @@ async function setup() {
         ...["run", "image-edit", "--model", model.folder, "--image", image, "--out", join(folder, name)],
         ...["--prompt", "make the circle blue", "--steps", "2", "--diffusion-steps", "3", "--seed", "5", ...flags],
       ),
+    vary: (name: string, ...flags: readonly string[]) =>
+      runCommand(
+        ...["run", "image-variation", "--model", model.folder, "--image", image, "--out", join(folder, name)],
+        ...["--steps", "2", "--diffusion-steps", "3", "--seed", "5", ...flags],
+      ),
     ask: (...flags: readonly string[]) =>
       runCommand("run", "image-to-text", "--model", model.folder, "--image", image, ...flags),
   };
@@ -65,6 +70,15 @@ describe("run image-edit", () => {
     const { code, errors } = await edit("refused.png", "--image", text);
     expect([code, errors]).toEqual([1, [expect.stringMatching(/^model: This is no picture that can be read\. /)]]);
   });
+});
+
+test("run image-variation writes a picture like the given one, the same for the same seed", async () => {
+  const { folder, vary } = await setup();
+  const { code, errors } = await vary("a.png", "--strength", "0.5");
+  expect([code, errors.at(-1)]).toEqual([0, `wrote ${join(folder, "a.png")} (seed 5)`]);
+  await vary("b.png", "--strength", "0.5");
+  expect(readFileSync(join(folder, "b.png")).equals(readFileSync(join(folder, "a.png")))).toBe(true);
+  expect((await vary("c.png", "--strength", "0")).errors.at(-1)).toMatch(/^model: strength is 0; it must be above 0/);
 });
 
 describe("run image-to-text", () => {

@@ -153,7 +153,16 @@ export class FakeWorker implements WorkerDiscovery {
       describe: async () => ({
         slots: this.slots,
         standby: 0,
-        presets: [{ name: "tiny", buildDigest: "fake", textToImage: OFFER, imageEdit: OFFER, imageToText: READING }],
+        presets: [
+          {
+            name: "tiny",
+            buildDigest: "fake",
+            textToImage: OFFER,
+            imageEdit: OFFER,
+            imageVariation: OFFER,
+            imageToText: READING,
+          },
+        ],
       }),
       generate: (request, { signal }) => this.accept(request, signal),
       yield: async ({ leaseId }) => {

@@ -103,6 +103,7 @@ const GENERATION = `query($id: ID!) {
     images { id index width height mimeType sizeBytes sha256 url }
     task answer textToImage { prompt seed steps }
     imageEdit { instruction imageId maskImageId seed count }
+    imageVariation { imageId strength prompt seed count }
     imageToText { question imageId size maxTokens temperature topP seed }
   }
 }`;

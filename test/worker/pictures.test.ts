@@ -79,6 +79,25 @@ test("an edit that yielded goes on from its checkpoint to the same picture", asy
   expect(picturesOf(second)).toEqual(picturesOf(await run(long)));
 });
 
+test("a variation draws the rest of a picture, with or without a prompt", async () => {
+  const { image: source, drawing, run } = await setup();
+  const vary = async (prompt: string): Promise<Attempt> => {
+    const attempt = await run({ $case: "imageVariation", value: { prompt, drawing, source, strength: 0.5 } });
+    expectEnd(attempt, "done");
+    return attempt;
+  };
+  const pictures = picturesOf(await vary(""));
+  expect(picturesOf(await vary(""))).toEqual(pictures);
+  expect(picturesOf(await vary("a blue star"))).not.toEqual(pictures);
+});
+
+test("a variation of no strength is refused", async () => {
+  const { image: source, drawing, run } = await setup();
+  const attempt = await run({ $case: "imageVariation", value: { prompt: "", drawing, source, strength: 0 } });
+  expect(codeOf(attempt)).toBe("INVALID_ARGUMENT");
+  expect(attempt.error!.details).toBe("strength is 0; it must be above 0 and at most 1.");
+});
+
 test("an answer comes in words without gaps, and counts its tokens", async () => {
   const { question, run } = await setup();
   const attempt = await run(question());

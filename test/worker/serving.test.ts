@@ -43,6 +43,11 @@ test("a worker describes its model and its slots, and serves until it is asked t
           defaultGuidanceScale: manifest.defaults.editGuidanceScale,
           defaultUnconditionalPrompt: manifest.prompt.imageEditUnconditional,
         },
+        imageVariation: {
+          ...drawing,
+          defaultGuidanceScale: manifest.defaults.guidanceScale,
+          defaultUnconditionalPrompt: manifest.prompt.textToImageUnconditional,
+        },
         imageToText: { sizes: [96], defaultSize: 96, maxTokens: 490 }, // half of the positions beside a picture
       },
     ],
