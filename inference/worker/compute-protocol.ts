@@ -42,9 +42,17 @@ export interface EncodedImageToText {
   readonly sampling: AnswerSampling | undefined;
 }
 
-/** `run` names an attempt: its lease id. */
+/** An attempt to start. */
+export interface StartRun {
+  /** Its name: its lease id. */
+  readonly run: string;
+  readonly task: Task;
+  readonly checkpoint: Uint8Array | undefined;
+}
+
 export type ComputeCommand =
-  | { readonly kind: "start"; readonly run: string; readonly task: Task; readonly checkpoint?: Uint8Array | undefined }
+  /** Those that draw take their steps together. */
+  | { readonly kind: "start"; readonly runs: readonly StartRun[] }
   | { readonly kind: "cancel"; readonly run: string }
   | { readonly kind: "yield"; readonly run: string };
 
@@ -52,7 +60,13 @@ export type Stage = "preparing" | "drawing" | "decoding" | "writing";
 
 /** What a run says, in order; the last one is `done`, `yielded` or `failed`. */
 export type RunEvent =
-  | { readonly kind: "started"; readonly stepsDone: number; readonly totalSteps: number }
+  | {
+      readonly kind: "started";
+      readonly stepsDone: number;
+      readonly totalSteps: number;
+      /** Attempts that take their steps together, this one included. */
+      readonly groupSize: number;
+    }
   | {
       readonly kind: "frame";
       readonly stage: Stage;

@@ -5,8 +5,10 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { InvalidRequestError } from "../pipelines/invalid-request.ts";
 import { openPipelines, warmUp } from "../pipelines/pipelines.ts";
-import type { ComputeCommand, ComputeMessage, ComputeSettings, RunEvent } from "./compute-protocol.ts";
+import { StepGroup } from "../pipelines/step-group.ts";
+import type { ComputeCommand, ComputeMessage, ComputeSettings, RunEvent, StartRun } from "./compute-protocol.ts";
 import { runAnswer } from "./run-answer.ts";
+import type { RunControl } from "./run-control.ts";
 import { runDrawing } from "./run-drawing.ts";
 
 const TICK_INTERVAL_MS = 1000;
@@ -36,7 +38,7 @@ const runs = new Map<string, Run>();
 parent.on("message", (command: ComputeCommand) => {
   switch (command.kind) {
     case "start":
-      void start(command);
+      startTogether(command.runs);
       return;
     case "cancel":
       runs.get(command.run)?.controller.abort();
@@ -52,11 +54,25 @@ parent.on("message", (command: ComputeCommand) => {
 await warmUp(pipelines);
 post({ kind: "ready" });
 
-async function start({ run: id, task, checkpoint }: Extract<ComputeCommand, { kind: "start" }>): Promise<void> {
+function startTogether(starts: readonly StartRun[]): void {
+  const group = new StepGroup(pipelines.model);
+  const drawings = starts.filter(({ task }) => task.kind !== "imageToText");
+  // All of them join before the first one can ask for a step.
+  const members = new Map(drawings.map(({ run }) => [run, group.join()]));
+  for (const each of starts) {
+    const member = members.get(each.run);
+    void start(each, { member, groupSize: member === undefined ? 1 : members.size }).finally(() => member?.leave());
+  }
+}
+
+async function start(
+  { run: id, task, checkpoint }: StartRun,
+  company: Pick<RunControl, "member" | "groupSize">,
+): Promise<void> {
   const run: Run = { controller: new AbortController(), shouldYield: false };
   const { signal } = run.controller;
   const emit = (event: RunEvent): void => post({ kind: "run", run: id, event });
-  const control = { signal, checkpoint, emit, shouldYield: () => run.shouldYield };
+  const control = { ...company, signal, checkpoint, emit, shouldYield: () => run.shouldYield };
   const startedAt = performance.now();
   runs.set(id, run);
   try {

@@ -6,9 +6,11 @@ import {
   type ComputeSettings,
   isLastEvent,
   type RunEvent,
+  type StartRun,
   type Task,
 } from "./compute-protocol.ts";
 import { EventQueue } from "./event-queue.ts";
+import { type Group, GroupArrivals } from "./group-arrivals.ts";
 
 /** The computing thread is gone; another worker can go on. */
 export class ComputeLostError extends Error {
@@ -18,8 +20,15 @@ export class ComputeLostError extends Error {
 /** While a run waits for its next event, this often it looks whether the thread still ticks. */
 const PULSE_MS = 5000;
 
+interface AttemptToRun {
+  readonly task: Task;
+  readonly checkpoint: Uint8Array | undefined;
+  readonly group: Group;
+}
+
 export class Compute {
-  private readonly runs = new Map<string, EventQueue>();
+  private readonly runs = new Map<string, { readonly queue: EventQueue; readonly group: Group }>();
+  private readonly arrivals = new GroupArrivals<StartRun>((runs) => this.send({ kind: "start", runs }));
   private lastSign = performance.now();
   private failure: ComputeLostError | undefined;
 
@@ -46,20 +55,16 @@ export class Compute {
   }
 
   /**
-   * Runs one attempt. While nothing new happens but the thread lives, the newest frame comes again, without previews,
+   * Runs one attempt, as soon as its group is there. While nothing new happens but the thread lives, the newest frame comes again, without previews,
    * every five seconds. Ends after `done`, `yielded` or `failed`; leaving early cancels the run.
    */
-  async *run(
-    id: string,
-    { task, checkpoint }: { task: Task; checkpoint: Uint8Array | undefined },
-    signal: AbortSignal,
-  ): AsyncGenerator<RunEvent> {
+  async *run(id: string, { task, checkpoint, group }: AttemptToRun, signal: AbortSignal): AsyncGenerator<RunEvent> {
     const queue = new EventQueue();
-    this.runs.set(id, queue);
-    const cancel = (): void => this.send({ kind: "cancel", run: id });
+    this.runs.set(id, { queue, group });
+    const cancel = (): void => this.tell({ kind: "cancel", run: id }, group);
     signal.addEventListener("abort", cancel);
     try {
-      this.send({ kind: "start", run: id, task, checkpoint });
+      this.arrivals.add({ run: id, task, checkpoint }, group);
       if (signal.aborted) cancel();
       let frame: RunEvent | undefined;
       for (;;) {
@@ -82,8 +87,9 @@ export class Compute {
 
   /** False when no such run is there. */
   requestYield(id: string): boolean {
-    if (!this.runs.has(id)) return false;
-    this.send({ kind: "yield", run: id });
+    const run = this.runs.get(id);
+    if (run === undefined) return false;
+    this.tell({ kind: "yield", run: id }, run.group);
     return true;
   }
 
@@ -92,12 +98,18 @@ export class Compute {
     await this.thread.terminate();
   }
 
+  /** The thread knows a run once it has started: one that is told to stop waits for no company. */
+  private tell(command: ComputeCommand, { id }: Group): void {
+    this.arrivals.startNow(id);
+    this.send(command);
+  }
+
   private send(command: ComputeCommand): void {
     this.thread.postMessage(command);
   }
 
   private receive(message: ComputeMessage): void {
     this.lastSign = performance.now();
-    if (message.kind === "run") this.runs.get(message.run)?.push(message.event);
+    if (message.kind === "run") this.runs.get(message.run)?.queue.push(message.event);
   }
 }

@@ -5,11 +5,11 @@ import {
   type GenerateRequest,
   type GenerateResponse,
   type InferenceServiceImplementation,
-  type Recipe,
   Stage,
 } from "../../proto/gen/inference/v1/inference.ts";
 import { type Compute, ComputeLostError } from "./compute.ts";
 import type { Stage as ComputeStage, RunEvent } from "./compute-protocol.ts";
+import type { Group } from "./group-arrivals.ts";
 import type { Offer } from "./offer.ts";
 import { taskOf } from "./task-request.ts";
 
@@ -42,10 +42,9 @@ export class InferenceService implements InferenceServiceImplementation {
       throw new ServerError(Status.INVALID_ARGUMENT, "An attempt with this lease runs already.");
     this.running.add(request.leaseId);
     try {
-      const checkpoint = request.resumeFrom?.state;
-      const recipe = this.offer.recipe();
-      for await (const event of this.compute.run(request.leaseId, { task, checkpoint }, signal)) {
-        yield toResponse(event, recipe);
+      const attempt = { task, checkpoint: request.resumeFrom?.state, group: groupOf(request) };
+      for await (const event of this.compute.run(request.leaseId, attempt, signal)) {
+        yield toResponse(event, this.offer);
       }
     } catch (error) {
       if (error instanceof ComputeLostError) throw new ServerError(Status.UNAVAILABLE, error.message);
@@ -70,12 +69,15 @@ export class InferenceService implements InferenceServiceImplementation {
   }
 }
 
-function toResponse(event: RunEvent, recipe: Recipe): GenerateResponse {
+/** An attempt of a group that the request leaves out runs alone. */
+const groupOf = ({ group, leaseId }: GenerateRequest): Group => group ?? { id: leaseId, size: 1 };
+
+function toResponse(event: RunEvent, offer: Offer): GenerateResponse {
   switch (event.kind) {
-    case "started":
-      return {
-        event: { $case: "started", value: { stepsDone: event.stepsDone, totalSteps: event.totalSteps, recipe } },
-      };
+    case "started": {
+      const { stepsDone, totalSteps } = event;
+      return { event: { $case: "started", value: { stepsDone, totalSteps, recipe: offer.recipe(event) } } };
+    }
     case "frame": {
       const { stage, stepsDone, totalSteps } = event;
       const previews = event.previews.map((preview, index) => ({ index, ...preview }));

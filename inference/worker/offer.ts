@@ -45,13 +45,13 @@ export class Offer {
     };
   }
 
-  recipe(): Recipe {
+  recipe({ groupSize }: Pick<Recipe, "groupSize">): Recipe {
     return {
       buildDigest: this.model.digest,
       provider: "cpu",
       runtimeVersion: runtime.version,
       threads: this.settings.threads,
-      groupSize: 1,
+      groupSize,
     };
   }
 }

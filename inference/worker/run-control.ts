@@ -1,3 +1,4 @@
+import type { StepMember } from "../pipelines/step-group.ts";
 import type { RunEvent } from "./compute-protocol.ts";
 
 /** What a run on the computing thread has to do with the world. */
@@ -5,6 +6,10 @@ export interface RunControl {
   readonly signal: AbortSignal;
   /** Where an earlier attempt stood. */
   readonly checkpoint: Uint8Array | undefined;
+  /** Its part in the group with which it takes its steps; an answer has none. */
+  readonly member: StepMember | undefined;
+  /** Of that group; 1 for an answer. */
+  readonly groupSize: number;
   /** Whether to stop after the step, with a checkpoint. */
   shouldYield(): boolean;
   emit(event: RunEvent): void;

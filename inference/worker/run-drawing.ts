@@ -34,7 +34,7 @@ export async function runDrawing(pipelines: Pipelines, task: DrawingTask, contro
         grid = event.grid;
         const bytes = task.request.count * tokenCountOf(grid) * latentChannels * Float32Array.BYTES_PER_ELEMENT;
         interval = Math.max(MIN_CHECKPOINT_INTERVAL_MS, (FULL_CHECKPOINT_INTERVAL_MS * bytes) / FULL_CHECKPOINT_BYTES);
-        emit({ kind: "started", stepsDone, totalSteps });
+        emit({ kind: "started", stepsDone, totalSteps, groupSize: control.groupSize });
         emit({ kind: "frame", stage: "preparing", stepsDone, totalSteps, previews: [] });
         break;
       }
@@ -62,9 +62,9 @@ export async function runDrawing(pipelines: Pipelines, task: DrawingTask, contro
 async function eventsOf(
   pipelines: Pipelines,
   task: DrawingTask,
-  { signal, checkpoint }: RunControl,
+  { signal, checkpoint, member }: RunControl,
 ): Promise<AsyncIterable<DrawingEvent>> {
-  const options = { signal, from: checkpoint };
+  const options = { signal, from: checkpoint, member };
   switch (task.kind) {
     case "textToImage":
       return textToImage(pipelines, task.request, options);

@@ -5,6 +5,7 @@ import {
   type Drawing,
   type GenerateRequest,
   type GenerateResponse,
+  type Group,
   GuidanceSchedule,
 } from "../../proto/gen/inference/v1/inference.ts";
 import { buildTinyModel, type TinyModel } from "../support/tiny-model.ts";
@@ -36,9 +37,10 @@ let lastLease = 0;
 /** An attempt under a lease of its own. */
 export function requestOf(
   { prompt, ...drawing }: TextTask,
-  { resumeFrom }: { resumeFrom?: Checkpoint } = {},
+  { resumeFrom, group }: { resumeFrom?: Checkpoint; group?: Group } = {},
 ): GenerateRequest {
-  return attemptOf({ $case: "textToImage", value: { prompt, drawing } }, resumeFrom);
+  const request = attemptOf({ $case: "textToImage", value: { prompt, drawing } }, resumeFrom);
+  return group === undefined ? request : { ...request, group };
 }
 
 export function attemptOf(task: GenerateRequest["task"], resumeFrom?: Checkpoint): GenerateRequest {

@@ -44,7 +44,7 @@ async function setup() {
       const events: RunEvent[] = [];
       for await (const event of compute.run(
         id,
-        { task: { kind: "textToImage", request }, checkpoint: undefined },
+        { task: { kind: "textToImage", request }, checkpoint: undefined, group: { id, size: 1 } },
         signal,
       )) {
         events.push(event);
