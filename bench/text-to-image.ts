@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { GRAPH_NAMES, type GraphName } from "../inference/manifest.ts";
 import { openPipelines } from "../inference/pipelines/pipelines.ts";
 import { textToImage } from "../inference/pipelines/text-to-image.ts";
+import { median } from "./measuring/interleaved.ts";
 
 const [folder = ".atelier/models/tiny", pictures = "15", threads = "2"] = process.argv.slice(2);
 
@@ -75,8 +76,4 @@ async function draw(seed: bigint): Promise<void> {
     seed,
   } as const;
   for await (const _ of textToImage(pipelines, request, { signal: new AbortController().signal }));
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
