@@ -3,8 +3,8 @@ import { crc32 } from "node:zlib";
 
 export interface ZipEntry {
   readonly name: string;
-  /** Its data; or its size alone, for zeros that cost no disk space. */
-  readonly content: Uint8Array | number;
+  /** Its data, or what makes it when its turn comes; or its size alone, for zeros that cost no disk space. */
+  readonly content: Uint8Array | number | (() => Uint8Array);
   readonly method?: number;
   readonly flags?: number;
   /** Of the content, unless given. 0, as torch writes it with checksums switched off, where the content is a size. */
@@ -19,7 +19,8 @@ export function writeZip(path: string, entries: readonly ZipEntry[], { isZip64 =
     writeSync(descriptor, bytes, 0, bytes.length, position);
     position += bytes.length;
   };
-  const headers = entries.map((entry) => {
+  const headers = entries.map((each) => {
+    const entry = { ...each, content: typeof each.content === "function" ? each.content() : each.content };
     const headerPosition = position;
     append(localHeader(entry, position));
     if (typeof entry.content === "number") position += entry.content;
@@ -33,13 +34,18 @@ export function writeZip(path: string, entries: readonly ZipEntry[], { isZip64 =
   closeSync(descriptor);
 }
 
-const sizeOf = ({ content }: ZipEntry): number => (typeof content === "number" ? content : content.length);
-const checksumOf = ({ content, checksum }: ZipEntry): number =>
+/** An entry whose turn has come. */
+interface ReadyEntry extends ZipEntry {
+  readonly content: Uint8Array | number;
+}
+
+const sizeOf = ({ content }: ReadyEntry): number => (typeof content === "number" ? content : content.length);
+const checksumOf = ({ content, checksum }: ReadyEntry): number =>
   checksum ?? (typeof content === "number" ? 0 : crc32(content));
 const LIMIT = 0xffffffff;
 
 /** Padded in the extra field so that the data starts at a multiple of 64, as torch does. */
-function localHeader(entry: ZipEntry, position: number): Buffer {
+function localHeader(entry: ReadyEntry, position: number): Buffer {
   const name = Buffer.from(entry.name);
   const padding = 4 + ((64 - ((position + 30 + name.length + 4) % 64)) % 64);
   const header = Buffer.alloc(30 + name.length + padding);
@@ -57,7 +63,7 @@ function localHeader(entry: ZipEntry, position: number): Buffer {
   return header;
 }
 
-function centralHeader(entry: ZipEntry, position: number, isZip64: boolean): Buffer {
+function centralHeader(entry: ReadyEntry, position: number, isZip64: boolean): Buffer {
   const name = Buffer.from(entry.name);
   const limit = isZip64 ? 0 : LIMIT - 1;
   const fields = [sizeOf(entry), sizeOf(entry), position];
