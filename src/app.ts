@@ -4,6 +4,10 @@ import { makeSchema } from "./api/schema.ts";
 import { ApiServer, checkAddress } from "./api/server.ts";
 import { AuthService } from "./auth/auth.service.ts";
 import { bootstrap, type Credentials } from "./bootstrap.ts";
+import { BatchResolver, CreateBatchPayloadResolver } from "./generation/batch.resolver.ts";
+import { BatchService } from "./generation/batch.service.ts";
+import { BatchQueue } from "./generation/batch-queue.ts";
+import { BatchResults } from "./generation/batch-results.ts";
 import { CreatePayloadResolver } from "./generation/create-payload.resolver.ts";
 import { EventsResolver } from "./generation/events.resolver.ts";
 import { GenerationResolver } from "./generation/generation.resolver.ts";
@@ -31,6 +35,7 @@ import { QuotaService } from "./quota/quota.service.ts";
 import { Dispatcher } from "./scheduler/dispatcher.ts";
 import { Duties } from "./scheduler/duties.ts";
 import { DiskImageStore } from "./storage/disk-image-store.ts";
+import { SignedLinks } from "./storage/signed-links.ts";
 import { UrlSigner } from "./storage/url-signer.ts";
 import { TenancyService } from "./tenancy/tenancy.service.ts";
 import { ViewerResolver } from "./tenancy/viewer.resolver.ts";
@@ -132,17 +137,16 @@ type Services = ReturnType<typeof compose>;
 
 function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundations) {
   const { urlSigning } = loadSecrets(config.dataDir);
-  const images = new DiskImageStore({
-    folder: join(config.dataDir, "images"),
-    signer: new UrlSigner(urlSigning),
-    clock,
-    publicUrl,
-  });
+  const links = new SignedLinks({ signer: new UrlSigner(urlSigning), clock, publicUrl });
+  const images = new DiskImageStore({ folder: join(config.dataDir, "images"), links });
   const bus = new InProcessFrameBus(clock);
   const quota = new QuotaService();
   const presets = new PoolCatalog();
   const lifecycle = new GenerationLifecycle(db, quota, bus);
   const generations = new GenerationService({ db, quota, lifecycle, presets });
+  const batchQueue = new BatchQueue({ db, quota, lifecycle });
+  const batches = new BatchService({ db, quota, presets, batchQueue });
+  const batchResults = new BatchResults({ db, images, links });
   const poll = new MilestonePoll(db, logger);
   const attempts = { db, lifecycle, bus, images, pool, clock, logger };
   const dispatcher = new Dispatcher(attempts, POOL);
@@ -150,6 +154,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     auth: new AuthService(db),
     generationEvents: new GenerationEvents({ db, bus, poll, generations }),
     serveFile: (request, response) => images.serve(request, response),
+    batchResults,
     isReady: async () => (await db.transaction((tx) => presets.list(tx))).length > 0,
     logger,
   });
@@ -160,10 +165,12 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     quota,
     presets,
     generations,
+    batches,
+    batchResults,
     poll,
     pool,
     dispatcher,
-    duties: new Duties(attempts),
+    duties: new Duties({ ...attempts, batchQueue }),
     server,
   };
 }
@@ -179,9 +186,11 @@ function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorker
   });
 }
 
-const resolversOf = ({ db, generations, images, presets }: Services): readonly object[] => [
+const resolversOf = ({ db, generations, batches, batchResults, images, presets }: Services): readonly object[] => [
   new GenerationResolver(generations),
   new CreatePayloadResolver(),
+  new BatchResolver(batches, batchResults),
+  new CreateBatchPayloadResolver(),
   new ImageResolver(images),
   new EventsResolver(),
   new PresetResolver(db, presets),

@@ -3,6 +3,7 @@ import "reflect-metadata";
 import { createPubSub } from "@graphql-yoga/subscription";
 import { type GraphQLSchema, isInputObjectType } from "graphql";
 import { buildSchema, type NonEmptyArray } from "type-graphql";
+import { BatchResolver, CreateBatchPayloadResolver } from "../generation/batch.resolver.ts";
 import { CreatePayloadResolver } from "../generation/create-payload.resolver.ts";
 import {
   AttemptFailedEvent,
@@ -27,6 +28,8 @@ type ResolverClass = abstract new (...services: never[]) => object;
 const RESOLVERS: NonEmptyArray<ResolverClass> = [
   GenerationResolver,
   CreatePayloadResolver,
+  BatchResolver,
+  CreateBatchPayloadResolver,
   ImageResolver,
   EventsResolver,
   PresetResolver,

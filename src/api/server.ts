@@ -7,6 +7,7 @@ import { expressMiddleware } from "@as-integrations/express5";
 import express, { type ErrorRequestHandler } from "express";
 import { GraphQLError, type GraphQLSchema } from "graphql";
 import type { AuthService } from "../auth/auth.service.ts";
+import type { BatchResults } from "../generation/batch-results.ts";
 import type { EventContext } from "../generation/events.resolver.ts";
 import type { GenerationEvents } from "../generation/generation-events.ts";
 import { DomainError, StartupError } from "../platform/errors.ts";
@@ -28,6 +29,7 @@ export interface ApiOptions {
   readonly auth: AuthService;
   readonly generationEvents: GenerationEvents;
   readonly serveFile: (request: http.IncomingMessage, response: http.ServerResponse) => Promise<void>;
+  readonly batchResults: BatchResults;
   /** Whether generations can be asked for. */
   readonly isReady: () => Promise<boolean>;
   readonly logger: Logger;
@@ -82,6 +84,9 @@ export class ApiServer {
     });
     app.use((request, response, next) =>
       request.path.startsWith(FILES_PATH) ? void options.serveFile(request, response).catch(next) : next(),
+    );
+    app.use((request, response, next) =>
+      options.batchResults.isFor(request) ? void options.batchResults.serve(request, response).catch(next) : next(),
     );
     app.get(GRAPHQL_PATH, (request, response, next) =>
       request.query["query"] === undefined ? void response.status(400).json(HOW_TO_ASK) : next(),

@@ -1,21 +1,7 @@
 /** Pages of a history, after the Relay cursor connections specification. */
 import { Field, ObjectType } from "type-graphql";
 import { Generation } from "./generation.type.ts";
-
-@ObjectType()
-export class PageInfo {
-  @Field(() => Boolean)
-  hasNextPage!: boolean;
-
-  @Field(() => Boolean)
-  hasPreviousPage!: boolean;
-
-  @Field(() => String, { nullable: true })
-  startCursor!: string | null;
-
-  @Field(() => String, { nullable: true })
-  endCursor!: string | null;
-}
+import { PageInfo } from "./page-info.type.ts";
 
 @ObjectType()
 export class GenerationEdge {

@@ -1,6 +1,7 @@
 /**
- * The ends of attempts and generations. Each is one transaction: the transition, then the credits; the limit row is
- * locked last. After the commit the milestone is announced, and the doorbell rings when there is something to claim.
+ * The ends of attempts and generations. Each is one transaction: the transition, then the batch that counts it as an item,
+ * then the credits; the limit row is locked last. After the commit the milestone is announced, and the doorbell rings when
+ * there is something to claim.
  */
 
 import type { Database, Tx } from "../platform/database.ts";
@@ -8,7 +9,8 @@ import type { BusMessage } from "../progress/frame.ts";
 import type { FrameBus } from "../progress/frame-bus.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { priceOf } from "../quota/tariff.ts";
-import { findForSettlement, insertImages, type NewImage } from "./generation.store.ts";
+import { noteItemEnd } from "./batch.store.ts";
+import { findForSettlement, insertImages, lockGeneration, type NewImage, requestCancel } from "./generation.store.ts";
 import { parseTask, workOf } from "./settings.ts";
 import {
   type AttemptEnd,
@@ -32,6 +34,9 @@ export interface Completion {
   /** Of a question. */
   readonly answer?: string;
 }
+
+/** It was queued and has ended, or it runs and was asked to stop. */
+export type Cancellation = { readonly ended: TransitionedRow } | { readonly isRequested: true };
 
 /** What became of a fenced write. `gone`: the lease is another's by now, and nothing was written. */
 export type FencedResult = "written" | "gone";
@@ -110,6 +115,20 @@ export class GenerationLifecycle {
     return row;
   }
 
+  /** Ends a queued generation now, free; asks a running one to stop. Undefined when it has ended. The caller announces. */
+  async cancel(tx: Tx, generationId: string): Promise<Cancellation | undefined> {
+    await lockGeneration(tx, generationId);
+    const ended = await this.endQueued(tx, generationId, { state: "CANCELED" });
+    if (ended !== undefined) return { ended };
+    return (await requestCancel(tx, generationId)) ? { isRequested: true } : undefined;
+  }
+
+  announceCancellation(cancellation: Cancellation | undefined): void {
+    if (cancellation === undefined) return;
+    if ("ended" in cancellation) this.announce(cancellation.ended);
+    else this.db.doorbell.ring();
+  }
+
   /** Tells who watches that a milestone was committed, and whoever claims that something is queued or to be cancelled. */
   announce({ id, milestoneSeq, state }: Pick<TransitionedRow, "id" | "milestoneSeq" | "state">): void {
     this.bus.publish({ kind: "milestone", generationId: id, seq: milestoneSeq } satisfies BusMessage);
@@ -147,11 +166,13 @@ export class GenerationLifecycle {
     return found?.leaseId === fence.leaseId && found.isTerminal ? "written" : "gone";
   }
 
+  /** What follows from an end: its batch counts it, and its credits are settled; the limit row is locked last. */
   private async charge(
     tx: Tx,
     row: TransitionedRow,
     { stepsDone, reason }: { stepsDone: number; reason: string },
   ): Promise<void> {
+    if (row.batchId !== null) await noteItemEnd(tx, row.batchId, row.state);
     await this.quota.settle(tx, row.id, { charge: priceOf(workOf(parseTask(row)), stepsDone), reason });
   }
 }

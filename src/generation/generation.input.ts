@@ -11,7 +11,7 @@ registerEnumType(GenerationScope, {
 });
 
 @InputType()
-abstract class DrawingInput {
+export abstract class DrawingWishInput {
   @Field(() => String, { nullable: true, description: "What guidance leads away from." })
   unconditionalPrompt?: string;
 
@@ -21,8 +21,8 @@ abstract class DrawingInput {
   @Field(() => Int, { nullable: true, description: "Pixels; one of the preset's sizes, or any multiple of its step." })
   height?: number;
 
-  @Field(() => Int, { defaultValue: 1, description: "Pictures." })
-  count!: number;
+  @Field(() => Int, { nullable: true, description: "Pictures." })
+  count?: number;
 
   @Field(() => Int, { nullable: true, description: "MAR steps." })
   steps?: number;
@@ -33,14 +33,23 @@ abstract class DrawingInput {
   })
   guidanceScale?: number;
 
-  @Field(() => GuidanceSchedule, { defaultValue: GuidanceSchedule.CONSTANT })
-  guidanceSchedule!: GuidanceSchedule;
+  @Field(() => GuidanceSchedule, { nullable: true })
+  guidanceSchedule?: GuidanceSchedule;
 
   @Field(() => Float, { nullable: true, description: "Of the noise of the reverse diffusion." })
   temperature?: number;
 
   @Field(() => UInt64, { nullable: true, description: "Drawn at random unless given." })
   seed?: string;
+}
+
+@InputType()
+abstract class DrawingInput extends DrawingWishInput {
+  @Field(() => Int, { defaultValue: 1, description: "Pictures." })
+  override count!: number;
+
+  @Field(() => GuidanceSchedule, { defaultValue: GuidanceSchedule.CONSTANT })
+  override guidanceSchedule!: GuidanceSchedule;
 }
 
 @InputType({ description: "What is left out takes the preset's default; the `presets` query shows them." })

@@ -1,14 +1,13 @@
 /** Creating, reading and cancelling generations: rights, rules and transactions. */
-import { createHash } from "node:crypto";
-import { authorize, may, mayForAll } from "../auth/authorization.ts";
+import { authorize, may } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
-import { fromCursor, fromGlobalId, newId, toCursor } from "../platform/ids.ts";
+import { fromGlobalId, newId } from "../platform/ids.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { priceOf } from "../quota/tariff.ts";
-import { choosePreset, isStorable } from "./admission.ts";
-import type { CreateGenerationInput, HistoryArguments } from "./generation.input.ts";
+import { choosePreset } from "./admission.ts";
+import type { CreateGenerationInput } from "./generation.input.ts";
 import { toGeneration } from "./generation.mapper.ts";
 import {
   findGeneration,
@@ -16,21 +15,20 @@ import {
   getGeneration,
   insertQueued,
   listGenerations,
-  lockGeneration,
   type NewGeneration,
-  requestCancel,
 } from "./generation.store.ts";
 import type { Generation } from "./generation.type.ts";
 import type { GenerationConnection } from "./generation-connection.type.ts";
 import type { GenerationLifecycle } from "./generation-lifecycle.ts";
-import { type IdempotencyUse, recordUse } from "./idempotency.store.ts";
+import { type HistoryRequest, historyPage } from "./history.ts";
+import { recordUse } from "./idempotency.store.ts";
+import { createdBy, keyUse } from "./idempotency.ts";
+import { pageOf } from "./page.ts";
 import type { PresetCatalog } from "./preset-catalog.ts";
 import { workOf } from "./settings.ts";
 import { resolveTask } from "./task-admission.ts";
 
-const MAX_KEY_CHARACTERS = 255;
 const MAX_DEADLINE_MS = 7 * 24 * 3600 * 1000;
-const MAX_PAGE = 100;
 
 export interface GenerationServices {
   readonly db: Database;
@@ -49,12 +47,11 @@ export class GenerationService {
   ): Promise<{ generation: Generation; replayed: boolean }> {
     const { db, quota, lifecycle } = this.services;
     authorize(principal, "generation:create");
-    checkIdempotencyKey(input.idempotencyKey);
-    const use = useOf(principal, input);
+    const use = keyUse(principal, input, { field: "createGeneration", createdId: newId() });
     const created = await db.transaction(async (tx) => {
       const earlier = await recordUse(tx, use);
-      if (earlier !== undefined) return replay(tx, earlier, use);
-      const generation = await this.prepare(tx, principal, { ...input, id: use.generationId });
+      if (earlier !== undefined) return { row: await getGeneration(tx, createdBy(earlier, use)), replayed: true };
+      const generation = await this.prepare(tx, principal, { ...input, id: use.createdId });
       const row = await insertQueued(tx, generation);
       const credits = priceOf(workOf(generation.task));
       await quota.reserve(tx, { tenantId: principal.tenantId, generationId: row.id, credits });
@@ -75,51 +72,17 @@ export class GenerationService {
     throw notFound(globalId);
   }
 
-  async list(principal: Principal, page: HistoryArguments): Promise<GenerationConnection> {
-    authorize(principal, "generation:read");
-    if (page.scope === "TENANT" && !mayForAll(principal, "generation:read")) {
-      throw new DomainError(
-        "FORBIDDEN",
-        `The role ${principal.role} reads its own generations only. Use scope: MINE.`,
-        { path: ["scope"] },
-      );
-    }
-    const { first, last } = page;
-    const size = pageSize(first, last);
-    const isForward = last === undefined;
-    const after = page.after === undefined ? undefined : fromCursor(page.after, "after");
-    const before = page.before === undefined ? undefined : fromCursor(page.before, "before");
-    const rows = await this.services.db.transaction((tx) =>
-      listGenerations(tx, {
-        tenantId: principal.tenantId,
-        userId: page.scope === "MINE" ? principal.userId : undefined,
-        after,
-        before,
-        from: isForward ? "newest" : "oldest",
-        limit: size + 1,
-      }),
-    );
-    const hasMore = rows.length > size;
-    const shown = isForward ? rows.slice(0, size) : rows.slice(-size);
-    const edges = shown.map((row) => ({ cursor: toCursor(row.id), node: toGeneration(row) }));
-    return {
-      edges,
-      nodes: edges.map(({ node }) => node),
-      pageInfo: {
-        hasNextPage: isForward ? hasMore : before !== undefined,
-        hasPreviousPage: isForward ? after !== undefined : hasMore,
-        startCursor: edges[0]?.cursor ?? null,
-        endCursor: edges.at(-1)?.cursor ?? null,
-      },
-    };
+  async list(principal: Principal, page: HistoryRequest): Promise<GenerationConnection> {
+    const request = historyPage(principal, page);
+    const rows = await this.services.db.transaction((tx) => listGenerations(tx, request));
+    return pageOf(rows, request, toGeneration);
   }
 
   /** Ends a queued generation now; asks a running one to stop. Cancelling twice is no error. */
   async cancel(principal: Principal, globalId: string): Promise<Generation> {
     const { db, lifecycle } = this.services;
-    const { row, ended, requested } = await db.transaction(async (tx) => {
+    const { row, cancellation } = await db.transaction(async (tx) => {
       const found = await this.getReadable(tx, principal, globalId);
-      await lockGeneration(tx, found.id);
       if (!may(principal, "generation:cancel", found)) {
         throw new DomainError(
           "FORBIDDEN",
@@ -127,13 +90,11 @@ export class GenerationService {
           { path: ["id"] },
         );
       }
-      const ended = await lifecycle.endQueued(tx, found.id, { state: "CANCELED" });
-      const requested = ended === undefined && (await requestCancel(tx, found.id));
-      return { row: await getGeneration(tx, found.id), ended, requested };
+      const cancellation = await lifecycle.cancel(tx, found.id);
+      return { row: await getGeneration(tx, found.id), cancellation };
     });
-    if (ended !== undefined) lifecycle.announce(ended);
-    if (requested) db.doorbell.ring();
-    if (ended === undefined && !requested && row.state !== "CANCELED") {
+    lifecycle.announceCancellation(cancellation);
+    if (cancellation === undefined && row.state !== "CANCELED") {
       const message = `The generation has ended already: it is ${row.state}.`;
       throw new DomainError("NOT_CANCELLABLE", message, { path: ["id"] });
     }
@@ -159,49 +120,3 @@ export class GenerationService {
 
 const notFound = (id: string): DomainError =>
   new DomainError("NOT_FOUND", `There is no generation "${id.slice(0, 64)}".`, { path: ["id"] });
-
-function checkIdempotencyKey(key: string): void {
-  if (key.length >= 1 && key.length <= MAX_KEY_CHARACTERS && isStorable(key)) return;
-  throw new DomainError(
-    "INVALID_INPUT",
-    `idempotencyKey must have 1 to ${MAX_KEY_CHARACTERS} characters; a random UUID is a good one.`,
-    {
-      path: ["input", "idempotencyKey"],
-    },
-  );
-}
-
-function useOf({ tenantId, userId }: Principal, { idempotencyKey, ...body }: CreateGenerationInput): IdempotencyUse {
-  const bodyHash = createHash("sha256").update(canonicalJson(body)).digest("hex");
-  return { tenantId, userId, field: "createGeneration", key: idempotencyKey, bodyHash, generationId: newId() };
-}
-
-/** Equal inputs give equal text, whatever the order of their keys. */
-function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join()}]`;
-  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
-  const entries = Object.entries(value).filter(([, member]) => member !== undefined && member !== null);
-  return `{${entries
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, member]) => `${JSON.stringify(key)}:${canonicalJson(member)}`)
-    .join()}}`;
-}
-
-async function replay(tx: Tx, earlier: { bodyHash: string; generationId: string }, use: IdempotencyUse) {
-  if (earlier.bodyHash === use.bodyHash) return { row: await getGeneration(tx, earlier.generationId), replayed: true };
-  throw new DomainError(
-    "IDEMPOTENCY_KEY_REUSED",
-    "This idempotency key was used with another input. Use a new key for a new generation.",
-    {
-      path: ["input", "idempotencyKey"],
-    },
-  );
-}
-
-function pageSize(first: number | undefined, last: number | undefined): number {
-  const size = first ?? last;
-  if (size !== undefined && (first === undefined || last === undefined) && size >= 1 && size <= MAX_PAGE) return size;
-  throw new DomainError("INVALID_INPUT", `Give either first or last, from 1 to ${MAX_PAGE}.`, {
-    path: [last === undefined ? "first" : "last"],
-  });
-}

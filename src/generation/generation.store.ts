@@ -3,6 +3,7 @@ import type { Priority } from "../generated/prisma/enums.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import { isTerminal } from "./generation.state.ts";
+import { type HistoryPage, historyQuery } from "./history.ts";
 import { type Task, totalStepsOf } from "./settings.ts";
 
 export interface NewGeneration {
@@ -55,34 +56,19 @@ export async function getGeneration(tx: Tx, id: string): Promise<GenerationDetai
   return tx.generation.findUniqueOrThrow({ where: { id }, include: DETAILS });
 }
 
-export interface HistoryPage {
-  readonly tenantId: string;
-  /** Only this member's; all of the tenant when undefined. */
-  readonly userId: string | undefined;
-  /** Rows after (older than) or before (newer than) a generation, which need not exist. */
-  readonly after: string | undefined;
-  readonly before: string | undefined;
-  /** From the newest side, or from the oldest. */
-  readonly from: "newest" | "oldest";
-  readonly limit: number;
-}
-
 /** Newest first, whichever side the page is taken from. */
 export async function listGenerations(tx: Tx, page: HistoryPage): Promise<readonly GenerationDetails[]> {
-  const rows = await tx.generation.findMany({
-    where: {
-      tenantId: page.tenantId,
-      ...(page.userId === undefined ? {} : { userId: page.userId }),
-      id: {
-        ...(page.after === undefined ? {} : { lt: page.after }),
-        ...(page.before === undefined ? {} : { gt: page.before }),
-      },
-    },
-    orderBy: { id: page.from === "newest" ? "desc" : "asc" },
-    take: page.limit,
-    include: DETAILS,
-  });
+  const rows = await tx.generation.findMany({ ...historyQuery(page), include: DETAILS });
   return page.from === "newest" ? rows : rows.reverse();
+}
+
+/** Those of the items of a batch from `from` on, as far as they are queued. */
+export async function listItemGenerations(
+  tx: Tx,
+  batchId: string,
+  { from, limit }: { from: number; limit: number },
+): Promise<readonly GenerationDetails[]> {
+  return tx.generation.findMany({ where: { batchId, batchIndex: { gte: from, lt: from + limit } }, include: DETAILS });
 }
 
 /** Until the transaction ends nobody else changes its state. */

@@ -8,7 +8,8 @@ export interface IdempotencyUse {
   readonly key: string;
   /** SHA-256 of the input without the key. */
   readonly bodyHash: string;
-  readonly generationId: string;
+  /** Of what the mutation creates. */
+  readonly createdId: string;
 }
 
 /**
@@ -18,16 +19,25 @@ export interface IdempotencyUse {
 export async function recordUse(
   tx: Tx,
   use: IdempotencyUse,
-): Promise<{ bodyHash: string; generationId: string } | undefined> {
+): Promise<{ bodyHash: string; createdId: string } | undefined> {
   const inserted = await tx.$executeRaw`
-    insert into idempotency_record (tenant_id, user_id, field, key, body_hash, generation_id)
-    values (${use.tenantId}::uuid, ${use.userId}::uuid, ${use.field}, ${use.key}, ${use.bodyHash}, ${use.generationId}::uuid)
+    insert into idempotency_record (tenant_id, user_id, field, key, body_hash, created_id)
+    values (${use.tenantId}::uuid, ${use.userId}::uuid, ${use.field}, ${use.key}, ${use.bodyHash}, ${use.createdId}::uuid)
     on conflict do nothing`;
   if (inserted === 1) return undefined;
   const { tenantId, userId, field, key } = use;
   return tx.idempotencyRecord.findUniqueOrThrow({
     where: { tenantId_userId_field_key: { tenantId, userId, field, key } },
   });
+}
+
+/** An earlier use of a key, as far as it is known yet: `recordUse` has the last word. */
+export async function findUse(
+  tx: Tx,
+  { tenantId, userId, field, key }: IdempotencyUse,
+): Promise<{ bodyHash: string; createdId: string } | undefined> {
+  const where = { tenantId_userId_field_key: { tenantId, userId, field, key } };
+  return (await tx.idempotencyRecord.findUnique({ where })) ?? undefined;
 }
 
 /** Forgets keys that were used long ago. */

@@ -1,8 +1,8 @@
 import { Arg, FieldResolver, Int, Resolver, Root, registerEnumType } from "type-graphql";
-import { DomainError } from "../platform/errors.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import { IMAGE_VARIANTS, type ImageVariant } from "../storage/image-variants.ts";
 import { Image } from "./image.type.ts";
+import { checkExpiry } from "./link-expiry.ts";
 
 const ImageVariants = Object.fromEntries(Object.keys(IMAGE_VARIANTS).map((name) => [name, name])) as Record<
   ImageVariant,
@@ -12,8 +12,6 @@ registerEnumType(ImageVariants, {
   name: "ImageVariant",
   description: "ORIGINAL as it was made; W256 and W512: WebP, at most that wide.",
 });
-
-const MAX_EXPIRES_IN_SECONDS = 7 * 24 * 3600;
 
 @Resolver(() => Image)
 export class ImageResolver {
@@ -27,12 +25,7 @@ export class ImageResolver {
     @Arg("variant", () => ImageVariants, { defaultValue: "ORIGINAL" }) variant: ImageVariant,
     @Arg("expiresInSeconds", () => Int, { defaultValue: 300 }) expiresInSeconds: number,
   ): string {
-    if (expiresInSeconds < 1 || expiresInSeconds > MAX_EXPIRES_IN_SECONDS) {
-      throw new DomainError(
-        "INVALID_INPUT",
-        `expiresInSeconds is ${expiresInSeconds}; 1 to ${MAX_EXPIRES_IN_SECONDS} are possible.`,
-      );
-    }
+    checkExpiry(expiresInSeconds);
     return this.store.url(`${image.storageKey}/${IMAGE_VARIANTS[variant]}`, expiresInSeconds);
   }
 }

@@ -70,7 +70,7 @@ export type Task =
 export function parseTask({ task: kind, settings }: { readonly task: TaskKind; readonly settings: unknown }): Task {
   switch (kind) {
     case "TEXT_TO_IMAGE":
-      return { kind, settings: textToImageSchema.parse(settings) };
+      return { kind, settings: parseTextToImage(settings) };
     case "IMAGE_EDIT":
       return { kind, settings: imageEditSchema.parse(settings) };
     case "IMAGE_VARIATION":
@@ -79,6 +79,8 @@ export function parseTask({ task: kind, settings }: { readonly task: TaskKind; r
       return { kind, settings: imageToTextSchema.parse(settings) };
   }
 }
+
+export const parseTextToImage = (settings: unknown): TextToImageSettings => textToImageSchema.parse(settings);
 
 /** MAR steps, or tokens of an answer: the most there can be. */
 export const totalStepsOf = (task: Task): number =>

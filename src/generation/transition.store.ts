@@ -18,6 +18,8 @@ export interface TransitionedRow {
   readonly milestoneSeq: number;
   readonly task: TaskKind;
   readonly settings: unknown;
+  /** The batch whose item it is. */
+  readonly batchId: string | null;
 }
 
 /** Only the attempt that holds this lease may make the change. */
@@ -73,7 +75,7 @@ async function transition(tx: Tx, change: Change): Promise<TransitionedRow | und
       select id, milestone_seq, ${milestone.kind}::milestone_kind, attempt, state, ${milestone.message ?? null}::text, ${milestone.failureCode ?? null}::text, ${milestone.willRetry ?? false}
       from changed
     )
-    select id, tenant_id as "tenantId", state, attempt, milestone_seq as "milestoneSeq", task, settings
+    select id, tenant_id as "tenantId", state, attempt, milestone_seq as "milestoneSeq", task, settings, batch_id as "batchId"
     from changed`;
   return row;
 }

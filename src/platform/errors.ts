@@ -37,6 +37,15 @@ export class DomainError extends Error {
   }
 }
 
+/** Several at once: a caller with many mistakes mends them in one go. */
+export class DomainErrors extends Error {
+  override readonly name = "DomainErrors";
+
+  constructor(readonly errors: readonly DomainError[]) {
+    super(errors.map(({ message }) => message).join(" "));
+  }
+}
+
 /** Stops the program's current act when our own assumption is wrong. */
 export function invariant(condition: unknown, message: string): asserts condition {
   if (!condition) throw new Error(`broken invariant: ${message}`);

@@ -2,7 +2,7 @@
 import { v7 } from "uuid";
 import { DomainError } from "./errors.ts";
 
-const PREFIXES = { Generation: "gen", Image: "img", Tenant: "ten", User: "usr", ApiKey: "key" } as const;
+const PREFIXES = { Generation: "gen", Batch: "bat", Image: "img", Tenant: "ten", User: "usr", ApiKey: "key" } as const;
 export type IdType = keyof typeof PREFIXES;
 
 /** A new database id; later ids sort behind earlier ones. */
@@ -26,13 +26,22 @@ export const toCursor = (uuid: string): string => `c_${encodeUuid(uuid)}`;
 
 export function fromCursor(cursor: string, argument: string): string {
   const uuid = cursor.startsWith("c_") ? decodeUuid(cursor.slice(2)) : undefined;
-  if (uuid !== undefined) return uuid;
+  return uuid ?? refuseCursor(argument);
+}
+
+/** A position in a list whose rows are numbered. */
+export const toIndexCursor = (index: number): string => `i_${Buffer.from(String(index)).toString("base64url")}`;
+
+export function fromIndexCursor(cursor: string, argument: string): number {
+  const digits = cursor.startsWith("i_") ? Buffer.from(cursor.slice(2), "base64url").toString() : "";
+  return /^\d{1,9}$/.test(digits) ? Number(digits) : refuseCursor(argument);
+}
+
+function refuseCursor(argument: string): never {
   throw new DomainError(
     "INVALID_INPUT",
     `"${argument}" is not a cursor. Use an edge's cursor or pageInfo.endCursor as it came.`,
-    {
-      path: [argument],
-    },
+    { path: [argument] },
   );
 }
 

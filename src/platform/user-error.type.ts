@@ -1,6 +1,6 @@
 /** Domain errors as the API shows them: in the payload of the mutation that was refused. */
 import { Field, Int, InterfaceType, type MiddlewareFn, ObjectType, registerEnumType } from "type-graphql";
-import { DOMAIN_ERROR_CODES, DomainError, type DomainErrorCode } from "./errors.ts";
+import { DOMAIN_ERROR_CODES, DomainError, type DomainErrorCode, DomainErrors } from "./errors.ts";
 
 const ErrorCode = Object.fromEntries(DOMAIN_ERROR_CODES.map((code) => [code, code])) as Record<
   DomainErrorCode,
@@ -41,6 +41,7 @@ export const reportUserErrors: MiddlewareFn = async (_, next) => {
   try {
     return { ...(await next()), userErrors: [] };
   } catch (error) {
+    if (error instanceof DomainErrors) return { userErrors: error.errors.map(toUserError) };
     if (!(error instanceof DomainError) || error.code === "UNAUTHENTICATED") throw error;
     return { userErrors: [toUserError(error)] };
   }

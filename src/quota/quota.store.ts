@@ -40,24 +40,66 @@ export async function unhold(tx: Tx, tenantId: string, { held, used }: { held: b
   });
 }
 
+/** What credits are held for: a generation, or the items of a batch that are not queued yet. */
+export type ReservationSubject = { readonly generationId: string } | { readonly batchId: string };
+
 export async function insertReservation(
   tx: Tx,
-  reservation: { generationId: string; tenantId: string; credits: bigint },
+  reservation: ReservationSubject & { tenantId: string; credits: bigint },
 ): Promise<void> {
-  await tx.reservation.create({ data: reservation });
+  await tx.reservation.create({ data: { id: newId(), ...reservation } });
 }
 
-/** Ends an open reservation; undefined when it has ended already. */
+export interface EndedReservation {
+  readonly tenantId: string;
+  readonly batchId: string | null;
+  /** What was held at the end. */
+  readonly credits: bigint;
+  readonly settled: bigint;
+}
+
+/** Ends the open reservation of a generation; undefined when it has ended already. */
 export async function endReservation(
   tx: Tx,
   generationId: string,
   charge: bigint,
-): Promise<{ tenantId: string; credits: bigint; settled: bigint } | undefined> {
-  const [row] = await tx.$queryRaw<{ tenant_id: string; credits: bigint; settled: bigint }[]>`
+): Promise<EndedReservation | undefined> {
+  const [row] = await tx.$queryRaw<EndedReservation[]>`
     update reservation set settled = least(credits, ${charge}), ended_at = now()
     where generation_id = ${generationId}::uuid and ended_at is null
-    returning tenant_id, credits, settled`;
-  return row && { tenantId: row.tenant_id, credits: row.credits, settled: row.settled };
+    returning tenant_id as "tenantId", batch_id as "batchId", credits, settled`;
+  return row;
+}
+
+/** Ends what the waiting items of a batch hold; undefined when it has ended already. */
+export async function endWaitingReservation(tx: Tx, batchId: string): Promise<EndedReservation | undefined> {
+  const [row] = await tx.$queryRaw<EndedReservation[]>`
+    update reservation set settled = 0, ended_at = now()
+    where batch_id = ${batchId}::uuid and generation_id is null and ended_at is null
+    returning tenant_id as "tenantId", batch_id as "batchId", credits, settled`;
+  return row;
+}
+
+/** Makes that much of what the waiting items of a batch hold free to be held otherwise; false when it is not there. */
+export async function shrinkWaitingReservation(tx: Tx, batchId: string, credits: bigint): Promise<boolean> {
+  const changed = await tx.$executeRaw`
+    update reservation set credits = credits - ${credits},
+      settled = case when credits = ${credits} then 0 end, ended_at = case when credits = ${credits} then now() end
+    where batch_id = ${batchId}::uuid and generation_id is null and ended_at is null and credits >= ${credits}`;
+  return changed === 1;
+}
+
+export interface ItemReservation {
+  readonly generationId: string;
+  readonly credits: bigint;
+}
+
+export async function insertItemReservations(
+  tx: Tx,
+  { tenantId, batchId }: { tenantId: string; batchId: string },
+  items: readonly ItemReservation[],
+): Promise<void> {
+  await tx.reservation.createMany({ data: items.map((item) => ({ id: newId(), tenantId, batchId, ...item })) });
 }
 
 export interface NewLedgerEntry {
@@ -68,6 +110,7 @@ export interface NewLedgerEntry {
   /** Change of what is held. */
   readonly held: bigint;
   readonly generationId?: string;
+  readonly batchId?: string | null;
   readonly reason: string;
 }
 

@@ -1,11 +1,16 @@
 /** The periodic duties of a dispatcher process, each on its own ticker. */
+
+import type { BatchQueue } from "../generation/batch-queue.ts";
 import { deleteOldUses } from "../generation/idempotency.store.ts";
 import { Ticker } from "../platform/ticker.ts";
 import type { AttemptServices } from "./attempt.ts";
+import { BatchFeeder } from "./batch-feeder.ts";
 import { DeadlineDuty } from "./deadline-duty.ts";
 import { StorageSweep } from "./storage-sweep.ts";
 
 const DEADLINE_MS = 1000;
+/** The guarantee behind the doorbell. */
+const FEED_MS = 500;
 const SWEEP_MS = 10 * 60_000;
 const FORGET_MS = 3600_000;
 const VACUUM_MS = 60_000;
@@ -13,14 +18,20 @@ const IDEMPOTENCY_HOURS = 48;
 
 export class Duties {
   private readonly tickers: readonly Ticker[];
+  private readonly feeding: Ticker;
+  private leave: () => void = () => {};
 
-  constructor(services: AttemptServices) {
+  constructor(private readonly services: AttemptServices & { readonly batchQueue: BatchQueue }) {
     const { logger, db } = services;
     const deadlines = new DeadlineDuty(services);
     const sweep = new StorageSweep(services);
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
       new Ticker({ name, intervalMs, runOnce, logger });
+    const feeder = new BatchFeeder(services);
+    this.feeding = duty("batches", FEED_MS, () => feeder.runOnce());
     this.tickers = [
+      this.feeding,
+      duty("batch drafts", SWEEP_MS, () => feeder.sweepDrafts()),
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
       duty("vacuum", VACUUM_MS, () => db.vacuum()),
@@ -29,10 +40,12 @@ export class Duties {
   }
 
   start(): void {
+    this.leave = this.services.db.doorbell.onRing(() => this.feeding.trigger());
     for (const ticker of this.tickers) ticker.start();
   }
 
   async stop(): Promise<void> {
+    this.leave();
     await Promise.all(this.tickers.map((ticker) => ticker.stop()));
   }
 }

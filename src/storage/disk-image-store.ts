@@ -4,21 +4,17 @@ import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promis
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { dirname, extname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import type { Clock } from "../platform/clock.ts";
 import { invariant } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import { type ImageStore, isKey } from "./image-store.ts";
-import type { UrlSigner } from "./url-signer.ts";
+import { refuse, type SignedLinks } from "./signed-links.ts";
 
 export const FILES_PATH = "/files/";
 const MEDIA_TYPES: Readonly<Record<string, string>> = { ".png": "image/png", ".webp": "image/webp" };
 
 export interface DiskImageStoreOptions {
   readonly folder: string;
-  readonly signer: UrlSigner;
-  readonly clock: Clock;
-  /** Address of this server as clients see it, without a trailing slash. */
-  readonly publicUrl: () => string;
+  readonly links: SignedLinks;
 }
 
 export class DiskImageStore implements ImageStore {
@@ -48,10 +44,7 @@ export class DiskImageStore implements ImageStore {
   }
 
   url(key: string, expiresInSeconds: number): string {
-    const { signer, clock, publicUrl } = this.options;
-    const path = FILES_PATH + key;
-    const expiresAt = new Date(clock.now().getTime() + expiresInSeconds * 1000);
-    return `${publicUrl()}${path}?${signer.sign(path, expiresAt)}`;
+    return this.options.links.make(FILES_PATH + key, expiresInSeconds);
   }
 
   async *listAttemptFolders(before: Date): AsyncIterable<string> {
@@ -70,15 +63,11 @@ export class DiskImageStore implements ImageStore {
 
   /** Answers a request for a signed link. */
   async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { pathname, searchParams } = new URL(request.url ?? "", "http://localhost");
+    const maxAge = this.options.links.admit(request, response); // as long as the link
+    if (maxAge === undefined) return;
+    const { pathname } = new URL(request.url ?? "", "http://localhost");
     const key = pathname.slice(FILES_PATH.length);
-    if (request.method !== "GET" && request.method !== "HEAD") return refuse(response, 405, "Only GET and HEAD.");
-    const { signer, clock } = this.options;
-    const verdict = isKey(key) ? signer.verify(pathname, searchParams, clock.now()) : "forged";
-    if (verdict === "expired") return refuse(response, 410, "This link has expired. Query the image's url again.");
-    if (verdict === "forged") return refuse(response, 403, "This link is not valid. Use the image's url as it came.");
     const path = this.pathOf(key);
-    const maxAge = Math.floor(Number(searchParams.get("expires")) - clock.now().getTime() / 1000); // as long as the link
     const size = await stat(path).then(
       (found) => found.size,
       () => undefined,
@@ -138,9 +127,4 @@ async function syncFolder(path: string): Promise<void> {
   } finally {
     await folder.close();
   }
-}
-
-function refuse(response: ServerResponse, status: number, message: string): void {
-  response.writeHead(status, { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" });
-  response.end(`${message}\n`);
 }

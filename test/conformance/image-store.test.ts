@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
+import { SignedLinks } from "../../src/storage/signed-links.ts";
 import { UrlSigner } from "../../src/storage/url-signer.ts";
 import { imageStoreConformance } from "./image-store.ts";
 
@@ -14,12 +15,8 @@ imageStoreConformance("the disk", async (clock) => {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   const signer = new UrlSigner({ id: "test", secret: Buffer.alloc(32, 7).toString("base64url") });
-  const store: DiskImageStore = new DiskImageStore({
-    folder,
-    signer,
-    clock,
-    publicUrl: () => `http://127.0.0.1:${port}`,
-  });
+  const links = new SignedLinks({ signer, clock, publicUrl: () => `http://127.0.0.1:${port}` });
+  const store: DiskImageStore = new DiskImageStore({ folder, links });
   return {
     store,
     async age(attempt, at) {

@@ -7,6 +7,7 @@ import { Stage } from "../../proto/gen/inference/v1/inference.ts";
 import type { Clock } from "../../src/platform/clock.ts";
 import { StorageSweep } from "../../src/scheduler/storage-sweep.ts";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
+import { SignedLinks } from "../../src/storage/signed-links.ts";
 import { UrlSigner } from "../../src/storage/url-signer.ts";
 import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL } from "../support/graphql-client.ts";
@@ -207,12 +208,9 @@ describe("an attempt", () => {
     await app.member.finished(id);
     const folder = join(app.dataDir, "images");
     const tomorrow: Clock = { now: () => new Date(Date.now() + 24 * 3600_000) };
-    const images = new DiskImageStore({
-      folder,
-      signer: new UrlSigner({ id: "test", secret: "secret" }),
-      clock: tomorrow,
-      publicUrl: () => "",
-    });
+    const signer = new UrlSigner({ id: "test", secret: "secret" });
+    const links = new SignedLinks({ signer, clock: tomorrow, publicUrl: () => "" });
+    const images = new DiskImageStore({ folder, links });
     const left = async (): Promise<string[]> => {
       const folders: string[] = [];
       for await (const attempt of images.listAttemptFolders(tomorrow.now())) folders.push(attempt);

@@ -1,0 +1,109 @@
+/** Items of a batch: read in pages, and queued in order. */
+import type { BatchItem as ItemRow } from "../generated/prisma/client.ts";
+import type { Tx } from "../platform/database.ts";
+import { type GenerationDetails, listItemGenerations } from "./generation.store.ts";
+
+/** An item, and its generation once it has one. */
+export interface ItemDetails extends ItemRow {
+  readonly generation: GenerationDetails | undefined;
+}
+
+/** The items from `from` on, in order. */
+export async function listItems(
+  tx: Tx,
+  batchId: string,
+  { from, limit }: { from: number; limit: number },
+): Promise<readonly ItemDetails[]> {
+  const items = await tx.batchItem.findMany({
+    where: { batchId, index: { gte: from, lt: from + limit } },
+    orderBy: { index: "asc" },
+  });
+  const generations = await listItemGenerations(tx, batchId, { from, limit });
+  const byIndex = new Map(generations.map((generation) => [generation.batchIndex, generation]));
+  return items.map((item) => ({ ...item, generation: byIndex.get(item.index) }));
+}
+
+/** A batch that has something to be done for. */
+export interface OpenBatch {
+  readonly id: string;
+  readonly isCanceled: boolean;
+}
+
+/**
+ * Batches with waiting items and at most `lowWater` queued or running ones, and canceled batches with generations that
+ * nobody has told so yet.
+ */
+export async function listOpenBatches(
+  tx: Tx,
+  { lowWater, limit }: { lowWater: number; limit: number },
+): Promise<readonly OpenBatch[]> {
+  return tx.$queryRaw<OpenBatch[]>`
+    select b.id, b.cancel_requested_at is not null as "isCanceled" from batch b
+    where b.finished_at is null and b.accepted_at is not null and case
+      when b.cancel_requested_at is null then b.next_index < b.total and (
+        select count(*) from generation g where g.batch_id = b.id and g.state in ('QUEUED', 'RUNNING')
+      ) <= ${lowWater}::int
+      else exists (
+        select 1 from generation g
+        where g.batch_id = b.id and g.state in ('QUEUED', 'RUNNING') and g.cancel_requested_at is null
+      ) end
+    order by b.id limit ${limit}::int`;
+}
+
+/** A batch whose next items may be queued. */
+export interface FeedableBatch {
+  readonly tenantId: string;
+  readonly nextIndex: number;
+}
+
+/** Locks a batch that has waiting items, until the transaction ends; undefined when another process feeds it. */
+export async function lockForFeeding(tx: Tx, batchId: string): Promise<FeedableBatch | undefined> {
+  const [row] = await tx.$queryRaw<FeedableBatch[]>`
+    select tenant_id as "tenantId", next_index as "nextIndex" from batch
+    where id = ${batchId}::uuid and accepted_at is not null and cancel_requested_at is null and next_index < total
+    for update skip locked`;
+  return row;
+}
+
+/** Prices of the next items. */
+export async function listPrices(
+  tx: Tx,
+  batchId: string,
+  { from, limit }: { from: number; limit: number },
+): Promise<readonly bigint[]> {
+  const rows = await tx.batchItem.findMany({
+    where: { batchId, index: { gte: from, lt: from + limit } },
+    orderBy: { index: "asc" },
+    select: { credits: true },
+  });
+  return rows.map(({ credits }) => credits);
+}
+
+/** Makes QUEUED generations with their first milestones of the next items, and notes that they have one. */
+export async function queueItems(
+  tx: Tx,
+  batchId: string,
+  { from, generationIds }: { from: number; generationIds: readonly string[] },
+): Promise<void> {
+  await tx.$executeRaw`
+    with queued as (
+      insert into generation (id, tenant_id, user_id, api_key_id, pool, preset, task, priority, settings, total_steps, milestone_seq, batch_id, batch_index)
+      select new.id, b.tenant_id, b.user_id, b.api_key_id, b.pool, b.preset, 'TEXT_TO_IMAGE', 'BATCH',
+        b.settings || i.settings, ((b.settings || i.settings)->>'steps')::int, 1, b.id, i.index
+      from unnest(${[...generationIds]}::uuid[]) with ordinality as new (id, number)
+      join batch b on b.id = ${batchId}::uuid
+      join batch_item i on i.batch_id = b.id and i.index = ${from}::int + new.number - 1
+      returning id
+    ), noted as (
+      insert into milestone (generation_id, seq, kind, attempt, state) select id, 1, 'QUEUED', 0, 'QUEUED' from queued
+    )
+    update batch set next_index = ${from}::int + ${generationIds.length}::int where id = ${batchId}::uuid`;
+}
+
+/** Generations of a batch that are queued or running, and not asked to stop. */
+export async function listUncanceled(tx: Tx, batchId: string): Promise<readonly string[]> {
+  const rows = await tx.$queryRaw<{ id: string }[]>`
+    select id from generation
+    where batch_id = ${batchId}::uuid and state in ('QUEUED', 'RUNNING') and cancel_requested_at is null order by batch_index`;
+  return rows.map(({ id }) => id);
+}

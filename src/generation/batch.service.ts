@@ -1,0 +1,191 @@
+/**
+ * Creating, reading and cancelling batches. A batch of 50,000 items is written in short transactions as a draft that nobody
+ * sees; one more reserves all its credits and accepts it, or the draft goes away.
+ */
+import { authorize, may } from "../auth/authorization.ts";
+import type { Principal } from "../auth/principal.ts";
+import type { Database, Tx } from "../platform/database.ts";
+import { DomainError, invariant } from "../platform/errors.ts";
+import { fromGlobalId, fromIndexCursor, newId, notFound, toIndexCursor } from "../platform/ids.ts";
+import type { QuotaService } from "../quota/quota.service.ts";
+import { formatCredits } from "../quota/tariff.ts";
+import { choosePreset } from "./admission.ts";
+import type { CreateBatchInput } from "./batch.input.ts";
+import { toBatch, toBatchItem } from "./batch.mapper.ts";
+import {
+  acceptDraft,
+  type BatchRow,
+  cancelWaiting,
+  countOpen,
+  deleteDraft,
+  findBatch,
+  getBatch,
+  insertDraft,
+  insertItems,
+  listBatches,
+  type NewBatch,
+  type NewItem,
+  sumCredits,
+} from "./batch.store.ts";
+import type { Batch, BatchConnection, BatchCounts, BatchCredits, BatchItemConnection } from "./batch.type.ts";
+import { listItems } from "./batch-item.store.ts";
+import { type PlacedItem, resolveItems } from "./batch-items.ts";
+import type { BatchQueue } from "./batch-queue.ts";
+import { type HistoryRequest, historyPage } from "./history.ts";
+import { findUse, type IdempotencyUse, recordUse } from "./idempotency.store.ts";
+import { createdBy, keyUse } from "./idempotency.ts";
+import { pageOf, pageSize } from "./page.ts";
+import type { OfferedPreset, PresetCatalog } from "./preset-catalog.ts";
+
+const MAX_INLINE_ITEMS = 1000;
+/** Written in one transaction: about ten milliseconds of the embedded database. */
+const ITEMS_A_WRITE = 1000;
+
+export interface BatchServices {
+  readonly db: Database;
+  readonly quota: QuotaService;
+  readonly presets: PresetCatalog;
+  readonly batchQueue: BatchQueue;
+}
+
+export class BatchService {
+  constructor(private readonly services: BatchServices) {}
+
+  /** Accepts a batch with the credits of all its items reserved, or nothing. The same key and input give the same batch. */
+  async create(principal: Principal, input: CreateBatchInput): Promise<{ batch: Batch; replayed: boolean }> {
+    const { db } = this.services;
+    authorize(principal, "generation:create");
+    const use = keyUse(principal, input, { field: "createBatch", createdId: newId() });
+    const known = await db.transaction(async (tx) => {
+      const earlier = await findUse(tx, use);
+      return earlier && getBatch(tx, createdBy(earlier, use));
+    });
+    if (known !== undefined) return { batch: toBatch(known), replayed: true };
+    const preset = choosePreset(await db.transaction((tx) => this.services.presets.list(tx)), input.preset);
+    const { settings, items, credits } = await resolveItems(placedItems(input), { defaults: input.defaults, preset });
+    const { tenantId, userId, apiKeyId } = principal;
+    const owner = { id: use.createdId, tenantId, userId, apiKeyId, ...poolOf(preset) };
+    const accepted = await this.write({ ...owner, settings, total: items.length, credits }, items, use);
+    if (accepted.id === use.createdId) db.doorbell.ring();
+    return { batch: toBatch(accepted), replayed: accepted.id !== use.createdId };
+  }
+
+  async get(principal: Principal, globalId: string): Promise<Batch> {
+    return toBatch(await this.services.db.transaction((tx) => getReadable(tx, principal, globalId)));
+  }
+
+  async list(principal: Principal, page: HistoryRequest): Promise<BatchConnection> {
+    const request = historyPage(principal, page);
+    const rows = await this.services.db.transaction((tx) => listBatches(tx, request));
+    return pageOf(rows, request, toBatch);
+  }
+
+  /** Items of a batch that the caller was shown, and so may read. */
+  async listItems(batchId: string, page: { first: number; after?: string | undefined }): Promise<BatchItemConnection> {
+    const size = pageSize(page.first, undefined);
+    const from = page.after === undefined ? 0 : fromIndexCursor(page.after, "after") + 1;
+    const { batch, rows } = await this.services.db.transaction(async (tx) => ({
+      batch: await getBatch(tx, batchId),
+      rows: await listItems(tx, batchId, { from, limit: size }),
+    }));
+    const edges = rows.map((row) => ({ cursor: toIndexCursor(row.index), node: toBatchItem(row, batch) }));
+    return {
+      edges,
+      nodes: edges.map(({ node }) => node),
+      pageInfo: {
+        hasNextPage: from + rows.length < batch.total,
+        hasPreviousPage: from > 0,
+        startCursor: edges[0]?.cursor ?? null,
+        endCursor: edges.at(-1)?.cursor ?? null,
+      },
+    };
+  }
+
+  /** Of a batch that the caller was shown. */
+  async count(batchId: string): Promise<BatchCounts> {
+    const { batch, open } = await this.services.db.transaction(async (tx) => ({
+      batch: await getBatch(tx, batchId),
+      open: await countOpen(tx, batchId),
+    }));
+    const { total, nextIndex, cancelRequestedAt, succeeded, failed, canceled } = batch;
+    return { waiting: cancelRequestedAt === null ? total - nextIndex : 0, ...open, succeeded, failed, canceled };
+  }
+
+  /** Of a batch that the caller was shown. */
+  async sumCredits(batchId: string): Promise<BatchCredits> {
+    const { batch, sums } = await this.services.db.transaction(async (tx) => ({
+      batch: await getBatch(tx, batchId),
+      sums: await sumCredits(tx, batchId),
+    }));
+    return {
+      reserved: formatCredits(batch.credits),
+      charged: formatCredits(sums.charged),
+      held: formatCredits(sums.held),
+    };
+  }
+
+  /** Releases what waits, ends what is queued, asks what runs to stop. Cancelling twice is no error. */
+  async cancel(principal: Principal, globalId: string): Promise<Batch> {
+    const { db, quota, batchQueue } = this.services;
+    const { id } = await db.transaction(async (tx) => {
+      const row = await getReadable(tx, principal, globalId);
+      if (!may(principal, "generation:cancel", row)) {
+        const message = `The role ${principal.role} may not cancel this batch. Ask its owner or an operator.`;
+        throw new DomainError("FORBIDDEN", message, { path: ["id"] });
+      }
+      if (await cancelWaiting(tx, row.id)) await quota.releaseWaiting(tx, row.id, "batch canceled");
+      else if (row.cancelRequestedAt === null)
+        throw new DomainError("NOT_CANCELLABLE", "The batch has ended already.", { path: ["id"] });
+      return row;
+    });
+    await batchQueue.cancelOpen(id);
+    return toBatch(await db.transaction((tx) => getBatch(tx, id)));
+  }
+
+  /** Writes the draft and accepts it, or takes it away again. @returns the batch of the idempotency key */
+  private async write(batch: NewBatch, items: readonly NewItem[], use: IdempotencyUse): Promise<BatchRow> {
+    const { db } = this.services;
+    try {
+      await db.transaction((tx) => insertDraft(tx, batch));
+      for (let start = 0; start < items.length; start += ITEMS_A_WRITE)
+        await db.transaction((tx) => insertItems(tx, batch.id, items.slice(start, start + ITEMS_A_WRITE)));
+      const accepted = await db.transaction((tx) => this.accept(tx, batch, use));
+      if (accepted.id !== batch.id) await db.transaction((tx) => deleteDraft(tx, batch.id)); // a twin was faster
+      return accepted;
+    } catch (error) {
+      await db.transaction((tx) => deleteDraft(tx, batch.id));
+      throw error;
+    }
+  }
+
+  private async accept(tx: Tx, { id, tenantId, credits }: NewBatch, use: IdempotencyUse): Promise<BatchRow> {
+    const earlier = await recordUse(tx, use);
+    if (earlier !== undefined) return getBatch(tx, createdBy(earlier, use));
+    const row = await acceptDraft(tx, id);
+    invariant(row !== undefined, `the draft of batch ${id} is gone`);
+    await this.services.quota.reserve(tx, { tenantId, batchId: id, credits });
+    return row;
+  }
+}
+
+/** The stored row, if the principal may read it; another's is as absent as none. */
+async function getReadable(tx: Tx, principal: Principal, globalId: string): Promise<BatchRow> {
+  const row = await findBatch(tx, fromGlobalId("Batch", globalId, ["id"]));
+  if (row !== undefined && may(principal, "generation:read", row)) return row;
+  throw notFound("Batch", globalId, ["id"]);
+}
+
+const poolOf = ({ name: preset, pool }: OfferedPreset) => ({ preset, pool });
+
+function placedItems({ items = [] }: CreateBatchInput): readonly PlacedItem[] {
+  if (items.length < 1 || items.length > MAX_INLINE_ITEMS) {
+    throw new DomainError(
+      "INVALID_INPUT",
+      `A batch has 1 to ${MAX_INLINE_ITEMS} items here; these are ${items.length}.`,
+      {
+        path: ["input", "items"],
+      },
+    );
+  }
+  return items.map((wish, index) => ({ wish, place: `Item ${index}`, path: ["input", "items", String(index)] }));
+}

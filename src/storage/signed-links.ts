@@ -1,0 +1,41 @@
+/** Links to paths of this server that work for anyone until they expire, and their check. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Clock } from "../platform/clock.ts";
+import type { UrlSigner } from "./url-signer.ts";
+
+export interface SignedLinkOptions {
+  readonly signer: UrlSigner;
+  readonly clock: Clock;
+  /** Address of this server as clients see it, without a trailing slash. */
+  readonly publicUrl: () => string;
+}
+
+export class SignedLinks {
+  constructor(private readonly options: SignedLinkOptions) {}
+
+  make(path: string, expiresInSeconds: number): string {
+    const { signer, clock, publicUrl } = this.options;
+    const expiresAt = new Date(clock.now().getTime() + expiresInSeconds * 1000);
+    return `${publicUrl()}${path}?${signer.sign(path, expiresAt)}`;
+  }
+
+  /** How many seconds the link of a request still works; undefined when it does not, which was answered. */
+  admit(request: IncomingMessage, response: ServerResponse): number | undefined {
+    if (request.method !== "GET" && request.method !== "HEAD") return refuse(response, 405, "Only GET and HEAD.");
+    const { signer, clock } = this.options;
+    const { pathname, searchParams } = new URL(request.url ?? "", "http://localhost");
+    switch (signer.verify(pathname, searchParams, clock.now())) {
+      case "expired":
+        return refuse(response, 410, "This link has expired. Query the API for a new one.");
+      case "forged":
+        return refuse(response, 403, "This link is not valid. Use it as the API gave it.");
+      case "valid":
+        return Math.floor(Number(searchParams.get("expires")) - clock.now().getTime() / 1000);
+    }
+  }
+}
+
+export function refuse(response: ServerResponse, status: number, message: string): undefined {
+  response.writeHead(status, { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" });
+  response.end(`${message}\n`);
+}
