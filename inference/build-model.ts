@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { loadManifest, MANIFEST_FILE, type Manifest, WEIGHTS_FILE } from "./manifest.ts";
+import { type Dtype, loadManifest, MANIFEST_FILE, type Manifest, WEIGHTS_FILE } from "./manifest.ts";
 import { type CheckpointFolder, findCheckpointFolder } from "./model/checkpoint-folder.ts";
 import { buildUnipic } from "./model/unipic.ts";
 import { fitLatentPreview } from "./pipelines/latent-preview.ts";
@@ -24,6 +24,8 @@ import { PromptTokenizer } from "./tokenizer/prompt-tokenizer.ts";
 export interface BuildOptions {
   readonly checkpointFolder: string;
   readonly out: string;
+  /** float32 unless given. */
+  readonly dtype?: Dtype;
   /** A unipic.json elsewhere than in the checkpoint folder. */
   readonly configFile?: string;
   /** Build a model without a tokenizer where the checkpoint has none: only token ids can be given to it. */
@@ -38,9 +40,9 @@ export interface BuildResult {
 
 /** Builds next to `out` and moves the finished folder there: `out` is the old model, or the new one, never a mixture. */
 export async function buildModel(options: BuildOptions): Promise<BuildResult> {
-  const { out } = options;
+  const { out, dtype = "float32" } = options;
   const checkpoint = findCheckpointFolder(options.checkpointFolder, options.configFile);
-  const source = sourceDigest(checkpoint);
+  const source = sourceDigest(checkpoint, dtype);
   const current = existsSync(join(out, MANIFEST_FILE)) ? tryLoadManifest(out) : undefined;
   if (current?.source === source) return { manifest: current, isNew: false };
   if (!isReplaceable(out)) {
@@ -52,7 +54,7 @@ export async function buildModel(options: BuildOptions): Promise<BuildResult> {
   }
   const unfinished = makeUnfinishedFolder(out);
   try {
-    const description = buildUnipic(checkpoint, unfinished);
+    const description = buildUnipic(checkpoint, unfinished, dtype);
     const draft: Manifest = { ...description, source, digest: await contentDigest(unfinished), latentPreview: [] };
     const model = LoadedModel.open(unfinished, { provider: "cpu", threads: threadsFor(unfinished) }, draft);
     const latentPreview = await fitLatentPreview(model).finally(() => model.close());
@@ -141,10 +143,10 @@ function rename(from: string, to: string, expected: readonly string[]): boolean 
 
 /**
  * What a build depends on: the checkpoint's files by path, size and time (reading 12 GB would take minutes), its
- * configuration by content, and the code that builds.
+ * configuration by content, the dtype, and the code that builds.
  */
-function sourceDigest(checkpoint: CheckpointFolder): string {
-  const hash = createHash("sha256").update(JSON.stringify(checkpoint.config));
+function sourceDigest(checkpoint: CheckpointFolder, dtype: Dtype): string {
+  const hash = createHash("sha256").update(dtype).update(JSON.stringify(checkpoint.config));
   for (const file of checkpoint.files) {
     const { size, mtimeMs } = statSync(file);
     hash.update(`${resolve(file)}\0${size}\0${mtimeMs}\0`);

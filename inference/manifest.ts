@@ -34,13 +34,17 @@ const STORED_TENSORS = [
 ] as const;
 export type StoredTensorName = (typeof STORED_TENSORS)[number];
 
+/** How the large weights of a model are stored and multiplied (model/precision.ts). */
+export const DTYPES = ["float32", "int8", "float16", "bfloat16"] as const;
+export type Dtype = (typeof DTYPES)[number];
+
 const count = z.number().int().nonnegative();
 const storedTensorSchema = z.object({ offset: count, shape: z.array(count) });
 
 const manifestSchema = z.object({
   format: z.literal(FORMAT),
   preset: z.string(),
-  dtype: z.literal("float32"),
+  dtype: z.enum(DTYPES),
   /** SHA-256 over the graphs and weights: equal digests compute equal numbers. */
   digest: z.string(),
   /** SHA-256 over what the folder was built from: checkpoint files, configuration and builder. */
@@ -121,9 +125,12 @@ export function loadManifest(folder: string): Manifest {
   }
   const parsed = manifestSchema.safeParse(content);
   if (parsed.success) return parsed.data;
-  const fields = parsed.error.issues.map((issue) => issue.path.join(".")).join(", ");
+  const fields = parsed.error.issues.map(describeIssue).join(", ");
   return refuse(`does not fit this version of Atelier (${fields})`, parsed.error);
 }
+
+const describeIssue = ({ path, ...issue }: z.core.$ZodIssue): string =>
+  path.join(".") + (issue.code === "invalid_value" ? `: one of ${issue.values.join(", ")}` : "");
 
 /** What a user types to build the model folder. */
 export const buildCommand = (folder: string): string =>

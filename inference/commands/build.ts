@@ -2,10 +2,11 @@
 import { Command, Option } from "commander";
 import { buildModel } from "../build-model.ts";
 import { endWithStdin, ignoreInterrupt } from "../child.ts";
-import { loadManifest } from "../manifest.ts";
+import { DTYPES, type Dtype, loadManifest } from "../manifest.ts";
 
 interface BuildFlags {
   readonly out: string;
+  readonly dtype: Dtype;
   readonly config?: string;
   readonly requireTokenizer?: boolean;
   readonly endsWithStdin?: boolean;
@@ -18,13 +19,18 @@ export const buildCommand = (): Command =>
     )
     .argument("<checkpoint folder>", "holds pytorch_model.bin, kl16.ckpt and Qwen2.5-1.5B-Instruct/")
     .requiredOption("--out <model folder>", "where the built model goes")
+    .addOption(
+      new Option("--dtype <dtype>", "of the large weights: see docs/graph-builder.md")
+        .choices(DTYPES)
+        .default("float32"),
+    )
     .option("--config <file>", "dimensions, when the folder has no unipic.json and they are not the published ones")
     .option("--require-tokenizer", "refuse a checkpoint that has none: nothing can be drawn from a prompt with it")
     .addOption(new Option("--ends-with-stdin", "end when standard input closes: for a parent process").hideHelp())
     .action(build);
 
 async function build(checkpointFolder: string, flags: BuildFlags): Promise<void> {
-  const { out, config, requireTokenizer = false } = flags;
+  const { out, dtype, config, requireTokenizer = false } = flags;
   if (flags.endsWithStdin) {
     endWithStdin();
     ignoreInterrupt();
@@ -33,6 +39,7 @@ async function build(checkpointFolder: string, flags: BuildFlags): Promise<void>
   const { manifest, isNew } = await buildModel({
     checkpointFolder,
     out,
+    dtype,
     allowsNoTokenizer: !requireTokenizer,
     ...(config === undefined ? {} : { configFile: config }),
   });

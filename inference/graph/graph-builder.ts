@@ -3,6 +3,7 @@
  * `scope("layers.0", () => scope("self_attn", …))` the parameter `q_proj.weight` is the checkpoint's
  * `layers.0.self_attn.q_proj.weight`, and nodes are named `/layers.0/self_attn/MatMul`.
  */
+import type { MatrixFormat } from "./number-formats.ts";
 import type {
   AttributeValue,
   Dimension,
@@ -12,7 +13,7 @@ import type {
   OnnxTensor,
   OnnxValue,
 } from "./onnx-model.ts";
-import type { WeightsFile } from "./weights-file.ts";
+import type { WeightsFile, WeightValues } from "./weights-file.ts";
 
 /** The result of an operation, a parameter, a constant or an input: a name inside the graph. */
 export interface Value {
@@ -41,8 +42,10 @@ export interface DerivedParameter {
   /** Unique name of the derived tensor, inside the scope. */
   readonly name: string;
   readonly shape: readonly number[];
+  /** float32 unless given; 16-bit formats come as their bits. */
+  readonly type?: ElementType;
   /** Makes the values; `read` takes a key relative to the scope. */
-  readonly derive: (read: (key: string, shape: readonly number[]) => Float32Array) => Float32Array;
+  readonly derive: (read: (key: string, shape: readonly number[]) => Float32Array) => WeightValues;
 }
 
 /** Tensors of at most this many values are stored in the graph file itself. */
@@ -60,6 +63,8 @@ export class GraphBuilder {
     readonly name: string,
     private readonly parameters: ParameterSource,
     private readonly weights: WeightsFile,
+    /** The format of the matrix known under a key. */
+    private readonly format: (key: string) => MatrixFormat = () => "float32",
     /** The graph around this one when it is the body of a loop; it holds the initializers of both. */
     private readonly outer?: GraphBuilder,
   ) {
@@ -100,6 +105,11 @@ export class GraphBuilder {
     return this.constant("int64", typeof value === "number" ? [] : [values.length], new Uint8Array(values.buffer));
   }
 
+  /** A uint8 scalar constant. */
+  byte(value: number): Value {
+    return this.constant("uint8", [], Uint8Array.of(value));
+  }
+
   /** A boolean scalar constant. */
   bool(value: boolean): Value {
     return this.constant("bool", [], Uint8Array.of(value ? 1 : 0));
@@ -110,20 +120,25 @@ export class GraphBuilder {
     return this.parameters.has(this.keyOf(key));
   }
 
+  /** How the matrix `key` (relative to the scope) is stored and multiplied. */
+  formatOf(key: string): MatrixFormat {
+    return this.format(this.keyOf(key));
+  }
+
   /** The checkpoint tensor `key` (relative to the scope), as it is. */
   parameter(key: string, shape: readonly number[]): Value {
     return this.derivedParameter({ name: key, shape, derive: (read) => read(key, shape) });
   }
 
   /** A tensor computed from checkpoint tensors when the model is built: transposed, concatenated, … */
-  derivedParameter({ name, shape, derive }: DerivedParameter): Value {
+  derivedParameter({ name, shape, type = "float32", derive }: DerivedParameter): Value {
     const key = this.keyOf(name);
     if (this.initializers.has(key)) return { name: key };
-    const read = (): Float32Array => derive((relative, of) => this.parameters.read(this.keyOf(relative), of));
+    const read = (): WeightValues => derive((relative, of) => this.parameters.read(this.keyOf(relative), of));
     const size = shape.reduce((product, dim) => product * dim, 1);
     const content =
       size <= INLINE_VALUES ? bytesOf(read()) : { file: this.weights.fileName, ...this.weights.place(key, read) };
-    this.initializers.set(key, { name: key, type: "float32", dims: shape, content });
+    this.initializers.set(key, { name: key, type, dims: shape, content });
     return { name: key };
   }
 
@@ -165,7 +180,7 @@ export class GraphBuilder {
 
   /** A builder for the body of a Loop in this graph: same scope, names that do not collide. */
   body(name: string): GraphBuilder {
-    const body = new GraphBuilder(name, this.parameters, this.weights, this);
+    const body = new GraphBuilder(name, this.parameters, this.weights, this.format, this);
     body.path = this.path;
     return body;
   }
@@ -199,7 +214,7 @@ export class GraphBuilder {
   }
 }
 
-function bytesOf(values: Float32Array): Uint8Array {
+function bytesOf(values: WeightValues): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 

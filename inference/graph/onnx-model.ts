@@ -4,8 +4,11 @@
  */
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
-const ELEMENT_TYPES = { float32: 1, int64: 7, bool: 9 } as const;
+const ELEMENT_TYPES = { float32: 1, uint8: 2, int8: 3, int64: 7, bool: 9, float16: 10, bfloat16: 16 } as const;
 export type ElementType = keyof typeof ELEMENT_TYPES;
+
+/** What a Cast goes to. */
+export const { float32: FLOAT, float16: FLOAT16 } = ELEMENT_TYPES;
 
 /** A dimension: a number, or the name of a size that is known only at run time. */
 export type Dimension = number | string;

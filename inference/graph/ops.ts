@@ -1,5 +1,7 @@
 /** The ONNX operators the architectures are written in. Each is one node, or a few where ONNX has no single one. */
 import type { GraphBuilder, Value } from "./graph-builder.ts";
+import type { MatrixFormat } from "./number-formats.ts";
+import { toFloat, toHalf, weightProduct } from "./weight-product.ts";
 
 export const add = (g: GraphBuilder, a: Value, b: Value): Value => g.op("Add", [a, b]);
 export const subtract = (g: GraphBuilder, a: Value, b: Value): Value => g.op("Sub", [a, b]);
@@ -72,6 +74,21 @@ export const layerNorm = (g: GraphBuilder, x: Value, { width, eps }: LayerNormOp
 export const rmsNorm = (g: GraphBuilder, x: Value, { width, eps }: LayerNormOptions): Value =>
   g.op("SimplifiedLayerNormalization", [x, g.parameter("weight", [width])], { axis: -1, epsilon: { float: eps } });
 
+/**
+ * Attention of several heads without a mask. q, k, v: [B, n, width] float32 -> [B, n, width]. In fp16 its softmax is
+ * still computed in fp32.
+ */
+export function multiHeadAttention(
+  g: GraphBuilder,
+  qkv: readonly Value[],
+  { heads, format = "float32" }: { heads: number; format?: MatrixFormat },
+): Value {
+  const isHalf = format === "float16";
+  const operands = isHalf ? qkv.map((value) => toHalf(g, value)) : qkv;
+  const attended = g.op("MultiHeadAttention", operands, { num_heads: heads }, { domain: "com.microsoft" });
+  return isHalf ? toFloat(g, attended) : attended;
+}
+
 /** x W^T + bias with the checkpoint's `<key>.weight` [out, in]. x: [..., in] -> [..., out]. */
 export function linear(g: GraphBuilder, key: string, x: Value, [inputs, outputs]: readonly [number, number]): Value {
   return joinedLinear(g, x, { inputs, parts: { [key]: outputs } });
@@ -84,18 +101,20 @@ export interface JoinedLinear {
   readonly bias?: boolean;
   /** Added to the bias [sum of outputs] when the model is built. */
   readonly addToBias?: Float32Array;
+  /** The input is no norm's result: nothing bounds it. */
+  readonly takesLargeInput?: boolean;
 }
 
 /** Several linear layers of one input as one matrix product. x: [..., inputs] -> [..., sum of outputs]. */
 export function joinedLinear(
   g: GraphBuilder,
   x: Value,
-  { inputs, parts, bias = true, addToBias }: JoinedLinear,
+  { inputs, parts, bias = true, addToBias, takesLargeInput = false }: JoinedLinear,
 ): Value {
   const layers = Object.entries(parts);
   const outputs = layers.reduce((sum, [, size]) => sum + size, 0);
   const name = layers.map(([key]) => key).join("+");
-  const weight = g.derivedParameter({
+  const product = weightProduct(g, x, {
     name: `${name}.weight^T`,
     shape: [inputs, outputs],
     derive: (read) =>
@@ -103,8 +122,8 @@ export function joinedLinear(
         layers.map(([key, size]) => read(`${key}.weight`, [size, inputs])),
         inputs,
       ),
+    takesLargeInput,
   });
-  const product = matMul(g, x, weight);
   if (!bias) return product;
   const offset = g.derivedParameter({
     name: addToBias === undefined ? `${name}.bias` : `${name}.bias+constant`,
@@ -127,7 +146,7 @@ export function partOfLinear(
   x: Value,
   { inputs, total, from, to }: { inputs: number; total: number; from: number; to: number },
 ): Value {
-  const weight = g.derivedParameter({
+  const product = weightProduct(g, x, {
     name: `${key}.weight[${from}:${to}]^T`,
     shape: [inputs, to - from],
     derive: (read) =>
@@ -138,7 +157,7 @@ export function partOfLinear(
     shape: [to - from],
     derive: (read) => read(`${key}.bias`, [total]).slice(from, to),
   });
-  return add(g, matMul(g, x, weight), bias);
+  return add(g, product, bias);
 }
 
 /** Matrices [out_i, inputs] -> [inputs, sum(out_i)]: MatMul wants the weight as [in, out] (1.15x faster than transB on a CPU). */

@@ -10,6 +10,9 @@ export interface WeightPlace {
   readonly length: number;
 }
 
+/** Values as they are written: fp32, integers, or the bits of a 16-bit format. */
+export type WeightValues = Float32Array | Uint16Array | Int8Array;
+
 /** Places start at page borders, so that a runtime can map them instead of reading them. */
 const ALIGNMENT = 4096;
 /** Smaller tensors share pages: mapping them separately gains nothing. */
@@ -29,7 +32,7 @@ export class WeightsFile {
   }
 
   /** The place of the tensor known as `key`; `read` is called, and its result written, the first time only. */
-  place(key: string, read: () => Float32Array): WeightPlace {
+  place(key: string, read: () => WeightValues): WeightPlace {
     const known = this.places.get(key);
     if (known !== undefined) return known;
     const values = read();

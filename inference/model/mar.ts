@@ -16,6 +16,7 @@ import {
   joinedLinear,
   layerNorm,
   linear,
+  multiHeadAttention,
   partOfLinear,
   reshapeTo,
   silu,
@@ -185,7 +186,7 @@ function block(g: GraphBuilder, x: Value, shape: BlockShape, rows?: Value): Valu
 /** Bidirectional multi-head attention; `qkv` is one layer with its outputs in the order q, k, v. */
 function attention(g: GraphBuilder, x: Value, { width, heads }: BlockShape, rows?: Value): Value {
   const qkv = rows === undefined ? joinedQkv(g, x, width) : qkvOfRows(g, x, { width, rows });
-  const attended = g.op("MultiHeadAttention", qkv, { num_heads: heads }, { domain: "com.microsoft" });
+  const attended = multiHeadAttention(g, qkv, { heads, format: g.formatOf("qkv") });
   return linear(g, "proj", attended, [width, width]);
 }
 

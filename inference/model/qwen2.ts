@@ -5,6 +5,7 @@
  * Source: transformers 4.45 `models/qwen2/modeling_qwen2.py`.
  */
 import type { GraphBuilder, Value } from "../graph/graph-builder.ts";
+import { roundToBfloat16 } from "../graph/number-formats.ts";
 import {
   add,
   concat,
@@ -112,6 +113,7 @@ function decoderLayer(
       inputs: mlpWidth,
       parts: { down_proj: width },
       bias: false,
+      takesLargeInput: true,
     });
   });
   return { x: add(g, attended, mlp), key, value };
@@ -189,19 +191,11 @@ function rotaryTables(g: GraphBuilder, config: LlmConfig, { pastLengths, pastCou
 /** 1 / theta^(2j / headWidth), j = 0 .. headWidth / 2 - 1, in fp32, rounded to bf16 where the configuration says so. */
 function rotaryFrequencies(config: LlmConfig): Float32Array {
   const headWidth = config.hidden_size / config.num_attention_heads;
-  return Float32Array.from({ length: headWidth / 2 }, (_, j) => {
+  const frequencies = Float32Array.from({ length: headWidth / 2 }, (_, j) => {
     const power = Math.fround(config.rope_theta ** Math.fround((2 * j) / headWidth));
-    const frequency = Math.fround(1 / power);
-    return config.rope_inv_freq_bf16 ? roundToBfloat16(frequency) : frequency;
+    return Math.fround(1 / power);
   });
-}
-
-/** Nearest bf16 value, ties to even. */
-function roundToBfloat16(value: number): number {
-  const bits = new Uint32Array(Float32Array.of(value).buffer);
-  const word = bits[0] ?? 0;
-  bits[0] = (word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000;
-  return new Float32Array(bits.buffer)[0] ?? 0;
+  return config.rope_inv_freq_bf16 ? roundToBfloat16(frequencies) : frequencies;
 }
 
 /** 0 where a new token may look, the lowest float where not: [rows, 1, s, P + s]. */

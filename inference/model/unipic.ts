@@ -4,12 +4,20 @@ import { basename, join } from "node:path";
 import { GraphBuilder } from "../graph/graph-builder.ts";
 import { encodeModel } from "../graph/onnx-model.ts";
 import { WeightsFile } from "../graph/weights-file.ts";
-import { GRAPH_NAMES, type GraphName, type Manifest, type StoredTensorName, WEIGHTS_FILE } from "../manifest.ts";
+import {
+  type Dtype,
+  GRAPH_NAMES,
+  type GraphName,
+  type Manifest,
+  type StoredTensorName,
+  WEIGHTS_FILE,
+} from "../manifest.ts";
 import type { CheckpointFolder } from "./checkpoint-folder.ts";
 import type { UnipicConfig } from "./config.ts";
 import { buildDiffusionHead, buildDiffusionTime } from "./diffloss.ts";
 import { buildMarCanvas, buildMarDecoder, buildMarEncoder } from "./mar.ts";
 import { Parameters, type SkipRule } from "./parameters.ts";
+import { formatIn } from "./precision.ts";
 import { buildQwen2, buildQwen2Head } from "./qwen2.ts";
 import { buildVaeDecoder, buildVaeEncoder } from "./vae.ts";
 
@@ -35,20 +43,20 @@ export const GRAPH_BUILDERS: Record<GraphName, (g: GraphBuilder, config: UnipicC
 export type ModelDescription = Omit<Manifest, "digest" | "source" | "latentPreview">;
 
 /** Writes all graphs and weights into the empty folder `out`. */
-export function buildUnipic(checkpoint: CheckpointFolder, out: string): ModelDescription {
+export function buildUnipic(checkpoint: CheckpointFolder, out: string, dtype: Dtype): ModelDescription {
   const sources = checkpoint.open();
   const weights = new WeightsFile(join(out, WEIGHTS_FILE), WEIGHTS_FILE);
   try {
     const parameters = new Parameters(sources, SKIP_RULES);
     for (const name of GRAPH_NAMES) {
-      const graph = new GraphBuilder(name, parameters, weights);
+      const graph = new GraphBuilder(name, parameters, weights, formatIn(dtype));
       GRAPH_BUILDERS[name](graph, checkpoint.config);
       writeFileSync(join(out, graphFile(name)), encodeModel(graph.finish()));
     }
     const tensors = storeTensors(checkpoint.config, parameters, weights);
     parameters.requireAllUsed();
     for (const file of checkpoint.tokenizerFiles) copyFileSync(file, join(out, basename(file)));
-    return { ...describe(checkpoint), tensors, hasTokenizer: checkpoint.tokenizerFiles.length > 0 };
+    return { ...describe(checkpoint), dtype, tensors, hasTokenizer: checkpoint.tokenizerFiles.length > 0 };
   } finally {
     weights.close();
     for (const { checkpoint: source } of sources) source.close();
@@ -74,12 +82,14 @@ function storeTensors({ mar, llm }: UnipicConfig, parameters: Parameters, weight
   };
 }
 
-function describe({ config, repetitionPenalty }: CheckpointFolder): Omit<ModelDescription, "tensors" | "hasTokenizer"> {
+function describe({
+  config,
+  repetitionPenalty,
+}: CheckpointFolder): Omit<ModelDescription, "dtype" | "tensors" | "hasTokenizer"> {
   const { mar, llm, prompt } = config;
   return {
     format: 3,
     preset: config.name,
-    dtype: "float32",
     graphs: Object.fromEntries(GRAPH_NAMES.map((name) => [name, { file: graphFile(name) }])) as Manifest["graphs"],
     dimensions: {
       latentChannels: mar.vae_embed_dim,

@@ -3,7 +3,7 @@
  * Source: src/models/mar/vae.py of SkyworkAI/UniPic, UniPic-1.
  */
 import type { GraphBuilder, Value } from "../graph/graph-builder.ts";
-import { add, divide, multiply, reshape, reshapeTo, silu, slice, transpose } from "../graph/ops.ts";
+import { add, divide, multiHeadAttention, multiply, reshape, reshapeTo, silu, slice, transpose } from "../graph/ops.ts";
 import type { VaeConfig } from "./config.ts";
 
 const GROUP_NORM_EPS = 1e-6;
@@ -124,12 +124,7 @@ function attentionBlock(
       const projected = conv(g, name, normed, { from: width, to: width, kernel: 1 });
       return transpose(g, reshape(g, projected, [0, width, -1]), [0, 2, 1]); // (B, h*w, width)
     };
-    const attended = g.op(
-      "MultiHeadAttention",
-      [positions("q"), positions("k"), positions("v")],
-      { num_heads: 1 },
-      { domain: "com.microsoft" },
-    );
+    const attended = multiHeadAttention(g, [positions("q"), positions("k"), positions("v")], { heads: 1 });
     const grid = reshapeTo(g, transpose(g, attended, [0, 2, 1]), g.op("Shape", [x]));
     return add(g, x, conv(g, "proj_out", grid, { from: width, to: width, kernel: 1 }));
   });

@@ -4,6 +4,7 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
 import { onTestFinished } from "vitest";
 import { openCheckpoint } from "../../inference/checkpoint/open-checkpoint.ts";
 import { GraphBuilder } from "../../inference/graph/graph-builder.ts";
+import type { MatrixFormat } from "../../inference/graph/number-formats.ts";
 import { encodeModel, type OnnxGraph } from "../../inference/graph/onnx-model.ts";
 import { WeightsFile } from "../../inference/graph/weights-file.ts";
 import { Parameters } from "../../inference/model/parameters.ts";
@@ -15,12 +16,18 @@ export interface TensorValues {
   readonly values: readonly number[];
 }
 
+type Optimization = NonNullable<InferenceSession.SessionOptions["graphOptimizationLevel"]>;
+
 export interface GraphFixture {
   readonly weights: WeightsFile;
   readonly weightsPath: string;
-  readonly builder: (name: string) => GraphBuilder;
+  readonly builder: (name: string, format?: (key: string) => MatrixFormat) => GraphBuilder;
   /** Writes the graph beside the weights and runs it; its first result. */
-  readonly run: (graph: OnnxGraph, feeds?: Record<string, Tensor>) => Promise<TensorValues>;
+  readonly run: (
+    graph: OnnxGraph,
+    feeds?: Record<string, Tensor>,
+    optimization?: Optimization,
+  ) => Promise<TensorValues>;
 }
 
 /** Builders over a checkpoint with these tensors, and a folder to run their graphs in; gone when the test ends. */
@@ -37,11 +44,15 @@ export function createGraphFixture(tensors: Readonly<Record<string, TensorValues
   return {
     weights,
     weightsPath,
-    builder: (name) => new GraphBuilder(name, parameters, weights),
-    async run(graph, feeds = {}) {
+    builder: (name, format) => new GraphBuilder(name, parameters, weights, format),
+    async run(graph, feeds = {}, graphOptimizationLevel = "all") {
       const file = join(folder, `${graph.name}.onnx`);
       writeFileSync(file, encodeModel(graph));
-      const session = await InferenceSession.create(file, { intraOpNumThreads: 1, logSeverityLevel: 3 });
+      const session = await InferenceSession.create(file, {
+        intraOpNumThreads: 1,
+        logSeverityLevel: 3,
+        graphOptimizationLevel,
+      });
       try {
         const results = await session.run(feeds);
         const [first] = Object.values(results);

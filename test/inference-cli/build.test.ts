@@ -68,3 +68,16 @@ test("inspect says in one line that a folder is no model", async () => {
     ],
   });
 });
+
+test("build makes a model in the dtype that is asked for, and says which there are", async () => {
+  const { checkpoint, out } = setup();
+  expect((await runCommand("build", checkpoint, "--out", out, "--dtype", "int8")).code).toBe(0);
+  expect(loadManifest(out).dtype).toBe("int8");
+  expect(await runCommand("build", checkpoint, "--out", out, "--dtype", "int4")).toEqual({
+    code: 1,
+    output: "",
+    errors: [
+      "error: option '--dtype <dtype>' argument 'int4' is invalid. Allowed choices are float32, int8, float16, bfloat16.",
+    ],
+  });
+});

@@ -41,6 +41,8 @@ test.each(["", '{"format": 3, "preset"'])("a manifest that is no JSON (%j) is re
 test("a manifest of this format with other fields is refused with their names", () => {
   const { folder, file, rebuild } = setup(JSON.stringify({ format: 3, preset: 7 }));
   const load = (): unknown => loadManifest(folder);
-  expect(load).toThrow(`${file} does not fit this version of Atelier (preset, dtype, digest, `);
+  expect(load).toThrow(
+    `${file} does not fit this version of Atelier (preset, dtype: one of float32, int8, float16, bfloat16, digest, `,
+  );
   expect(load).toThrow(`, latentPreview). ${rebuild}`);
 });
