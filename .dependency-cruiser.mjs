@@ -15,7 +15,7 @@ const MAY_IMPORT = {
   "src/openai": ["src/generation", "src/auth", "src/storage", "src/platform"],
   "src/cli": [],
   "src/generated": [],
-  "inference/worker": ["inference/pipelines", "proto/gen"],
+  "inference/worker": ["inference/pipelines", "inference/runtime/provider.ts", "proto/gen"],
   "inference/pipelines": [
     "inference/sampling",
     "inference/runtime",
@@ -37,7 +37,7 @@ const MAY_IMPORT = {
   "inference/hub": [],
   "inference/eval": ["inference/pipelines", "inference/sampling", "inference/image"],
   "inference/sampling": [],
-  "inference/runtime": ["inference/manifest.ts"],
+  "inference/runtime": ["inference/graph/onnx-model.ts", "inference/manifest.ts"],
   "inference/tokenizer": [],
   "inference/image": [],
   "inference/graph": [],

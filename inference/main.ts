@@ -8,6 +8,7 @@ import { createServer } from "nice-grpc";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
 import { InferenceServiceDefinition } from "../proto/gen/inference/v1/inference.ts";
 import { endWithStdin, ignoreInterrupt } from "./child.ts";
+import { chooseProvider, PROVIDERS, type Provider } from "./runtime/provider.ts";
 import { threadsFor } from "./runtime/threads.ts";
 import { Compute } from "./worker/compute.ts";
 import { InferenceService } from "./worker/inference-service.ts";
@@ -20,6 +21,7 @@ const { values } = parseArgs({
   options: {
     model: { type: "string" },
     listen: { type: "string" },
+    provider: { type: "string", default: "cpu" },
     threads: { type: "string" },
     slots: { type: "string", default: "1" },
     "ends-with-stdin": { type: "boolean", default: false },
@@ -27,7 +29,7 @@ const { values } = parseArgs({
 });
 const { model, listen } = values;
 if (model === undefined || listen === undefined)
-  fail("usage: --model <model folder> --listen <unix:/path or host:port> [--threads n] [--slots n]");
+  fail("usage: --model <model folder> --listen <unix:/path or host:port> [--provider name] [--threads n] [--slots n]");
 
 if (values["ends-with-stdin"]) endWithStdin();
 ignoreInterrupt();
@@ -39,8 +41,11 @@ try {
 }
 
 async function serve(modelFolder: string, address: string): Promise<void> {
+  const { provider, fallback } = await chooseProvider(parseProvider(values.provider));
+  if (fallback !== undefined) process.stderr.write(`worker: ${fallback}\n`);
   const settings = {
     modelFolder,
+    provider,
     threads: values.threads === undefined ? threadsFor(modelFolder) : Number(values.threads),
   };
   const offer = new Offer(settings, Number(values.slots));
@@ -63,6 +68,11 @@ async function serve(modelFolder: string, address: string): Promise<void> {
     await Promise.race([server.shutdown(), setTimeout(FLUSH_TIMEOUT_MS)]);
     process.exit(0);
   });
+}
+
+function parseProvider(name: string): Provider {
+  const provider = PROVIDERS.find((known) => known === name);
+  return provider ?? fail(`--provider ${name}: there is no such provider. Give one of ${PROVIDERS.join(", ")}.`);
 }
 
 /** A watch ends when the worker has said that it stops, so that the connection can close. */

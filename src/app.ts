@@ -182,6 +182,7 @@ function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorker
     modelFolder: join(dataDir, "models", basename(workers.checkpoint)),
     count: workers.count,
     threads: workers.threads,
+    provider: workers.provider,
     logger,
   });
 }

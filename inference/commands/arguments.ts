@@ -5,6 +5,7 @@ import { dirname, extname } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
 import { buildCommand } from "../manifest.ts";
 import { openPipelines, type Pipelines } from "../pipelines/pipelines.ts";
+import { chooseProvider, PROVIDERS, type Provider } from "../runtime/provider.ts";
 import { threadsFor } from "../runtime/threads.ts";
 
 const IMAGE_ENDINGS = [".png", ".jpg", ".jpeg", ".webp"];
@@ -13,8 +14,14 @@ const MAX_THREADS = 256;
 
 export interface ModelFlags {
   readonly model: string;
+  readonly provider: Provider;
   readonly threads?: number;
 }
+
+export const providerOption = (): Option =>
+  new Option("--provider <name>", "what computes; the processor, with a word why, where another does not work")
+    .choices(PROVIDERS)
+    .default("cpu");
 
 export const threadsOption = (): Option =>
   new Option("--threads <n>", "threads of one operator; by the model's size unless given").argParser(
@@ -27,10 +34,12 @@ export const seedOption = (): Option =>
     .default(randomBytes(8).readBigUInt64LE(), "random");
 
 /** The model folder that the flags name; the caller closes it. */
-export function openModel({ model, threads }: ModelFlags): Pipelines {
+export async function openModel({ model, provider: wanted, threads }: ModelFlags): Promise<Pipelines> {
   if (!existsSync(model))
     throw new Error(`There is no model folder at ${model}. Build it first: ${buildCommand(model)}`);
-  return openPipelines(model, { provider: "cpu", threads: threads ?? threadsFor(model) });
+  const { provider, fallback } = await chooseProvider(wanted);
+  if (fallback !== undefined) console.error(fallback);
+  return openPipelines(model, { provider, threads: threads ?? threadsFor(model) });
 }
 
 export const IMAGE_FILE_HELP = `the picture: ${IMAGE_ENDINGS.join(", ")}`;

@@ -34,7 +34,7 @@ async function drawAll(flags: BatchFlags): Promise<void> {
   const missing = [...samples.entries()].filter(([index]) => !existsSync(fileOf(flags.out, index, "json")));
   if (missing.length < samples.length)
     console.error(`${samples.length - missing.length} of ${samples.length} are done`);
-  const pipelines = openModel(flags);
+  const pipelines = await openModel(flags);
   const bar = new SingleBar({ format: "{bar} prompt {value}/{total} | {eta_formatted}", stream: process.stderr });
   bar.start(missing.length, 0);
   try {

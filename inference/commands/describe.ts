@@ -6,6 +6,7 @@ import {
   finiteNumber,
   type ModelFlags,
   openModel,
+  providerOption,
   requireFile,
   seedOption,
   threadsOption,
@@ -33,13 +34,14 @@ export const imageToTextCommand = (): Command =>
     .option("--temperature <t>", "draws the words of the answer; 0 takes the likeliest", finiteNumber, 0)
     .option("--top-p <p>", "draw from the likeliest tokens that have this probability together", finiteNumber, 1)
     .addOption(seedOption())
+    .addOption(providerOption())
     .addOption(threadsOption())
     .action(describe);
 
 async function describe(flags: DescribeFlags): Promise<void> {
   requireFile(flags.image, "--image");
   const image = await readImage(flags.image);
-  const pipelines = openModel(flags);
+  const pipelines = await openModel(flags);
   const size = flags.size ?? pipelines.model.manifest.defaults.size;
   const limit = flags.maxTokens === undefined ? {} : { maxTokens: flags.maxTokens };
   const { temperature, topP, seed } = flags;

@@ -14,6 +14,7 @@ import {
   IMAGE_FILE_HELP,
   type ModelFlags,
   openModel,
+  providerOption,
   requireFile,
   requireWritable,
   seedOption,
@@ -124,6 +125,7 @@ export const drawingOptions = (command: Command, { gridSize }: { gridSize: numbe
     .addOption(new Option("--guidance-schedule <name>").choices(GUIDANCE_SCHEDULES).default("constant"))
     .option("--temperature <t>", "of the noise of the reverse diffusion", finiteNumber)
     .addOption(seedOption())
+    .addOption(providerOption())
     .addOption(threadsOption());
 
 async function run(
@@ -132,7 +134,7 @@ async function run(
   start: (pipelines: Pipelines, settings: DrawingSettings, signal: AbortSignal) => AsyncIterable<DrawingEvent>,
 ): Promise<void> {
   requireWritable(flags.out);
-  const pipelines = openModel(flags);
+  const pipelines = await openModel(flags);
   const settings = settingsOf(flags, pipelines, guidance);
   const bar = new SingleBar({ format: "{bar} step {value}/{total} | {duration_formatted}", stream: process.stderr });
   const images: RgbImage[] = [];

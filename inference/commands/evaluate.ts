@@ -6,7 +6,7 @@ import { askAbout, drawPrompt, editScene, type Outcome } from "../eval/evaluatio
 import { genevalPrompts } from "../eval/geneval-prompts.ts";
 import { questionCases } from "../eval/question-cases.ts";
 import { formatScore } from "../eval/score.ts";
-import { type ModelFlags, openModel, seed, threadsOption, wholeNumber } from "./arguments.ts";
+import { type ModelFlags, openModel, providerOption, seed, threadsOption, wholeNumber } from "./arguments.ts";
 
 interface EvaluateFlags extends ModelFlags {
   readonly prompts: number;
@@ -27,6 +27,7 @@ export const evaluateCommand = (): Command =>
     .addOption(count("--questions <n>", "of each of six kinds", 100))
     .addOption(new Option("--pictures <n>", "of each prompt and edit").argParser(wholeNumber(1, 4)).default(4))
     .addOption(new Option("--seed <n>", "of prompts and pictures").argParser(seed).default(4242n, "4242"))
+    .addOption(providerOption())
     .addOption(threadsOption())
     .action(evaluate);
 
@@ -35,7 +36,7 @@ const count = (flags: string, help: string, ordinary: number): Option =>
 
 async function evaluate(flags: EvaluateFlags): Promise<void> {
   const { seed } = flags;
-  const pipelines = openModel(flags);
+  const pipelines = await openModel(flags);
   try {
     await printScore("Text to image", genevalPrompts(flags.prompts, seed), (each) =>
       drawPrompt(pipelines, each, flags),

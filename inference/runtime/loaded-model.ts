@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { InferenceSession } from "onnxruntime-node";
 import { type GraphName, loadManifest, type Manifest, type StoredTensorName, WEIGHTS_FILE } from "../manifest.ts";
 import { type Grid, resizePositionTable } from "./position-tables.ts";
+import type { Provider } from "./provider.ts";
 import type { Tensor } from "./tensor.ts";
 
 export interface Execution {
-  /** ONNX Runtime's name of the execution provider. */
-  readonly provider: "cpu";
+  /** One that works on this machine: see chooseProvider(). */
+  readonly provider: Provider;
   /** Threads of one operator. In a container, set it to the CPUs of the container. */
   readonly threads: number;
 }
@@ -127,7 +128,7 @@ export class LoadedModel {
     const { file } = this.manifest.graphs[graph];
     try {
       return await InferenceSession.create(join(this.folder, file), {
-        executionProviders: [this.options.provider],
+        executionProviders: [this.options.provider, ...(this.options.provider === "cpu" ? [] : ["cpu"])],
         intraOpNumThreads: this.options.threads,
         interOpNumThreads: 1,
         // Threads that spin between operators would take the processor from whoever shares this machine.

@@ -3,10 +3,13 @@ import type { DrawingSettings } from "../pipelines/drawing.ts";
 import type { AnswerSampling } from "../pipelines/image-to-text.ts";
 import type { Preview } from "../pipelines/latent-preview.ts";
 import type { TextToImageRequest } from "../pipelines/text-to-image.ts";
+import type { Provider } from "../runtime/provider.ts";
 
 /** Opens the computing thread. */
 export interface ComputeSettings {
   readonly modelFolder: string;
+  /** One that works on this machine. */
+  readonly provider: Provider;
   readonly threads: number;
 }
 

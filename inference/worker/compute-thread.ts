@@ -20,7 +20,7 @@ const post = (message: ComputeMessage): void => parent.postMessage(message);
 
 let lastTick = 0;
 const pipelines = openPipelines(settings.modelFolder, {
-  provider: "cpu",
+  provider: settings.provider,
   threads: settings.threads,
   onRun() {
     if (performance.now() - lastTick < TICK_INTERVAL_MS) return;

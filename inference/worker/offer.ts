@@ -48,7 +48,7 @@ export class Offer {
   recipe({ groupSize }: Pick<Recipe, "groupSize">): Recipe {
     return {
       buildDigest: this.model.digest,
-      provider: "cpu",
+      provider: this.settings.provider,
       runtimeVersion: runtime.version,
       threads: this.settings.threads,
       groupSize,

@@ -11,6 +11,7 @@ function integer(min: number, max: number, example: number) {
   return z.coerce.number({ error }).int({ error }).min(min, { error }).max(max, { error });
 }
 
+const PROVIDERS = ["cpu", "cuda", "webgpu"] as const;
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 
 /** One entry per variable, in the order of .env.example. */
@@ -34,6 +35,8 @@ export const environmentSchema = z.object({
   WORKERS: integer(1, 64, 1).default(1),
   /** Threads of each worker; by the model's size unless set. */
   WORKER_THREADS: integer(1, 256, 4).optional(),
+  /** What workers compute with: cpu, cuda or webgpu; the processor where another does not work. */
+  WORKER_PROVIDER: z.enum(PROVIDERS, { error: `Give one of ${PROVIDERS.join(", ")}.` }).default("cpu"),
   /** Checkpoint folder of the preset that the workers serve. */
   PRESET_CHECKPOINT: z.string().min(1).default("inference/presets/tiny"),
   /** How long running generations may go on when the server is asked to stop; then they yield with a checkpoint. */
@@ -47,7 +50,12 @@ export interface Config {
   readonly publicUrl: string | undefined;
   readonly dataDir: string;
   readonly logLevel: string;
-  readonly workers: { readonly count: number; readonly threads: number | undefined; readonly checkpoint: string };
+  readonly workers: {
+    readonly count: number;
+    readonly threads: number | undefined;
+    readonly provider: string;
+    readonly checkpoint: string;
+  };
   readonly shutdownGraceMs: number;
   /** By `npm start`, whose end must be ours. */
   readonly startedByNpm: boolean;
@@ -86,7 +94,12 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     publicUrl: data.PUBLIC_URL?.replace(/\/+$/, ""),
     dataDir: resolve(ROOT, data.DATA_DIR),
     logLevel: data.LOG_LEVEL,
-    workers: { count: data.WORKERS, threads: data.WORKER_THREADS, checkpoint: resolve(ROOT, data.PRESET_CHECKPOINT) },
+    workers: {
+      count: data.WORKERS,
+      threads: data.WORKER_THREADS,
+      provider: data.WORKER_PROVIDER,
+      checkpoint: resolve(ROOT, data.PRESET_CHECKPOINT),
+    },
     shutdownGraceMs: data.SHUTDOWN_GRACE_SECONDS * 1000,
     startedByNpm: environment["npm_lifecycle_event"] === "start",
   };

@@ -24,6 +24,7 @@ export interface LocalWorkersOptions {
   readonly count: number;
   /** Of each worker; the worker decides unless given. */
   readonly threads: number | undefined;
+  readonly provider: string;
   readonly logger: Logger;
 }
 
@@ -60,7 +61,7 @@ export class LocalWorkers implements WorkerDiscovery {
 
   private launch(failures: number): void {
     if (this.isStopping) return;
-    const { inferenceFolder, modelFolder, threads, logger } = this.options;
+    const { inferenceFolder, modelFolder, threads, provider, logger } = this.options;
     const name = `local-${++this.started}`;
     const socket = join(this.sockets.path, `${this.started}.sock`);
     const child = spawn(
@@ -71,6 +72,8 @@ export class LocalWorkers implements WorkerDiscovery {
         modelFolder,
         "--listen",
         `unix:${socket}`,
+        "--provider",
+        provider,
         ...(threads === undefined ? [] : ["--threads", String(threads)]),
         "--ends-with-stdin",
       ],

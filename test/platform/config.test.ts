@@ -27,7 +27,14 @@ test("all wrong variables are reported at once", () => {
 });
 
 test("a wrong variable is told with what it may be, and with an example", () => {
-  const environment = { PORT: "abc", PUBLIC_URL: "pictures", LOG_LEVEL: "loud", WORKERS: "0", WORKER_THREADS: "-0.5" };
+  const environment = {
+    PORT: "abc",
+    PUBLIC_URL: "pictures",
+    LOG_LEVEL: "loud",
+    WORKERS: "0",
+    WORKER_THREADS: "-0.5",
+    WORKER_PROVIDER: "gpu",
+  };
   expect(() => loadConfig(environment)).toThrow(
     new StartupError(
       [
@@ -37,6 +44,7 @@ test("a wrong variable is told with what it may be, and with an example", () => 
         '  LOG_LEVEL: Give one of trace, debug, info, warn, error, silent. It is "loud".',
         '  WORKERS: Give a whole number from 1 to 64, such as 1. It is "0".',
         '  WORKER_THREADS: Give a whole number from 1 to 256, such as 4. It is "-0.5".',
+        '  WORKER_PROVIDER: Give one of cpu, cuda, webgpu. It is "gpu".',
       ].join("\n"),
     ),
   );

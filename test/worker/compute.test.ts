@@ -32,7 +32,7 @@ afterAll(() => model.remove());
 /** A computing thread of its own. */
 async function setup() {
   const module = (await import(compiled)) as { Compute: typeof Compute };
-  const compute = await module.Compute.start({ modelFolder: model.folder, threads: 1 }, () => {});
+  const compute = await module.Compute.start({ modelFolder: model.folder, provider: "cpu", threads: 1 }, () => {});
   onTestFinished(() => compute.stop());
   return {
     /** The events of a run; `onEvent` is called with each of them. */

@@ -29,6 +29,14 @@ describe("a worker that cannot start ends with 1 and one clear line", () => {
     }
   });
 
+  test("with a provider that nobody knows", async () => {
+    const { fail, listen } = setup();
+    expect(await fail("--model", "somewhere", "--provider", "tpu", ...listen)).toEqual({
+      code: 1,
+      lines: ["worker: --provider tpu: there is no such provider. Give one of cpu, cuda, webgpu."],
+    });
+  });
+
   test("on a folder that is no model", async () => {
     const { fail, folder, listen } = setup();
     mkdirSync(join(folder, "empty"));
