@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
 import { ApiClient } from "./cli/api-client.ts";
+import { drawBatch } from "./cli/batch.ts";
 import { readCredentials } from "./cli/credentials.ts";
 import { draw, type GenerateOptions, resume } from "./cli/generate.ts";
 import { finiteNumber, seed, wholeNumber } from "./cli/option-values.ts";
@@ -15,10 +16,9 @@ const PATIENCE_MS = 60_000;
 const RETRY_MS = 500;
 const { dataDir, startedIn } = loadCommandConfig();
 
-interface GenerateFlags {
+interface DrawingFlags {
   readonly out: string;
   readonly preset?: string;
-  readonly count?: number;
   readonly width?: number;
   readonly height?: number;
   readonly steps?: number;
@@ -26,8 +26,16 @@ interface GenerateFlags {
   readonly unconditionalPrompt?: string;
   readonly temperature?: number;
   readonly seed?: string;
-  readonly resume?: string;
   readonly credentials?: string;
+}
+
+interface GenerateFlags extends DrawingFlags {
+  readonly count?: number;
+  readonly resume?: string;
+}
+
+interface BatchFlags extends DrawingFlags {
+  readonly gridSize: number;
 }
 
 const DRAWING_OPTIONS = [
@@ -50,6 +58,8 @@ const DRAWING_OPTIONS = [
   new Option("--seed <n>", "the same seed and settings draw the same picture; random unless given").argParser(seed),
 ];
 
+const CREDENTIALS_HELP = `url and apiKey of the server (default: ${join(dataDir, "credentials.json")})`;
+
 const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
 const program = new Command("atelier")
   .description("Draws pictures on a running Atelier server.")
@@ -68,9 +78,21 @@ generating
       "instead of a prompt: wait for a generation that exists, and write its pictures",
     ).conflicts(DRAWING_OPTIONS.map((option) => option.attributeName())),
   )
-  .option("--credentials <file>", `url and apiKey of the server (default: ${join(dataDir, "credentials.json")})`)
+  .option("--credentials <file>", CREDENTIALS_HELP)
   .addHelpText("after", "\nSettings that are left out have the preset's defaults.")
   .action(generate);
+
+const batching = program
+  .command("batch")
+  .description("draw every prompt of a file; run again, it goes on where it was")
+  .argument("<prompts>", 'a JSON list of objects with a "prompt", or JSONL; a full stop is put behind each prompt')
+  .requiredOption("--out <folder>", "gets 00000000.jpg and 00000000.json for the first prompt, and so on")
+  .option("--grid-size <g>", "draw g x g pictures of each prompt, tiled into one", wholeNumber, 2);
+for (const option of DRAWING_OPTIONS) if (option.attributeName() !== "count") batching.addOption(option);
+batching
+  .option("--credentials <file>", CREDENTIALS_HELP)
+  .addHelpText("after", "\nSettings that are left out have the preset's defaults.")
+  .action(batch);
 
 program
   .command("model")
@@ -97,11 +119,7 @@ async function generate(prompt: string | undefined, flags: GenerateFlags): Promi
     progress.end();
     console.error(text);
   };
-  const client = new ApiClient(readCredentials(resolve(startedIn, credentials ?? join(dataDir, "credentials.json"))), {
-    patienceMs: PATIENCE_MS,
-    retryMs: RETRY_MS,
-    onBegin: (reason) => say(`lost the server (${reason}), trying again for ${PATIENCE_MS / 1000} s …`),
-  });
+  const client = openClient(credentials, say);
   const options: GenerateOptions = {
     client,
     progress,
@@ -114,6 +132,30 @@ async function generate(prompt: string | undefined, flags: GenerateFlags): Promi
   if (id !== undefined) process.exitCode = await resume(id, options);
   else if (prompt !== undefined) process.exitCode = await draw({ prompt, ...wish }, options);
   else throw new Error('Say what to draw: generate "a red circle at the top left" --out circle.png');
+}
+
+async function batch(prompts: string, flags: BatchFlags): Promise<void> {
+  const { out, gridSize, preset, credentials, ...settings } = flags;
+  const say = (text: string): void => console.error(text);
+  process.exitCode = await drawBatch({
+    client: openClient(credentials, say),
+    file: resolve(startedIn, prompts),
+    out: resolve(startedIn, out),
+    gridSize,
+    preset,
+    settings,
+    stop: stopSignal({ endsWithParent: false }),
+    say,
+  });
+}
+
+function openClient(credentials: string | undefined, say: (text: string) => void): ApiClient {
+  const file = resolve(startedIn, credentials ?? join(dataDir, "credentials.json"));
+  return new ApiClient(readCredentials(file), {
+    patienceMs: PATIENCE_MS,
+    retryMs: RETRY_MS,
+    onBegin: (reason) => say(`lost the server (${reason}), trying again for ${PATIENCE_MS / 1000} s …`),
+  });
 }
 
 /** To be pasted into a shell. */

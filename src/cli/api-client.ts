@@ -28,7 +28,7 @@ const COUNT = /* GraphQL */ `
   }
 `;
 
-const userErrorsSchema = z.array(z.object({ message: z.string() }));
+export const userErrorsSchema = z.array(z.object({ message: z.string() }));
 const createdSchema = z.object({
   createGeneration: z.object({ generation: z.object({ id: z.string() }).nullable(), userErrors: userErrorsSchema }),
 });
@@ -138,7 +138,8 @@ export class ApiClient {
     }
   }
 
-  private async request<T>(schema: z.ZodType<T>, query: string, variables: object): Promise<T> {
+  /** The data of an answer, as the schema describes it. */
+  async request<T>(schema: z.ZodType<T>, query: string, variables: object): Promise<T> {
     const { data, errors } = await this.untilAnswered(() => this.post({ query, variables }));
     if (errors !== undefined) throw new Error(sentence(errors));
     return this.understand(schema, data);
