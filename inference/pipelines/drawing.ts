@@ -19,6 +19,7 @@ import {
   tokenCountOf,
 } from "./mar-sampler.ts";
 import type { Prefix } from "./prefix.ts";
+import type { PrefixCache } from "./prefix-cache.ts";
 import type { StepMember } from "./step-group.ts";
 import { decodePixels } from "./vae-decode.ts";
 
@@ -29,6 +30,8 @@ const RANGES = { guidanceScale: [0, 100], temperature: [0, 10] } as const;
 export interface Unipic {
   readonly model: LoadedModel;
   readonly tokenizer: PromptTokenizer;
+  /** Prompts without pictures. */
+  readonly prefixes: PrefixCache;
 }
 
 export interface DrawingSettings {

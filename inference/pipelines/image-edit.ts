@@ -21,7 +21,7 @@ import {
 import { blend, type EditMask, editMask } from "./edit-mask.ts";
 import { imagePrompt } from "./image-prompt.ts";
 import type { KeptPlaces } from "./mar-sampler.ts";
-import { type Prefix, prefill } from "./prefix.ts";
+import { prefillBranches } from "./prefix.ts";
 import { canvasOf, encodePixels, encodeTokens } from "./source-picture.ts";
 
 export interface ImageEditRequest extends DrawingSettings {
@@ -48,10 +48,9 @@ export async function* imageEdit(
   const read = async (): Promise<DrawingContext> => {
     const tokens = await encodePixels(model, source);
     const features = await encodeTokens(model, tokens, grid);
-    const prompt = (ids: readonly number[]): Promise<Prefix> => prefill(model, ids, features.embeddings);
+    const unconditional = request.guidanceScale === 1 ? undefined : prompts.unconditional;
     return {
-      conditional: await prompt(prompts.conditional),
-      unconditional: request.guidanceScale === 1 ? undefined : await prompt(prompts.unconditional),
+      ...(await prefillBranches(model, { ...prompts, unconditional }, features.embeddings)),
       canvas: await canvasOf(model, features),
       tokens,
     };

@@ -20,7 +20,6 @@ import {
 } from "./drawing.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
 import { tokenCountOf } from "./mar-sampler.ts";
-import { prefill } from "./prefix.ts";
 import { encodePixels } from "./source-picture.ts";
 
 export interface ImageVariationRequest extends DrawingSettings {
@@ -39,12 +38,12 @@ export async function* imageVariation(
   request: ImageVariationRequest,
   options: DrawingOptions,
 ): AsyncGenerator<DrawingEvent> {
-  const { model } = unipic;
+  const { model, prefixes } = unipic;
   const { plan, prompts } = prepare(unipic, request);
   const isGuided = request.prompt !== undefined && request.guidanceScale !== 1;
   const read = async (): Promise<DrawingContext> => ({
-    conditional: await prefill(model, prompts.conditional),
-    unconditional: isGuided ? await prefill(model, prompts.unconditional) : undefined,
+    conditional: await prefixes.read(prompts.conditional),
+    unconditional: isGuided ? await prefixes.read(prompts.unconditional) : undefined,
     tokens: await encodePixels(model, resizeBicubic(cropToAspect(request.source, request), request)),
   });
   yield* draw(model, request, { plan, read, ...options });

@@ -6,6 +6,7 @@ import { LoadedModel, type LoadOptions } from "../runtime/loaded-model.ts";
 import { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
 import type { Unipic } from "./drawing.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
+import { PrefixCache } from "./prefix-cache.ts";
 
 /** Pictures of one generation. */
 const MAX_COUNT = 4;
@@ -25,7 +26,8 @@ export function openPipelines(folder: string, options: LoadOptions): Pipelines {
       `${folder} has no tokenizer: its checkpoint folder had no Qwen2.5-1.5B-Instruct/tokenizer.json. Add it and build again.`,
     );
   }
-  return { model, tokenizer: PromptTokenizer.load(folder), close: () => model.close() };
+  const tokenizer = PromptTokenizer.load(folder);
+  return { model, tokenizer, prefixes: new PrefixCache(model), close: () => model.close() };
 }
 
 const TEXT_TO_IMAGE_GRAPHS = [

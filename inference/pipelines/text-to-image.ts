@@ -18,7 +18,6 @@ import {
   requireText,
   type Unipic,
 } from "./drawing.ts";
-import { prefill } from "./prefix.ts";
 
 export interface TextToImageRequest extends DrawingSettings {
   readonly prompt: string;
@@ -31,11 +30,11 @@ export async function* textToImage(
   request: TextToImageRequest,
   options: DrawingOptions,
 ): AsyncGenerator<DrawingEvent> {
-  const { model } = unipic;
+  const { model, prefixes } = unipic;
   const { grid, prompts } = prepare(unipic, request);
   const read = async (): Promise<DrawingContext> => ({
-    conditional: await prefill(model, prompts.conditional),
-    unconditional: request.guidanceScale === 1 ? undefined : await prefill(model, prompts.unconditional),
+    conditional: await prefixes.read(prompts.conditional),
+    unconditional: request.guidanceScale === 1 ? undefined : await prefixes.read(prompts.unconditional),
   });
   yield* draw(model, request, { plan: { grid }, read, ...options });
 }

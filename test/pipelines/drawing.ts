@@ -3,6 +3,7 @@ import type { RgbImage } from "../../inference/image/rgb-image.ts";
 import type { DrawingEvent, Unipic } from "../../inference/pipelines/drawing.ts";
 import type { MarProgress, MarState } from "../../inference/pipelines/mar-sampler.ts";
 import { openPipelines, type Pipelines } from "../../inference/pipelines/pipelines.ts";
+import { PrefixCache } from "../../inference/pipelines/prefix-cache.ts";
 import { type TextToImageRequest, textToImage } from "../../inference/pipelines/text-to-image.ts";
 import type { GraphRun, LoadedModel } from "../../inference/runtime/loaded-model.ts";
 import { buildTinyModel } from "../support/tiny-model.ts";
@@ -70,7 +71,7 @@ export function noteFeeds(
       return typeof value === "function" ? (value as () => unknown).bind(target) : value;
     },
   });
-  return { model: noting, tokenizer };
+  return { model: noting, tokenizer, prefixes: new PrefixCache(noting) };
 }
 
 export interface Drawing {

@@ -191,11 +191,11 @@ test("a graph run that fails ends all who shared it, and nobody else", async () 
 test("a step waits for every member, and runs without the one that leaves", async () => {
   const group = new StepGroup(tiny.pipelines.model);
   const [member, late] = [group.join(), group.join()];
-  const drawing = text()({ signal: NEVER, member });
+  const drawing = text({ prompt: "one that was not read before" })({ signal: NEVER, member });
   await drawing.next();
   tiny.takeRuns();
   const step = drawing.next();
-  // Reading the prompts takes no step.
+  // Reading the prompt takes no step.
   while (!tiny.takeRuns().includes("llm")) await new Promise((resolve) => setImmediate(resolve));
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
   expect(tiny.takeRuns()).not.toContain("mar-encoder");
