@@ -26,10 +26,21 @@ export interface BuildOptions {
   readonly out: string;
   /** float32 unless given. */
   readonly dtype?: Dtype;
+  /** Whether the rotary frequencies are rounded to bf16: as the configuration says unless given. */
+  readonly ropeInvFreqBf16?: boolean;
   /** A unipic.json elsewhere than in the checkpoint folder. */
   readonly configFile?: string;
   /** Build a model without a tokenizer where the checkpoint has none: only token ids can be given to it. */
   readonly allowsNoTokenizer?: boolean;
+  /** Told what is being done, and which share of it is done. */
+  readonly onProgress?: (progress: BuildProgress) => void;
+}
+
+export interface BuildProgress {
+  /** Writing takes by far the longest; then the files are read once more for their digest; then the preview is fitted. */
+  readonly stage: "weights" | "digest" | "preview";
+  /** 0..1 */
+  readonly share: number;
 }
 
 export interface BuildResult {
@@ -40,8 +51,11 @@ export interface BuildResult {
 
 /** Builds next to `out` and moves the finished folder there: `out` is the old model, or the new one, never a mixture. */
 export async function buildModel(options: BuildOptions): Promise<BuildResult> {
-  const { out, dtype = "float32" } = options;
-  const checkpoint = findCheckpointFolder(options.checkpointFolder, options.configFile);
+  const { out, dtype = "float32", onProgress = () => {} } = options;
+  const checkpoint = withRotary(
+    findCheckpointFolder(options.checkpointFolder, options.configFile),
+    options.ropeInvFreqBf16,
+  );
   const source = sourceDigest(checkpoint, dtype);
   const current = existsSync(join(out, MANIFEST_FILE)) ? tryLoadManifest(out) : undefined;
   if (current?.source === source) return { manifest: current, isNew: false };
@@ -54,8 +68,14 @@ export async function buildModel(options: BuildOptions): Promise<BuildResult> {
   }
   const unfinished = makeUnfinishedFolder(out);
   try {
-    const description = buildUnipic(checkpoint, unfinished, dtype);
-    const draft: Manifest = { ...description, source, digest: await contentDigest(unfinished), latentPreview: [] };
+    const description = buildUnipic(checkpoint, {
+      out: unfinished,
+      dtype,
+      onProgress: (share) => onProgress({ stage: "weights", share }),
+    });
+    const digest = await contentDigest(unfinished, (share) => onProgress({ stage: "digest", share }));
+    const draft: Manifest = { ...description, source, digest, latentPreview: [] };
+    onProgress({ stage: "preview", share: 0 });
     const model = LoadedModel.open(unfinished, { provider: "cpu", threads: threadsFor(unfinished) }, draft);
     const latentPreview = await fitLatentPreview(model).finally(() => model.close());
     const manifest: Manifest = { ...draft, latentPreview: latentPreview.map((row) => [...row]) };
@@ -66,6 +86,13 @@ export async function buildModel(options: BuildOptions): Promise<BuildResult> {
     rmSync(unfinished, { recursive: true, force: true });
     unfinishedHere.delete(basename(unfinished));
   }
+}
+
+/** The configuration with the option in place of its own value, so that the source's digest covers it. */
+function withRotary(checkpoint: CheckpointFolder, ropeInvFreqBf16: boolean | undefined): CheckpointFolder {
+  if (ropeInvFreqBf16 === undefined) return checkpoint;
+  const { config } = checkpoint;
+  return { ...checkpoint, config: { ...config, llm: { ...config.llm, rope_inv_freq_bf16: ropeInvFreqBf16 } } };
 }
 
 /** Absent, empty, or a model: other people's folders may well hold a manifest.json, but no weights beside it. */
@@ -82,6 +109,9 @@ function tryLoadManifest(folder: string): Manifest | undefined {
     return undefined;
   }
 }
+
+/** At a time; the default of 64 KiB costs more in turns of the event loop than in reading. */
+const READ_BYTES = 4 * 1024 * 1024;
 
 /** Names of the unfinished folders of this process. */
 const unfinishedHere = new Set<string>();
@@ -160,11 +190,18 @@ function sourceDigest(checkpoint: CheckpointFolder, dtype: Dtype): string {
   return hash.digest("hex");
 }
 
-async function contentDigest(folder: string): Promise<string> {
+async function contentDigest(folder: string, onProgress: (share: number) => void): Promise<string> {
   const hash = createHash("sha256");
-  for (const name of readdirSync(folder).sort()) {
+  const names = readdirSync(folder).sort();
+  const total = names.reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+  let done = 0;
+  for (const name of names) {
     hash.update(`${name}\0`);
-    for await (const chunk of createReadStream(join(folder, name))) hash.update(chunk as Buffer);
+    for await (const chunk of createReadStream(join(folder, name), { highWaterMark: READ_BYTES })) {
+      hash.update(chunk as Buffer);
+      done += (chunk as Buffer).length;
+      onProgress(done / total);
+    }
   }
   return hash.digest("hex");
 }

@@ -49,6 +49,8 @@ const manifestSchema = z.object({
   digest: z.string(),
   /** SHA-256 over what the folder was built from: checkpoint files, configuration and builder. */
   source: z.string(),
+  /** Whether the rotary frequencies are rounded to bf16, as the released scripts effectively do. */
+  ropeInvFreqBf16: z.boolean(),
   graphs: z.record(z.enum(GRAPH_NAMES), z.object({ file: z.string() })),
   tensors: z.record(z.enum(STORED_TENSORS), storedTensorSchema),
   dimensions: z.object({

@@ -16,12 +16,18 @@ export interface SkipRule {
 
 export class Parameters implements ParameterSource {
   private readonly used = new Set<string>();
+  private readonly totalValues: number;
+  private usedValues = 0;
 
   constructor(
     /** Searched in this order. */
     private readonly sources: readonly TensorSource[],
     private readonly skipRules: readonly SkipRule[],
-  ) {}
+    /** Told after every tensor which share of all values has been read, 0..1. */
+    private readonly onProgress: (share: number) => void = () => {},
+  ) {
+    this.totalValues = sources.reduce((sum, source) => sum + this.countNeeded(source), 0);
+  }
 
   has(key: string): boolean {
     return this.find(key) !== undefined;
@@ -36,9 +42,12 @@ export class Parameters implements ParameterSource {
           "The checkpoint belongs to another configuration: check its unipic.json.",
       );
     }
+    const isNew = !this.used.has(key);
     this.used.add(key);
     const values = checkpoint.readFloat32(name);
     requireFinite(values, checkpoint, name);
+    if (isNew) this.usedValues += values.length;
+    this.onProgress(this.usedValues / this.totalValues);
     return values;
   }
 
@@ -53,6 +62,11 @@ export class Parameters implements ParameterSource {
           "The checkpoint belongs to another architecture or configuration.",
       );
     }
+  }
+
+  private countNeeded({ checkpoint, prefix }: TensorSource): number {
+    const needed = checkpoint.names.filter((name) => !this.isSkipped(prefix + name));
+    return needed.reduce((sum, name) => sum + countValues(checkpoint.find(name)?.shape ?? []), 0);
   }
 
   private find(key: string): { checkpoint: Checkpoint; name: string } | undefined {
@@ -76,6 +90,8 @@ export class Parameters implements ParameterSource {
     return this.skipRules.some(({ pattern }) => pattern.test(key));
   }
 }
+
+const countValues = (shape: readonly number[]): number => shape.reduce((product, dim) => product * dim, 1);
 
 /** One weight that is NaN or infinite makes the whole picture black. Takes 0.6 to 0.9 s a GB; every() four times that. */
 function requireFinite(values: Float32Array, { path }: Checkpoint, name: string): void {

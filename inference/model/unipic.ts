@@ -42,12 +42,22 @@ export const GRAPH_BUILDERS: Record<GraphName, (g: GraphBuilder, config: UnipicC
 /** What the manifest says of a model as built; digests and the preview map are known only when it is complete. */
 export type ModelDescription = Omit<Manifest, "digest" | "source" | "latentPreview">;
 
-/** Writes all graphs and weights into the empty folder `out`. */
-export function buildUnipic(checkpoint: CheckpointFolder, out: string, dtype: Dtype): ModelDescription {
+export interface UnipicOptions {
+  /** An empty folder, for all graphs and weights. */
+  readonly out: string;
+  readonly dtype: Dtype;
+  /** Told the share of the weights that has been read, 0..1. */
+  readonly onProgress?: (share: number) => void;
+}
+
+export function buildUnipic(
+  checkpoint: CheckpointFolder,
+  { out, dtype, onProgress = () => {} }: UnipicOptions,
+): ModelDescription {
   const sources = checkpoint.open();
   const weights = new WeightsFile(join(out, WEIGHTS_FILE), WEIGHTS_FILE);
   try {
-    const parameters = new Parameters(sources, SKIP_RULES);
+    const parameters = new Parameters(sources, SKIP_RULES, onProgress);
     for (const name of GRAPH_NAMES) {
       const graph = new GraphBuilder(name, parameters, weights, formatIn(dtype));
       GRAPH_BUILDERS[name](graph, checkpoint.config);
@@ -90,6 +100,7 @@ function describe({
   return {
     format: 3,
     preset: config.name,
+    ropeInvFreqBf16: llm.rope_inv_freq_bf16,
     graphs: Object.fromEntries(GRAPH_NAMES.map((name) => [name, { file: graphFile(name) }])) as Manifest["graphs"],
     dimensions: {
       latentChannels: mar.vae_embed_dim,

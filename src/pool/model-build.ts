@@ -1,8 +1,12 @@
 /** Builds the workers' model in a process of its own, which ends when this one does. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
 import { StartupError } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 import { exitOf } from "./child-process.ts";
+
+/** In front of the tool's words on how far it is. */
+const PROGRESS = "building: ";
 
 export interface ModelBuildOptions {
   /** The model tool's entry. */
@@ -28,10 +32,14 @@ export class ModelBuild {
       { stdio: ["pipe", "ignore", "pipe"] },
     );
     this.child = child;
-    const output: Buffer[] = [];
-    child.stderr.on("data", (chunk: Buffer) => output.push(chunk));
-    const code = await exitOf(child);
-    const text = Buffer.concat(output).toString("utf8").trim();
+    const output: string[] = [];
+    const exited = exitOf(child);
+    for await (const line of createInterface(child.stderr)) {
+      if (line.startsWith(PROGRESS)) logger.info({ progress: line.slice(PROGRESS.length) }, "building model");
+      else output.push(line);
+    }
+    const code = await exited;
+    const text = output.join("\n").trim();
     if (this.isStopped) return;
     if (code !== 0)
       throw new StartupError(

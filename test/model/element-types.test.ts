@@ -19,7 +19,10 @@ function setup(folder: string) {
   const build = (checkpoint: string, name: string) => {
     const out = join(parent, name);
     mkdirSync(out);
-    const description = buildUnipic(findCheckpointFolder(checkpoint, join(folder, "config.json")), out, "float32");
+    const description = buildUnipic(findCheckpointFolder(checkpoint, join(folder, "config.json")), {
+      out,
+      dtype: "float32",
+    });
     return { description, weights: readFileSync(join(out, "weights.bin")) };
   };
   return { full: build(join(folder, "checkpoint"), "fp32"), half: build(half, "bf16") };

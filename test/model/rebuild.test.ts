@@ -123,3 +123,40 @@ test("an empty folder is filled, and a missing one is made with those above it",
   await buildModel({ checkpointFolder: checkpoint, out: deep });
   await expectToRun(deep);
 });
+
+test("the option for rotary frequencies counts as the configuration's own value", async () => {
+  const { checkpoint, parent, manifest } = await setup();
+  const configured = createCheckpoint();
+  changeJson(join(configured.checkpoint, "unipic.json"), (content) => {
+    content["llm"]!["rope_inv_freq_bf16"] = false;
+  });
+  const expected = (await configured.build()).manifest;
+  const out = join(parent, "unrounded");
+  const build = (ropeInvFreqBf16: boolean) => buildModel({ checkpointFolder: checkpoint, out, ropeInvFreqBf16 });
+  const unrounded = (await build(false)).manifest;
+  expect([manifest.ropeInvFreqBf16, unrounded.ropeInvFreqBf16]).toEqual([true, false]);
+  expect(unrounded.digest).toBe(expected.digest);
+  expect(unrounded.digest).not.toBe(manifest.digest);
+  expect(await build(false)).toMatchObject({ isNew: false });
+  expect(await build(true)).toMatchObject({ isNew: true, manifest: { digest: manifest.digest } });
+});
+
+test("a build tells how far it is, from nothing to all", async () => {
+  const { checkpoint, out } = createCheckpoint();
+  const told: string[] = [];
+  const atEnd = new Map<string, number>();
+  let last = 0;
+  await buildModel({
+    checkpointFolder: checkpoint,
+    out,
+    onProgress({ stage, share }) {
+      if (told.at(-1) !== stage) last = 0;
+      expect(share).toBeGreaterThanOrEqual(last);
+      last = share;
+      if (told.at(-1) !== stage) told.push(stage);
+      if (stage !== "preview") atEnd.set(stage, share);
+    },
+  });
+  expect(told).toEqual(["weights", "digest", "preview"]);
+  expect([...atEnd.values()]).toEqual([1, 1]);
+});
