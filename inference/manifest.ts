@@ -8,7 +8,7 @@ import { z } from "zod";
 
 export const MANIFEST_FILE = "manifest.json";
 export const WEIGHTS_FILE = "weights.bin";
-const FORMAT = 3;
+const FORMAT = 4;
 
 /** Graphs of a model. Each large weight belongs to exactly one of them. */
 export const GRAPH_NAMES = [
@@ -18,6 +18,7 @@ export const GRAPH_NAMES = [
   "mar-canvas",
   "mar-decoder",
   "diffusion-time",
+  "diffusion-condition",
   "diffusion-head",
   "vae-encoder",
   "vae-decoder",

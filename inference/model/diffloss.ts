@@ -7,13 +7,11 @@ import {
   add,
   concat,
   divide,
-  gather,
   joinedLinear,
   layerNorm,
   linear,
   multiply,
   silu,
-  slice,
   splitLast,
   subtract,
   unsqueeze,
@@ -50,52 +48,64 @@ function timeFrequencies(): Float32Array {
 }
 
 /**
+ * The conditions as the denoiser adds them to the embedding of the time: once for all reverse steps of a token.
+ *
+ * z: [rows, D] float32 -> condition: [rows, W]
+ */
+export function buildDiffusionCondition(g: GraphBuilder, { diffloss_w: width, decoder_embed_dim }: MarConfig): void {
+  const z = g.input("z", "float32", ["rows", decoder_embed_dim]);
+  const condition = g.scope("mar.diffloss.net", () => linear(g, "cond_embed", z, [decoder_embed_dim, width]));
+  g.output("condition", condition, { type: "float32", dims: ["rows", width] });
+}
+
+/**
  * k reverse steps of the diffusion of R tokens, with guidance.
  *
- * x: [R, C] float32, the state; z: [branches * R, D], conditions, the conditional ones first, then (with guidance) the
+ * x: [R, C] float32, the state; condition: [branches * R, W], the conditional ones first, then (with guidance) the
  * unconditional ones; time: [k, W], embeddings of the times in sampling order; coefficients: [k, 6], columns
  * sqrt(1/acp), sqrt(1/acp - 1), coef1, coef2, log beta, log posterior variance; noise: [k, R, C], already multiplied by
  * the temperature and zero at the last step of the schedule; guidance_scale: [R, 1]
  * -> x_out: [R, C]
+ *
+ * The modulations depend on time and condition, not on the state: those of all k steps are one matrix product ahead of
+ * the loop (61 % of the network's multiplications, for k times as many rows): 1.25x less CPU time for a tiny picture's
+ * diffusion; at the published widths 1.76x for 2 tokens, 1.34x for 5, 1.11x for 16, and nothing from 32 on. It takes (3 * depth + 2) * W numbers for
+ * each step and row, so whoever runs the graph chooses k by the rows.
  */
 export function buildDiffusionHead(
   g: GraphBuilder,
-  { diffloss_w: width, diffloss_d: depth, vae_embed_dim, decoder_embed_dim }: MarConfig,
+  { diffloss_w: width, diffloss_d: depth, vae_embed_dim }: MarConfig,
 ): void {
   const state = g.input("x", "float32", ["tokens", vae_embed_dim]);
-  const z = g.input("z", "float32", ["branches*tokens", decoder_embed_dim]);
+  const condition = g.input("condition", "float32", ["branches*tokens", width]);
   const time = g.input("time", "float32", ["steps", width]);
   const coefficients = g.input("coefficients", "float32", ["steps", 6]);
   const noise = g.input("noise", "float32", ["steps", "tokens", vae_embed_dim]);
   const guidanceScale = g.input("guidance_scale", "float32", ["tokens", 1]);
 
   const net: DenoiserShape = { width, depth, channels: vae_embed_dim };
-  const condition = g.scope("mar.diffloss.net", () => linear(g, "cond_embed", z, [decoder_embed_dim, width]));
+  const modulations = g.scope("mar.diffloss.net", () =>
+    modulationsOf(g, silu(g, add(g, unsqueeze(g, time, [1]), condition)), net),
+  );
   const tokens = g.op("Shape", [state], { start: 0, end: 1 });
-  const branches = divide(g, g.op("Shape", [z], { start: 0, end: 1 }), tokens);
+  const branches = divide(g, g.op("Shape", [condition], { start: 0, end: 1 }), tokens);
+  const perStep = [...foldedCoefficients(g, coefficients), noise];
 
   const body = g.body("reverse_step");
-  const step = body.input("step", "int64", []);
-  const keepGoing = body.input("keep_going", "bool", []);
+  const rowDims = ["branches*tokens", width];
   const x = body.input("x_in", "float32", ["tokens", vae_embed_dim]);
-  const repeats = concat(body, [branches, body.int([1])], 0);
-  const output = body.scope("mar.diffloss.net", () =>
-    denoiser(body, body.op("Tile", [x, repeats]), silu(body, add(body, gather(body, time, step), condition)), net),
-  );
-  const next = reverseStep(body, {
-    x,
-    output,
-    tokens,
-    guidanceScale,
-    coefficients: splitLast(body, gather(body, coefficients, step), [1, 1, 1, 1, 1, 1]),
-    noise: gather(body, noise, step),
-    channels: vae_embed_dim,
-  });
-  body.output("keep_going_out", keepGoing, { type: "bool", dims: [] });
+  const modulation = modulations.map((_, i) => body.input(`modulation.${i}`, "float32", rowDims));
+  const folded = FOLDED.map((name) => body.input(name, "float32", [1]));
+  const ownNoise = body.input("own_noise", "float32", ["tokens", vae_embed_dim]);
+  const rows = body.op("Tile", [x, concat(g, [branches, g.int([1])], 0)]);
+  const output = body.scope("mar.diffloss.net", () => denoiser(body, rows, modulation, net));
+  const estimates = estimatesOf(g, body, { output, tokens, channels: vae_embed_dim });
+  const next = reverseStep(body, { x, ...estimates, guidanceScale, folded, noise: ownNoise });
   body.output("x_next", next, { type: "float32", dims: ["tokens", vae_embed_dim] });
 
-  const steps = g.op("Squeeze", [g.op("Shape", [time], { start: 0, end: 1 })]);
-  const result = g.op("Loop", [steps, g.bool(true), state], { body: body.finish() });
+  const perStepInputs = [...modulations, ...perStep];
+  const attributes = { body: body.finish(), num_scan_inputs: perStepInputs.length };
+  const result = g.op("Scan", [state, ...perStepInputs], attributes);
   g.output("x_out", result, { type: "float32", dims: ["tokens", vae_embed_dim] });
 }
 
@@ -106,25 +116,32 @@ interface DenoiserShape {
 }
 
 /**
- * x: [rows, C], modulation: [rows, W] = silu(time + condition) -> [rows, 2C]: noise estimate, variance interpolation.
- * The modulations of all blocks are one matrix product, since all of them see the same input.
+ * Shift, 1 + scale and gate of every block, then shift and 1 + scale of the final layer; one matrix product, since all
+ * of them see the same input. x: [k, rows, W] = silu(time + condition) -> each [k, rows, W]
  */
-function denoiser(g: GraphBuilder, x: Value, modulation: Value, { width, depth, channels }: DenoiserShape): Value {
+function modulationsOf(g: GraphBuilder, x: Value, { width, depth }: DenoiserShape): readonly Value[] {
   const parts = Object.fromEntries([
     ...Array.from({ length: depth }, (_, i) => [`res_blocks.${i}.adaLN_modulation.1`, 3 * width] as const),
     ["final_layer.adaLN_modulation.1", 2 * width] as const,
   ]);
-  // Chunks are shift, scale, gate; "1 + scale" is part of the bias.
   const onePlusScale = new Float32Array((3 * depth + 2) * width);
   for (let i = 0; i <= depth; i++) onePlusScale.fill(1, (3 * i + 1) * width, (3 * i + 2) * width);
-  const joined = joinedLinear(g, modulation, { inputs: width, parts, addToBias: onePlusScale });
-  const chunks = splitLast(g, joined, new Array<number>(3 * depth + 2).fill(width));
+  const joined = joinedLinear(g, x, { inputs: width, parts, addToBias: onePlusScale });
+  return splitLast(g, joined, new Array<number>(3 * depth + 2).fill(width));
+}
+
+/** x: [rows, C], modulations: each [rows, W] -> [rows, 2C]: noise estimate, variance interpolation. */
+function denoiser(
+  g: GraphBuilder,
+  x: Value,
+  modulations: readonly Value[],
+  { width, depth, channels }: DenoiserShape,
+): Value {
   const chunk = (index: number): Value => {
-    const value = chunks[index];
+    const value = modulations[index];
     if (value === undefined) throw new RangeError(`modulation chunk ${index}`);
     return value;
   };
-
   let h = linear(g, "input_proj", x, [channels, width]);
   for (let i = 0; i < depth; i++) {
     h = g.scope(`res_blocks.${i}`, () => {
@@ -142,48 +159,69 @@ function denoiser(g: GraphBuilder, x: Value, modulation: Value, { width, depth, 
   });
 }
 
-interface ReverseStep {
-  readonly x: Value;
-  readonly output: Value;
-  /** Number of tokens R as [1]. */
-  readonly tokens: Value;
-  readonly guidanceScale: Value;
-  readonly coefficients: readonly Value[];
-  readonly noise: Value;
-  readonly channels: number;
+/** What is left of the six coefficients of a step when all that does not depend on the state is computed ahead. */
+const FOLDED = ["of_state", "of_estimate", "log_deviation", "log_deviation_of_variance"] as const;
+
+/**
+ * mean = coef1 (recip x - recipm1 estimate) + coef2 x; deviation = exp(log variance / 2), where the log variance goes
+ * from the posterior's to that of beta as the network's variance output goes from -1 to 1.
+ * coefficients: [k, 6] -> each of `FOLDED`: [k, 1]
+ */
+function foldedCoefficients(g: GraphBuilder, coefficients: Value): readonly Value[] {
+  const columns = splitLast(g, coefficients, [1, 1, 1, 1, 1, 1]);
+  const [recip, recipm1, coef1, coef2, logBeta, logPosterior] = columns as [Value, Value, Value, Value, Value, Value];
+  const quarter = g.float(0.25);
+  return [
+    add(g, multiply(g, coef1, recip), coef2),
+    multiply(g, coef1, recipm1),
+    multiply(g, add(g, logBeta, logPosterior), quarter),
+    multiply(g, subtract(g, logBeta, logPosterior), quarter),
+  ];
+}
+
+interface Estimates {
+  /** [R, C] each */
+  readonly conditional: Value;
+  readonly unconditional: Value;
+  readonly variance: Value;
 }
 
 /**
- * One ancestral step with learned-range variance and no clipping. Guidance mixes the noise estimates only; the variance
- * is the conditional branch's. Without guidance the first and the last R rows are the same ones, and the mix is exact.
+ * output: [rows, 2C]; tokens: R as [1]. The variance is the conditional branch's. Without guidance the first and the
+ * last R rows are the same ones. Bounds of the slices are computed in `g`, once.
  */
-function reverseStep(
+function estimatesOf(
   g: GraphBuilder,
-  { x, output, tokens, guidanceScale, coefficients, noise, channels }: ReverseStep,
-): Value {
-  const conditional = slice(g, output, { axis: 0, end: tokens });
-  const last = slice(g, output, { axis: 0, start: g.op("Neg", [tokens]) });
-  const [conditionalNoise, variance] = splitLast(g, conditional, [channels, channels]) as [Value, Value];
-  const [unconditionalNoise] = splitLast(g, last, [channels, channels]) as [Value, Value];
-  const [recip, recipm1, coef1, coef2, logBeta, logPosterior] = coefficients as [
-    Value,
-    Value,
-    Value,
-    Value,
-    Value,
-    Value,
-  ];
+  body: GraphBuilder,
+  { output, tokens, channels }: { output: Value; tokens: Value; channels: number },
+): Estimates {
+  const pair = (row: Value, column: number): Value => concat(g, [row, g.int([column])], 0);
+  const part = (from: Value, to: Value): Value => body.op("Slice", [output, from, to, g.int([0, 1])]);
+  const toTheEnd = g.int([Number.MAX_SAFE_INTEGER, channels]);
+  return {
+    conditional: part(g.int([0, 0]), pair(tokens, channels)),
+    unconditional: part(pair(g.op("Neg", [tokens]), 0), toTheEnd),
+    variance: part(g.int([0, channels]), pair(tokens, 2 * channels)),
+  };
+}
 
-  const difference = subtract(g, conditionalNoise, unconditionalNoise);
-  const estimate = add(g, unconditionalNoise, multiply(g, guidanceScale, difference));
-  const fraction = multiply(g, add(g, variance, g.float(1)), g.float(0.5));
-  const logVariance = add(
-    g,
-    multiply(g, fraction, logBeta),
-    multiply(g, subtract(g, g.float(1), fraction), logPosterior),
-  );
-  const start = subtract(g, multiply(g, recip, x), multiply(g, recipm1, estimate));
-  const mean = add(g, multiply(g, coef1, start), multiply(g, coef2, x));
-  const deviation = g.op("Exp", [multiply(g, logVariance, g.float(0.5))]);
+interface ReverseStep extends Estimates {
+  readonly x: Value;
+  readonly guidanceScale: Value;
+  /** As `FOLDED` says. */
+  readonly folded: readonly Value[];
+  readonly noise: Value;
+}
+
+/**
+ * One ancestral step with learned-range variance and no clipping. Guidance mixes the noise estimates only; without it
+ * both are the same, and the mix is exact.
+ */
+function reverseStep(g: GraphBuilder, step: ReverseStep): Value {
+  const { x, conditional, unconditional, variance, guidanceScale, noise } = step;
+  const [ofState, ofEstimate, logDeviation, ofVariance] = step.folded as [Value, Value, Value, Value];
+  const estimate = add(g, unconditional, multiply(g, guidanceScale, subtract(g, conditional, unconditional)));
+  const mean = subtract(g, multiply(g, ofState, x), multiply(g, ofEstimate, estimate));
+  const deviation = g.op("Exp", [add(g, multiply(g, ofVariance, variance), logDeviation)]);
   return add(g, mean, multiply(g, deviation, noise));
 }

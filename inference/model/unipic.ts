@@ -14,7 +14,7 @@ import {
 } from "../manifest.ts";
 import type { CheckpointFolder } from "./checkpoint-folder.ts";
 import type { UnipicConfig } from "./config.ts";
-import { buildDiffusionHead, buildDiffusionTime } from "./diffloss.ts";
+import { buildDiffusionCondition, buildDiffusionHead, buildDiffusionTime } from "./diffloss.ts";
 import { buildMarCanvas, buildMarDecoder, buildMarEncoder } from "./mar.ts";
 import { Parameters, type SkipRule } from "./parameters.ts";
 import { formatIn } from "./precision.ts";
@@ -32,6 +32,7 @@ export const GRAPH_BUILDERS: Record<GraphName, (g: GraphBuilder, config: UnipicC
   llm: (g, config) => buildQwen2(g, config.llm),
   "mar-decoder": buildMarDecoder,
   "diffusion-time": (g, config) => buildDiffusionTime(g, config.mar),
+  "diffusion-condition": (g, config) => buildDiffusionCondition(g, config.mar),
   "diffusion-head": (g, config) => buildDiffusionHead(g, config.mar),
   "llm-head": (g, config) => buildQwen2Head(g, config.llm),
   "mar-canvas": buildMarCanvas,
@@ -98,7 +99,7 @@ function describe({
 }: CheckpointFolder): Omit<ModelDescription, "dtype" | "tensors" | "hasTokenizer"> {
   const { mar, llm, prompt } = config;
   return {
-    format: 3,
+    format: 4,
     preset: config.name,
     ropeInvFreqBf16: llm.rope_inv_freq_bf16,
     graphs: Object.fromEntries(GRAPH_NAMES.map((name) => [name, { file: graphFile(name) }])) as Manifest["graphs"],

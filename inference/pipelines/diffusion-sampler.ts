@@ -3,8 +3,12 @@ import type { LoadedModel } from "../runtime/loaded-model.ts";
 import { float32, type Tensor, valuesOf } from "../runtime/tensor.ts";
 import { type DiffusionSchedule, diffusionSchedule } from "../sampling/diffusion-schedule.ts";
 
-/** Between calls a generation can be cancelled; within a call the graph loops by itself. */
-const STEPS_PER_CALL = 10;
+/**
+ * Rows times reverse steps in one call of the graph, which loops by itself; between calls a generation can be cancelled.
+ * The graph multiplies modulations of so many rows at once: enough for a processor's full speed, and 60 MB at most for
+ * the real model, as long as one step has no more rows by itself.
+ */
+const ROWS_PER_CALL = 128;
 
 /** Standard normal numbers into `out` [T, C]: draw 0 is the initial state, 1 + j the noise of reverse step j. */
 export type FillNoise = (out: Float32Array, draw: number) => void;
@@ -53,16 +57,20 @@ export class DiffusionSampler {
     const guidanceScales = new Float32Array(rows);
     for (const [index, { guidanceScale }] of parts.entries())
       guidanceScales.fill(guidanceScale, index * tokensPerPart, (index + 1) * tokensPerPart);
+    beforeRun();
     let state = new Float32Array(rows * channels);
     eachPart(request, state, (part, own) => part.fillNoise(own, 0));
-    for (let first = 0; first < steps; first += STEPS_PER_CALL) {
+    const { condition } = await this.model.run("diffusion-condition", { z: request.conditions }, ["condition"]);
+    const [conditionRows = 1] = condition.dims;
+    const stepsPerCall = Math.max(1, Math.floor(ROWS_PER_CALL / conditionRows));
+    for (let first = 0; first < steps; first += stepsPerCall) {
       beforeRun();
-      const count = Math.min(STEPS_PER_CALL, steps - first);
+      const count = Math.min(stepsPerCall, steps - first);
       const { x_out } = await this.model.run(
         "diffusion-head",
         {
           x: float32(state, [rows, channels]),
-          z: request.conditions,
+          condition,
           time: float32(this.timeEmbeddings.subarray(first * diffusionWidth, (first + count) * diffusionWidth), [
             count,
             diffusionWidth,

@@ -35,6 +35,7 @@ const TEXT_TO_IMAGE_GRAPHS = [
   "llm",
   "mar-decoder",
   "diffusion-time",
+  "diffusion-condition",
   "diffusion-head",
   "vae-decoder",
 ] as const satisfies readonly GraphName[];

@@ -36,6 +36,7 @@ describe.each(goldenConfigurations())("in the graphs of $name", ({ folder }) => 
     const layerNorm = { opType: "LayerNormalization", eps: 1e-6 };
     expect(epsOf(graphs["diffusion-head"]!)).toEqual(times(config.mar.diffloss_d + 1, layerNorm));
     expect(epsOf(graphs["diffusion-time"]!)).toEqual([]);
+    expect(epsOf(graphs["diffusion-condition"]!)).toEqual([]);
   });
 
   test("every GroupNorm of the VAE has an eps of 1e-6", () => {

@@ -21,7 +21,7 @@ test.each([0, 1, 2, "two"])(
   (format) => {
     const { folder, file, rebuild } = setup(JSON.stringify({ format, preset: "tiny" }));
     expect(() => loadManifest(folder)).toThrow(
-      new Error(`${file} has format ${JSON.stringify(format)}; this version of Atelier reads format 3. ${rebuild}`),
+      new Error(`${file} has format ${JSON.stringify(format)}; this version of Atelier reads format 4. ${rebuild}`),
     );
   },
 );
@@ -29,17 +29,17 @@ test.each([0, 1, 2, "two"])(
 test.each(["{}", "[]", "null", "7"])("a manifest without a format (%s) is refused with what to do", (text) => {
   const { folder, file, rebuild } = setup(text);
   expect(() => loadManifest(folder)).toThrow(
-    new Error(`${file} names no format; this version of Atelier reads format 3. ${rebuild}`),
+    new Error(`${file} names no format; this version of Atelier reads format 4. ${rebuild}`),
   );
 });
 
-test.each(["", '{"format": 3, "preset"'])("a manifest that is no JSON (%j) is refused as damaged", (text) => {
+test.each(["", '{"format": 4, "preset"'])("a manifest that is no JSON (%j) is refused as damaged", (text) => {
   const { folder, file, rebuild } = setup(text);
   expect(() => loadManifest(folder)).toThrow(new Error(`${file} is damaged: it is not valid JSON. ${rebuild}`));
 });
 
 test("a manifest of this format with other fields is refused with their names", () => {
-  const { folder, file, rebuild } = setup(JSON.stringify({ format: 3, preset: 7 }));
+  const { folder, file, rebuild } = setup(JSON.stringify({ format: 4, preset: 7 }));
   const load = (): unknown => loadManifest(folder);
   expect(load).toThrow(
     `${file} does not fit this version of Atelier (preset, dtype: one of float32, int8, float16, bfloat16, digest, `,

@@ -281,11 +281,13 @@ describe.each(goldenConfigurations())("the stages of $name equal the recorded on
     for (const row of rows) {
       const time = float32(times.slice(row.condition, row.condition + 1), [1]);
       const { embeddings } = await golden.model.run("diffusion-time", { times: time }, ["embeddings"]);
+      const z = float32(c.slice(row.condition * width, (row.condition + 1) * width), [1, width]);
+      const { condition } = await golden.model.run("diffusion-condition", { z }, ["condition"]);
       const { x_out } = await golden.model.run(
         "diffusion-head",
         {
           x: float32(x.slice(row.x * channels, (row.x + 1) * channels), [1, channels]),
-          z: float32(c.slice(row.condition * width, (row.condition + 1) * width), [1, width]),
+          condition,
           time: embeddings,
           coefficients: float32(Float32Array.of(0, recipm1, coef1, 0, logBeta, 0), [1, 6]),
           noise: float32(new Float32Array(channels).fill(noise), [1, 1, channels]),

@@ -29,9 +29,9 @@ test("pictures that are drawn together are those that are drawn alone, but for t
 test("they share every graph run of a step", async () => {
   tiny.takeRuns();
   await drawBatch(tiny.pipelines, REQUESTS.slice(0, 1), NEVER);
-  const one = tiny.takeRuns().filter((graph) => graph === "mar-decoder" || graph === "diffusion-head");
+  const one = tiny.takeRuns().filter((graph) => graph === "mar-decoder" || graph === "diffusion-condition");
   await drawBatch(tiny.pipelines, REQUESTS, NEVER);
-  const three = tiny.takeRuns().filter((graph) => graph === "mar-decoder" || graph === "diffusion-head");
+  const three = tiny.takeRuns().filter((graph) => graph === "mar-decoder" || graph === "diffusion-condition");
   expect(three).toEqual(one);
 });
 

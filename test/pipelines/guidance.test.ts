@@ -25,7 +25,7 @@ test("guidance runs a conditional and an unconditional row for every picture", a
   // One row each for reading the two prompts, then two for each picture.
   expect(rowsOf("llm")).toEqual(new Set([1, 6]));
   expect(rowsOf("mar-decoder")).toEqual(new Set([6]));
-  expect(rowsOf("diffusion-head")).toEqual(new Set([2 * 3 * 36]));
+  expect(rowsOf("diffusion-condition")).toEqual(new Set([2 * 3 * 36]));
 });
 
 test("a guidance scale of 1 runs without unconditional rows", async () => {
@@ -34,7 +34,7 @@ test("a guidance scale of 1 runs without unconditional rows", async () => {
   expect(rowsOf("llm")).toEqual(new Set([1, 3]));
   expect(rows.filter((each) => each.graph === "llm" && each.rows === 1)).toHaveLength(1);
   expect(rowsOf("mar-decoder")).toEqual(new Set([3]));
-  expect(rowsOf("diffusion-head")).toEqual(new Set([3 * 36]));
+  expect(rowsOf("diffusion-condition")).toEqual(new Set([3 * 36]));
 });
 
 test("a guidance scale of 1 does not read the unconditional prompt", async () => {
