@@ -6,6 +6,7 @@
 import { DiffusionSampler } from "../../inference/pipelines/diffusion-sampler.ts";
 import type { Pipelines } from "../../inference/pipelines/pipelines.ts";
 import { pastOf, prefill } from "../../inference/pipelines/prefix.ts";
+import { PrefixCache } from "../../inference/pipelines/prefix-cache.ts";
 import { type TextToImageRequest, textToImage } from "../../inference/pipelines/text-to-image.ts";
 import { float32, int64, type Tensor, valuesOf } from "../../inference/runtime/tensor.ts";
 import { diffusionSchedule } from "../../inference/sampling/diffusion-schedule.ts";
@@ -90,7 +91,9 @@ interface Drawn {
 /** Tokens after `steps` steps or in the end, and then the picture. */
 async function drawn(pipelines: Pipelines, request: TextToImageRequest, steps = request.steps + 1): Promise<Drawn> {
   const result: Drawn = { tokens: new Float32Array(0), bytes: new Uint8Array(0) };
-  for await (const event of textToImage(pipelines, request, { signal: new AbortController().signal })) {
+  // Every picture reads its prompts, as the reference does: nothing is left of the one before.
+  const unipic = { ...pipelines, prefixes: new PrefixCache(pipelines.model) };
+  for await (const event of textToImage(unipic, request, { signal: new AbortController().signal })) {
     if (event.kind === "step") result.tokens = event.progress.tokens[0] ?? result.tokens;
     if (event.kind === "image") result.bytes = event.image.data;
     if (event.kind === "step" && event.progress.stepsDone === steps) break;
