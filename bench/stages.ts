@@ -28,7 +28,7 @@ const pairs = Number(process.argv[2] ?? 24);
 const ROWS = [64, 256];
 const SLICE_MS = 50;
 /** Reverse steps in one run of the diffusion head. */
-const DIFFUSION_STEPS = 2;
+const DIFFUSION_STEPS = 1;
 
 /** The published model with one layer in each stage; one buffer token, so that every product has the same rows, plus one. */
 const config = parseUnipicConfig(
@@ -83,7 +83,7 @@ const STAGES: readonly Stage[] = [
     output: "x_out",
     feeds: (rows) => ({
       x: normal([rows, mar.vae_embed_dim]),
-      z: normal([rows, mar.decoder_embed_dim]),
+      condition: normal([rows, mar.diffloss_w]),
       time: normal([DIFFUSION_STEPS, mar.diffloss_w]),
       coefficients: float32(
         Float32Array.from({ length: 6 * DIFFUSION_STEPS }, () => 0.5),
