@@ -34,6 +34,7 @@ const requests = Array.from(
     guidanceScale: defaults.guidanceScale,
     guidanceSchedule: "constant",
     temperature: defaults.temperature,
+    speed: "exact",
     seed: BigInt(i),
   }),
 );

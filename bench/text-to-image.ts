@@ -73,6 +73,7 @@ async function draw(seed: bigint): Promise<void> {
     guidanceScale: defaults.guidanceScale,
     guidanceSchedule: "constant",
     temperature: defaults.temperature,
+    speed: "exact",
     seed,
   } as const;
   for await (const _ of textToImage(pipelines, request, { signal: new AbortController().signal }));

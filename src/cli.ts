@@ -7,7 +7,7 @@ import { ApiClient } from "./cli/api-client.ts";
 import { drawBatch } from "./cli/batch.ts";
 import { readCredentials } from "./cli/credentials.ts";
 import { draw, type GenerateOptions, resume } from "./cli/generate.ts";
-import { finiteNumber, seed, wholeNumber } from "./cli/option-values.ts";
+import { finiteNumber, seed, speed, wholeNumber } from "./cli/option-values.ts";
 import { ProgressLine } from "./cli/progress-line.ts";
 import { loadCommandConfig, ROOT } from "./platform/config.ts";
 import { stopSignal } from "./platform/lifecycle.ts";
@@ -25,6 +25,7 @@ interface DrawingFlags {
   readonly guidanceScale?: number;
   readonly unconditionalPrompt?: string;
   readonly temperature?: number;
+  readonly speed?: string;
   readonly seed?: string;
   readonly credentials?: string;
 }
@@ -55,6 +56,10 @@ const DRAWING_OPTIONS = [
   ),
   new Option("--unconditional-prompt <text>", "what guidance leads away from"),
   new Option("--temperature <t>", "how freely details vary: below 1 calmer, above 1 wilder").argParser(finiteNumber),
+  new Option(
+    "--speed <name>",
+    "exact, fast or faster: approximations that take less time for the same price",
+  ).argParser(speed),
   new Option("--seed <n>", "the same seed and settings draw the same picture; random unless given").argParser(seed),
 ];
 

@@ -64,6 +64,7 @@ async function sceneOf(pipelines: Pipelines): Promise<Scene> {
     guidanceScale: defaults.guidanceScale,
     guidanceSchedule: "constant",
     temperature: defaults.temperature,
+    speed: "exact",
     seed: SEED,
   } as const;
   const side = defaults.size / dimensions.vaeStride;

@@ -7,6 +7,7 @@ import { buildCommand } from "../manifest.ts";
 import { openPipelines, type Pipelines } from "../pipelines/pipelines.ts";
 import { chooseProvider, PROVIDERS, type Provider } from "../runtime/provider.ts";
 import { threadsFor } from "../runtime/threads.ts";
+import { SPEEDS } from "../sampling/speed.ts";
 
 const IMAGE_ENDINGS = [".png", ".jpg", ".jpeg", ".webp"];
 /** As many as a server's WORKER_THREADS may be. */
@@ -27,6 +28,11 @@ export const threadsOption = (): Option =>
   new Option("--threads <n>", "threads of one operator; by the model's size unless given").argParser(
     wholeNumber(1, MAX_THREADS),
   );
+
+export const speedOption = (): Option =>
+  new Option("--speed <name>", "approximations that take less time; docs/speeds.md says what they cost")
+    .choices(SPEEDS)
+    .default("exact");
 
 export const seedOption = (): Option =>
   new Option("--seed <n>", "unsigned, 64 bits; random unless given")

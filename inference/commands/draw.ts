@@ -9,6 +9,7 @@ import { imageVariation } from "../pipelines/image-variation.ts";
 import type { Pipelines } from "../pipelines/pipelines.ts";
 import { textToImage } from "../pipelines/text-to-image.ts";
 import { GUIDANCE_SCHEDULES, type GuidanceSchedule } from "../sampling/guidance.ts";
+import type { Speed } from "../sampling/speed.ts";
 import {
   finiteNumber,
   IMAGE_FILE_HELP,
@@ -18,6 +19,7 @@ import {
   requireFile,
   requireWritable,
   seedOption,
+  speedOption,
   threadsOption,
   wholeNumber,
 } from "./arguments.ts";
@@ -33,6 +35,7 @@ export interface DrawFlags extends ModelFlags {
   readonly guidanceScale?: number;
   readonly guidanceSchedule: GuidanceSchedule;
   readonly temperature?: number;
+  readonly speed: Speed;
   readonly seed: bigint;
 }
 
@@ -124,6 +127,7 @@ export const drawingOptions = (command: Command, { gridSize }: { gridSize: numbe
     .option("--guidance-scale <scale>", "1 turns guidance off", finiteNumber)
     .addOption(new Option("--guidance-schedule <name>").choices(GUIDANCE_SCHEDULES).default("constant"))
     .option("--temperature <t>", "of the noise of the reverse diffusion", finiteNumber)
+    .addOption(speedOption())
     .addOption(seedOption())
     .addOption(providerOption())
     .addOption(threadsOption());
@@ -167,6 +171,7 @@ export function settingsOf(
     guidanceScale: flags.guidanceScale ?? defaults[guidance],
     guidanceSchedule: flags.guidanceSchedule,
     temperature: flags.temperature ?? defaults.temperature,
+    speed: flags.speed,
     seed: flags.seed,
   };
 }

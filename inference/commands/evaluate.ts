@@ -6,7 +6,16 @@ import { askAbout, drawPrompt, editScene, type Outcome } from "../eval/evaluatio
 import { genevalPrompts } from "../eval/geneval-prompts.ts";
 import { questionCases } from "../eval/question-cases.ts";
 import { formatScore } from "../eval/score.ts";
-import { type ModelFlags, openModel, providerOption, seed, threadsOption, wholeNumber } from "./arguments.ts";
+import type { Speed } from "../sampling/speed.ts";
+import {
+  type ModelFlags,
+  openModel,
+  providerOption,
+  seed,
+  speedOption,
+  threadsOption,
+  wholeNumber,
+} from "./arguments.ts";
 
 interface EvaluateFlags extends ModelFlags {
   readonly prompts: number;
@@ -14,6 +23,7 @@ interface EvaluateFlags extends ModelFlags {
   readonly questions: number;
   readonly pictures: number;
   readonly seed: bigint;
+  readonly speed: Speed;
 }
 
 export const evaluateCommand = (): Command =>
@@ -28,6 +38,7 @@ export const evaluateCommand = (): Command =>
     .addOption(new Option("--pictures <n>", "of each prompt and edit").argParser(wholeNumber(1, 4)).default(4))
     .addOption(new Option("--seed <n>", "of prompts and pictures").argParser(seed).default(4242n, "4242"))
     .addOption(providerOption())
+    .addOption(speedOption())
     .addOption(threadsOption())
     .action(evaluate);
 

@@ -5,6 +5,7 @@ import { imageEdit } from "../pipelines/image-edit.ts";
 import { imageToText } from "../pipelines/image-to-text.ts";
 import type { Pipelines } from "../pipelines/pipelines.ts";
 import { textToImage } from "../pipelines/text-to-image.ts";
+import type { Speed } from "../sampling/speed.ts";
 import { type EditCase, showsScene } from "./edit-cases.ts";
 import type { EvaluationPrompt } from "./geneval-prompts.ts";
 import type { QuestionCase } from "./question-cases.ts";
@@ -27,6 +28,8 @@ export interface EvaluationOptions {
   /** Of each prompt, with noise streams of their own. */
   readonly pictures: number;
   readonly seed: bigint;
+  /** Of pictures. */
+  readonly speed: Speed;
 }
 
 export async function drawPrompt(
@@ -81,9 +84,9 @@ export async function askAbout(
 const NEVER = new AbortController().signal;
 const MAX_ANSWER_TOKENS = 64;
 
-function settingsOf({ model }: Pipelines, { pictures, seed }: EvaluationOptions): DrawingSettings {
+function settingsOf({ model }: Pipelines, { pictures, seed, speed }: EvaluationOptions): DrawingSettings {
   const { size, ...settings } = model.manifest.defaults;
-  return { ...settings, width: size, height: size, count: pictures, guidanceSchedule: "constant", seed };
+  return { ...settings, width: size, height: size, count: pictures, guidanceSchedule: "constant", speed, seed };
 }
 
 async function scenesOf(events: AsyncIterable<DrawingEvent>): Promise<readonly DetectedScene[]> {

@@ -36,9 +36,12 @@ export class DiffusionSampler {
     private readonly timeEmbeddings: Float32Array,
   ) {}
 
-  /** @param steps the original's notation: "100", "10,5,20" or "ddim50" */
-  static async create(model: LoadedModel, steps: string): Promise<DiffusionSampler> {
-    const schedule = diffusionSchedule(steps);
+  /**
+   * @param steps the original's notation: "100", "10,5,20" or "ddim50"
+   * @param share of these steps to take, up to 1
+   */
+  static async create(model: LoadedModel, steps: string, share?: number): Promise<DiffusionSampler> {
+    const schedule = diffusionSchedule(steps, share);
     const times = Float32Array.from(schedule.times).reverse();
     const { embeddings } = await model.run("diffusion-time", { times: float32(times, [times.length]) }, ["embeddings"]);
     return new DiffusionSampler(model, schedule, valuesOf(embeddings));

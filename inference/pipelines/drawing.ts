@@ -6,6 +6,7 @@ import type { Tensor } from "../runtime/tensor.ts";
 import type { GuidanceSchedule } from "../sampling/guidance.ts";
 import type { MaskStep } from "../sampling/mask-schedule.ts";
 import { seededRandomness } from "../sampling/randomness.ts";
+import { resumeStep, type Speed, stepRuns } from "../sampling/speed.ts";
 import type { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
 import { decodeCheckpoint } from "./mar-checkpoint.ts";
@@ -48,6 +49,7 @@ export interface DrawingSettings {
   readonly guidanceScale: number;
   readonly guidanceSchedule: GuidanceSchedule;
   readonly temperature: number;
+  readonly speed: Speed;
   /** Unsigned, 64 bits; picture i uses the noise stream (seed, i). */
   readonly seed: bigint;
 }
@@ -59,7 +61,7 @@ export type DrawingEvent =
   | { readonly kind: "image"; readonly index: number; readonly image: RgbImage };
 
 export interface DrawingOptions {
-  /** Where an earlier run of the same request stood, or its checkpoint; its steps are not repeated. */
+  /** Where an earlier run of the same request stood, or its checkpoint; its steps are not repeated, but for the last few at some speeds. */
   readonly from?: MarState | Uint8Array | undefined;
   readonly signal: AbortSignal;
   /** Its part in a group that takes its steps together; alone unless given. */
@@ -100,7 +102,8 @@ export async function* draw(
   const { grid, kept } = plan;
   const steps = stepsOf({ grid, steps: settings.steps }, kept);
   const earlier = from instanceof Uint8Array ? restoreState(model, { ...settings, grid, schedule: steps }, from) : from;
-  yield { kind: "started", grid, stepsDone: earlier?.stepsDone ?? 0, totalSteps: steps.length };
+  const runs = stepRuns(steps, settings.speed, settings.guidanceScale !== 1);
+  yield { kind: "started", grid, stepsDone: resumeStep(runs, earlier?.stepsDone ?? 0), totalSteps: steps.length };
   const { conditional, unconditional, canvas, tokens: known } = await read();
   const forEach = (prefix: Prefix): Prefix[] => Array<Prefix>(settings.count).fill(prefix);
   const sampling = {

@@ -9,6 +9,7 @@ import type { Tensor } from "../runtime/tensor.ts";
 import { type GuidanceSchedule, guidanceScaleAt } from "../sampling/guidance.ts";
 import { type MaskStep, maskSteps, placesOfStep } from "../sampling/mask-schedule.ts";
 import type { Randomness } from "../sampling/randomness.ts";
+import { resumeStep, type Speed, type StepRun, stepRuns } from "../sampling/speed.ts";
 import { requireFinite } from "./finite.ts";
 import type { StepPicture } from "./mar-step.ts";
 import type { Prefix } from "./prefix.ts";
@@ -30,6 +31,7 @@ export interface MarRequest {
   readonly guidanceScale: number;
   readonly guidanceSchedule: GuidanceSchedule;
   readonly temperature: number;
+  readonly speed: Speed;
   readonly randomness: Randomness;
 }
 
@@ -84,28 +86,37 @@ export function stepsOf({ grid, steps }: Pick<MarRequest, "grid" | "steps">, kep
   return schedule.map((step) => ({ ...step, visible: step.visible + keptCount }));
 }
 
-/** Yields the state after every step; continue from any of them by giving it as `from`. */
+/** Yields the state after every run of steps; continue from any of them by giving it as `from`. */
 export async function* sampleTokens(
   model: LoadedModel,
   request: MarRequest,
   { from, signal, member = new StepGroup(model).join() }: SamplingOptions,
 ): AsyncGenerator<MarProgress> {
   const schedule = stepsOf(request, request.kept);
+  const runs = stepRuns(schedule, request.speed, request.unconditional.length > 0);
+  const start = resumeStep(runs, from.stepsDone);
   const orders = request.conditional.map((_, image) => orderOf(request, image));
   const tokens = from.tokens.map((values) => values.slice());
-  for (const [index, step] of schedule.entries()) {
-    if (index < from.stepsDone) continue;
-    const pictures = orders.map((order, image) => pictureOf(request, { image, order, step, tokens }));
-    const latents = await member.take(pictures, signal);
+  let guidance: readonly Float32Array[] = [];
+  for (const [index, run] of runs.entries()) {
+    if (run.from < start) continue;
+    const later = runs.slice(index + 1);
+    const refresh = later.findIndex(({ reusesGuidance }) => !reusesGuidance);
+    const ahead = run.reusesGuidance ? [] : later.slice(0, refresh === -1 ? later.length : refresh);
+    const pictures = orders.map((order, image) => {
+      return pictureOf(request, { image, order, run, ahead, tokens, guidance: guidance[image] });
+    });
+    const results = await member.take(pictures, signal);
     for (const [image, { predicted }] of pictures.entries()) {
       // The other steps could not mend the picture.
-      place(requireFinite(latents[image] ?? new Float32Array(0), "latents"), predicted, tokens[image]);
+      place(requireFinite(results[image]?.latents ?? new Float32Array(0), "latents"), predicted, tokens[image]);
     }
+    guidance = results.map((result) => result.guidance);
     yield {
-      stepsDone: index + 1,
+      stepsDone: run.to,
       totalSteps: schedule.length,
       tokens: tokens.map((values) => values.slice()),
-      known: orders.map((order) => knownAfter(order, step)),
+      known: orders.map((order) => knownAfter(order, run)),
     };
   }
 }
@@ -128,31 +139,63 @@ function orderOf({ grid, kept, randomness }: MarRequest, image: number): Uint32A
 interface PictureState {
   readonly image: number;
   readonly order: Uint32Array;
-  readonly step: MaskStep;
+  readonly run: StepRun;
+  /** The runs after it for which it sets guidance aside. */
+  readonly ahead: readonly StepRun[];
   readonly tokens: readonly Float32Array[];
+  /** What was set aside, beginning with the places of this run. */
+  readonly guidance: Float32Array | undefined;
 }
 
-function pictureOf(request: MarRequest, { image, order, step, tokens }: PictureState): StepPicture {
-  const { conditional, unconditional, canvas, grid, diffusionSteps, temperature, randomness } = request;
-  const places = placesOfStep(order, step);
+function pictureOf(request: MarRequest, { image, order, run, ahead, tokens, guidance }: PictureState): StepPicture {
+  const { conditional, unconditional, canvas, grid, diffusionSteps, temperature } = request;
+  const [first] = run.steps;
+  const last = run.steps.at(-1);
   const prompt = conditional[image];
   const values = tokens[image];
+  if (first === undefined || last === undefined) throw new RangeError("a run of no steps");
   if (prompt === undefined || values === undefined) throw new RangeError(`there is no picture ${image}`);
   return {
     grid,
     diffusionSteps,
-    ...places,
+    diffusionShare: run.diffusionShare,
+    visible: placesOfStep(order, first).visible,
+    predicted: predictedBy([run], order),
+    ahead: predictedBy(ahead, order),
     tokens: values,
     conditional: prompt,
-    unconditional: unconditional[image],
+    unconditional: run.reusesGuidance ? undefined : unconditional[image],
+    guidance: run.reusesGuidance ? guidance : undefined,
     canvas,
-    guidanceScale: guidanceScaleAt(step, {
+    guidanceScale: guidanceScaleAt(last, {
       scale: request.guidanceScale,
       schedule: request.guidanceSchedule,
       tokenCount: order.length - (request.kept?.count ?? 0),
     }),
     temperature,
-    fillNoise: (out, draw) => randomness.fillNoise(out, { image, step: step.step, draw, places: places.predicted }),
+    fillNoise: noiseOf(request, { image, order, run }),
+  };
+}
+
+/** Grid places, those of earlier steps first. */
+const predictedBy = (runs: readonly StepRun[], order: Uint32Array): Uint32Array =>
+  Uint32Array.from(runs.flatMap(({ steps }) => steps.flatMap((step) => [...placesOfStep(order, step).predicted])));
+
+/** Every token has the noise of its own step, however many steps a run takes at once. */
+function noiseOf(
+  { randomness }: MarRequest,
+  { image, order, run }: Pick<PictureState, "image" | "order" | "run">,
+): StepPicture["fillNoise"] {
+  const parts = run.steps.map((step) => ({ step: step.step, places: placesOfStep(order, step).predicted }));
+  const tokens = run.steps.reduce((sum, { predicted }) => sum + predicted, 0);
+  return (out, draw) => {
+    const channels = out.length / tokens;
+    let offset = 0;
+    for (const { step, places } of parts) {
+      const own = out.subarray(offset, offset + places.length * channels);
+      randomness.fillNoise(own, { image, step, draw, places });
+      offset += own.length;
+    }
   };
 }
 
@@ -164,9 +207,11 @@ function place(latents: Float32Array, places: Uint32Array, tokens: Float32Array 
   }
 }
 
-/** 1 where a place is known after the step: [N] */
-function knownAfter(order: Uint32Array, { visible, predicted }: MaskStep): Uint8Array {
+/** 1 where a place is known after the run: [N] */
+function knownAfter(order: Uint32Array, { steps }: StepRun): Uint8Array {
   const known = new Uint8Array(order.length);
-  for (const each of order.subarray(order.length - visible - predicted)) known[each] = 1;
+  const last = steps.at(-1);
+  const count = last === undefined ? 0 : last.visible + last.predicted;
+  for (const each of order.subarray(order.length - count)) known[each] = 1;
   return known;
 }

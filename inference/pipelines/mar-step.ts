@@ -7,6 +7,7 @@ import type { LoadedModel } from "../runtime/loaded-model.ts";
 import type { Grid } from "../runtime/position-tables.ts";
 import { float32, int64, type Tensor, valuesOf } from "../runtime/tensor.ts";
 import { DiffusionSampler, type FillNoise } from "./diffusion-sampler.ts";
+import { withGuidance } from "./guidance-cache.ts";
 import { type Prefix, pastOf } from "./prefix.ts";
 
 /** All that a step needs to know of a picture. */
@@ -14,20 +15,35 @@ export interface StepPicture {
   readonly grid: Grid;
   /** In the notation of the original: "100", "10,5,20" or "ddim50". */
   readonly diffusionSteps: string;
-  /** Grid places that are known, and those to predict; both in raster order. */
+  /** Of these, how many are taken: up to 1. */
+  readonly diffusionShare: number;
+  /** Grid places that are known, in raster order. */
   readonly visible: Uint32Array;
+  /** Those to predict. */
   readonly predicted: Uint32Array;
+  /** Those for which guidance is set aside; mostly none. */
+  readonly ahead: Uint32Array;
   /** [N, C] scaled latents; only visible places are read. */
   readonly tokens: Float32Array;
   readonly conditional: Prefix;
-  /** Undefined without guidance. */
+  /** Undefined without guidance, and where it was set aside. */
   readonly unconditional: Prefix | undefined;
+  /** If it was set aside, of the predicted places, then of later ones: [predicted + later, D] */
+  readonly guidance: Float32Array | undefined;
   /** What stands at unknown places, [1, K + N, D]; the mask token unless given. */
   readonly canvas: Tensor | undefined;
   readonly guidanceScale: number;
   readonly temperature: number;
   /** Noise of the predicted places. */
   readonly fillNoise: FillNoise;
+}
+
+/** What a step makes of a picture. */
+export interface StepResult {
+  /** Of the predicted places: [predicted, C], scaled */
+  readonly latents: Float32Array;
+  /** What is set aside, of the places ahead, or of the later ones: [ahead or later, D] */
+  readonly guidance: Float32Array;
 }
 
 /**
@@ -50,14 +66,28 @@ export function shareRuns(pictures: readonly StepPicture[], bufferTokens: number
 }
 
 /** Equal for pictures whose rows fit into the same tensors. Scales, temperatures, prompts and noise belong to a row. */
-const shapeOf = ({ grid, diffusionSteps, visible, predicted, unconditional, canvas }: StepPicture): string =>
+const shapeOf = ({
+  grid,
+  visible,
+  predicted,
+  ahead,
+  unconditional,
+  guidance,
+  canvas,
+  ...diffusion
+}: StepPicture): string =>
   [
     `${grid.rows}x${grid.columns}`,
-    `${visible.length}+${predicted.length}`,
-    diffusionSteps,
+    `${visible.length}+${predicted.length}+${ahead.length}`,
+    samplerKey(diffusion),
     unconditional === undefined,
+    guidance?.length,
     canvas === undefined,
   ].join(" ");
+
+type Diffusion = Pick<StepPicture, "diffusionSteps" | "diffusionShare">;
+
+const samplerKey = ({ diffusionSteps, diffusionShare }: Diffusion): string => `${diffusionSteps} x ${diffusionShare}`;
 
 function scoresOf(picture: StepPicture | undefined, bufferTokens: number): number {
   if (picture === undefined) return 0;
@@ -82,33 +112,39 @@ export class MarStep {
    * Predicts one step of pictures that can share their runs.
    *
    * @param signals the step ends between two runs once all are aborted
-   * @returns of each picture, [predicted, C] scaled latents
+   * @returns for each picture
    */
-  async take(pictures: readonly StepPicture[], signals: readonly AbortSignal[]): Promise<readonly Float32Array[]> {
-    const { latentChannels } = this.model.manifest.dimensions;
-    const count = pictures[0]?.predicted.length ?? 0;
-    const sampler = await this.samplerOf(pictures[0]?.diffusionSteps ?? "");
+  async take(pictures: readonly StepPicture[], signals: readonly AbortSignal[]): Promise<readonly StepResult[]> {
+    const { latentChannels, decoderWidth } = this.model.manifest.dimensions;
+    const [first] = pictures;
+    if (first === undefined) throw new RangeError("a step without pictures");
+    const sampler = await this.samplerOf(first);
     throwIfAllAborted(signals);
-    const conditions = await this.conditionsOf(pictures);
-    const latents = await sampler.sample({ conditions, tokensPerPart: count, parts: pictures }, () =>
+    const { conditions, aside } = withGuidance(await this.conditionsOf(pictures), pictures);
+    const count = first.predicted.length;
+    const rows = float32(conditions, [conditions.length / decoderWidth, decoderWidth]);
+    const latents = await sampler.sample({ conditions: rows, tokensPerPart: count, parts: pictures }, () =>
       throwIfAllAborted(signals),
     );
     const span = count * latentChannels;
-    return pictures.map((_, index) => latents.subarray(index * span, (index + 1) * span));
+    return aside.map((guidance, i) => ({ latents: latents.subarray(i * span, (i + 1) * span), guidance }));
   }
 
-  private samplerOf(diffusionSteps: string): Promise<DiffusionSampler> {
-    const sampler = this.samplers.get(diffusionSteps) ?? DiffusionSampler.create(this.model, diffusionSteps);
-    this.samplers.set(diffusionSteps, sampler);
+  private samplerOf(diffusion: Diffusion): Promise<DiffusionSampler> {
+    const key = samplerKey(diffusion);
+    const { diffusionSteps, diffusionShare } = diffusion;
+    const sampler = this.samplers.get(key) ?? DiffusionSampler.create(this.model, diffusionSteps, diffusionShare);
+    this.samplers.set(key, sampler);
     return sampler;
   }
 
-  /** Encoder, language model, decoder: [rows * predicted, D] */
-  private async conditionsOf(pictures: readonly StepPicture[]): Promise<Tensor> {
-    const { latentChannels, bufferTokens, llmWidth, decoderWidth } = this.model.manifest.dimensions;
+  /** Encoder, language model, decoder: [rows, predicted + ahead, D] */
+  private async conditionsOf(pictures: readonly StepPicture[]): Promise<Float32Array> {
+    const { latentChannels, bufferTokens, llmWidth } = this.model.manifest.dimensions;
     const [first] = pictures;
     if (first === undefined) throw new RangeError("a step without pictures");
-    const { grid, visible, predicted } = first;
+    const { grid, visible } = first;
+    const wanted = first.predicted.length + first.ahead.length;
     const prompts = [
       ...pictures.map(({ conditional }) => conditional),
       ...pictures.flatMap(({ unconditional }) => unconditional ?? []),
@@ -143,13 +179,13 @@ export class MarStep {
         hidden,
         canvas: this.canvasOf(pictures, branches),
         canvas_index: int64(perRow(pictures.flatMap((picture) => this.canvasIndex(picture))), [rows, places]),
-        predict: int64(perRow(pictures.flatMap((picture) => [...picture.predicted])), [rows, predicted.length]),
+        predict: int64(perRow(pictures.flatMap(({ predicted, ahead }) => [...predicted, ...ahead])), [rows, wanted]),
         position_table: this.table("decoder", grid),
         diffusion_table: this.table("diffusion", grid),
       },
       ["z"],
     );
-    return float32(valuesOf(z), [rows * predicted.length, decoderWidth]);
+    return valuesOf(z);
   }
 
   private pastOf(rows: readonly Prefix[]): Record<string, Tensor> {

@@ -3,6 +3,7 @@ import { InvalidImageError, readImage } from "../image/read-image.ts";
 import { encodePng, type RgbImage } from "../image/rgb-image.ts";
 import { type GraphName, loadManifest } from "../manifest.ts";
 import { LoadedModel, type LoadOptions } from "../runtime/loaded-model.ts";
+import { SPEED_DESCRIPTIONS, SPEEDS, type Speed } from "../sampling/speed.ts";
 import { PromptTokenizer } from "../tokenizer/prompt-tokenizer.ts";
 import type { Unipic } from "./drawing.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
@@ -57,6 +58,7 @@ export interface ModelOffer {
   readonly defaultSteps: number;
   readonly diffusionSteps: string;
   readonly maxCount: number;
+  readonly speeds: readonly { readonly name: Speed; readonly description: string }[];
   readonly guidanceScale: number;
   readonly editGuidanceScale: number;
   readonly temperature: number;
@@ -84,6 +86,7 @@ export function describeModel(folder: string): ModelOffer {
     defaultSteps: defaults.steps,
     diffusionSteps: defaults.diffusionSteps,
     maxCount: MAX_COUNT,
+    speeds: SPEEDS.map((name) => ({ name, description: SPEED_DESCRIPTIONS[name] })),
     guidanceScale: defaults.guidanceScale,
     temperature: defaults.temperature,
     editGuidanceScale: defaults.editGuidanceScale,

@@ -3,15 +3,15 @@
  * fit share its graph runs. A member that ends, fails or is cancelled leaves, and the others go on.
  */
 import type { LoadedModel } from "../runtime/loaded-model.ts";
-import { MarStep, type StepPicture, shareRuns } from "./mar-step.ts";
+import { MarStep, type StepPicture, type StepResult, shareRuns } from "./mar-step.ts";
 
 /** The part of one request; whoever joined must leave, however the request ends, for the others wait for it. */
 export interface StepMember {
   /**
-   * The next step of these pictures: of each, [predicted, C] scaled latents. Aborting rejects at once; a graph run that
-   * is under way goes on, and so do the others.
+   * The next step of these pictures. Aborting rejects at once; a graph run that is under way goes on, and so do the
+   * others.
    */
-  take(pictures: readonly StepPicture[], signal: AbortSignal): Promise<readonly Float32Array[]>;
+  take(pictures: readonly StepPicture[], signal: AbortSignal): Promise<readonly StepResult[]>;
   leave(): void;
 }
 
@@ -21,7 +21,7 @@ interface Turn {
   readonly signal: AbortSignal;
   /** The step ended, or the member does not wait any more. */
   isSettled: boolean;
-  resolve(latents: readonly Float32Array[]): void;
+  resolve(results: readonly StepResult[]): void;
   reject(reason: unknown): void;
 }
 
@@ -73,7 +73,7 @@ export class StepGroup {
 
   private async runStep(turns: readonly Turn[]): Promise<void> {
     const parts = turns.flatMap((turn) => turn.pictures.map((picture) => ({ turn, picture })));
-    const latents = new Map<StepPicture, Float32Array>();
+    const done = new Map<StepPicture, StepResult>();
     const runs = shareRuns(
       parts.map(({ picture }) => picture),
       this.model.manifest.dimensions.bufferTokens,
@@ -88,8 +88,8 @@ export class StepGroup {
           pictures,
           [...sharers].map(({ signal }) => signal),
         );
-        for (const [i, picture] of pictures.entries()) latents.set(picture, results[i] ?? new Float32Array(0));
-        for (const turn of sharers) settleIfComplete(turn, latents);
+        for (const [i, result] of results.entries()) if (pictures[i] !== undefined) done.set(pictures[i], result);
+        for (const turn of sharers) settleIfComplete(turn, done);
       } catch (error) {
         rejectAll(sharers, error);
       }
@@ -97,8 +97,8 @@ export class StepGroup {
   }
 }
 
-function settleIfComplete(turn: Turn, latents: ReadonlyMap<StepPicture, Float32Array>): void {
-  const own = turn.pictures.flatMap((picture) => latents.get(picture) ?? []);
+function settleIfComplete(turn: Turn, done: ReadonlyMap<StepPicture, StepResult>): void {
+  const own = turn.pictures.flatMap((picture) => done.get(picture) ?? []);
   if (own.length === turn.pictures.length) turn.resolve(own);
 }
 
@@ -116,9 +116,9 @@ function turnOf({ pictures, signal, resolve, reject }: Omit<Turn, "isSettled">):
     pictures,
     signal,
     isSettled: false,
-    resolve(latents) {
+    resolve(results) {
       settle();
-      resolve(latents);
+      resolve(results);
     },
     reject(reason) {
       settle();

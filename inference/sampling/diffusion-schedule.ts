@@ -7,6 +7,8 @@
 const BASE_STEPS = 1000;
 /** UniPic clips betas here; MAR, its ancestor, at 0.999. */
 const MAX_BETA = 0.2;
+/** As few steps as DiSA (arXiv 2505.20297) ends with; a schedule that has fewer itself keeps them all. */
+const MIN_THINNED = 5;
 
 /** Arrays are indexed by respaced step: 0 is the last one to run. */
 export interface DiffusionSchedule {
@@ -26,10 +28,13 @@ export interface DiffusionSchedule {
   readonly posteriorLogVarianceClipped: readonly number[];
 }
 
-/** @param steps the original's notation: "100", "10,5,20" (sections) or "ddim50" (equal strides) */
-export function diffusionSchedule(steps: string): DiffusionSchedule {
+/**
+ * @param steps the original's notation: "100", "10,5,20" (sections) or "ddim50" (equal strides)
+ * @param share of these steps to take, up to 1
+ */
+export function diffusionSchedule(steps: string, share = 1): DiffusionSchedule {
   const base = cumulativeProducts(baseBetas().map((beta) => 1 - beta));
-  const times = respacedTimes(steps);
+  const times = thinned(respacedTimes(steps), share);
   const kept = times.map((time) => at(base, time));
   const betas = kept.map((product, k) => 1 - product / (k === 0 ? 1 : at(kept, k - 1)));
   const alphasCumprod = cumulativeProducts(betas.map((beta) => 1 - beta));
@@ -84,6 +89,14 @@ function respacedTimes(notation: string): number[] {
       return time;
     });
   });
+}
+
+/** Evenly spaced ones of the times, with the first and the last. */
+function thinned(times: readonly number[], share: number): readonly number[] {
+  const count = Math.min(times.length, Math.max(MIN_THINNED, Math.round(times.length * share)));
+  return Array.from({ length: count }, (_, k) =>
+    at(times, Math.round((k * (times.length - 1)) / Math.max(1, count - 1))),
+  );
 }
 
 /** An integer stride that gives exactly `count` steps. */

@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import type { DescribeResponse, Recipe } from "../../proto/gen/inference/v1/inference.ts";
 import { describeModel, type ModelOffer } from "../pipelines/pipelines.ts";
 import type { ComputeSettings } from "./compute-protocol.ts";
+import { WIRE_SPEEDS } from "./task-request.ts";
 
 const runtime = createRequire(import.meta.url)("onnxruntime-node/package.json") as { version: string };
 
@@ -27,6 +28,7 @@ export class Offer {
       maxSteps: model.maxSteps,
       defaultSteps: model.defaultSteps,
       maxCount: model.maxCount,
+      speeds: model.speeds.map(({ name, description }) => ({ speed: WIRE_SPEEDS[name], description })),
       defaultGuidanceScale: model.guidanceScale,
       defaultTemperature: model.temperature,
       defaultUnconditionalPrompt: model.textToImageUnconditional,

@@ -5,6 +5,7 @@ import {
   type GenerateRequest,
   GuidanceSchedule,
   type ImageToText,
+  Speed,
 } from "../../proto/gen/inference/v1/inference.ts";
 import type { DrawingSettings } from "../pipelines/drawing.ts";
 import type { ModelOffer } from "../pipelines/pipelines.ts";
@@ -41,7 +42,7 @@ function drawingOf(
   offer: ModelOffer,
 ): DrawingSettings & { readonly unconditionalPrompt: string } {
   if (drawing?.size === undefined) return refuse("size is missing.");
-  const { size, count, guidanceSchedule, ...settings } = drawing;
+  const { size, count, guidanceSchedule, speed, ...settings } = drawing;
   const { width, height } = size;
   const { sizeStep, maxPixels } = offer;
   if (width % sizeStep !== 0 || height % sizeStep !== 0 || width * height === 0 || width * height > maxPixels) {
@@ -58,7 +59,21 @@ function drawingOf(
     count,
     diffusionSteps: offer.diffusionSteps,
     guidanceSchedule: guidanceSchedule === GuidanceSchedule.LINEAR ? "linear" : "constant",
+    speed: speedOf(speed, offer),
   };
+}
+
+export const WIRE_SPEEDS: Readonly<Record<DrawingSettings["speed"], Speed>> = {
+  exact: Speed.EXACT,
+  fast: Speed.FAST,
+  faster: Speed.FASTER,
+};
+
+function speedOf(wire: Speed, { speeds }: ModelOffer): DrawingSettings["speed"] {
+  if (wire === Speed.UNSPECIFIED) return "exact";
+  const names = speeds.map(({ name }) => name);
+  const found = names.find((name) => WIRE_SPEEDS[name] === wire);
+  return found ?? refuse(`speed ${wire} is not known; possible are ${names.join(", ")}.`);
 }
 
 function questionOf({ temperature, topP, seed, ...request }: ImageToText, offer: ModelOffer): EncodedImageToText {

@@ -58,6 +58,8 @@ export interface TextToImageWish {
   readonly steps?: number | undefined;
   readonly guidanceScale?: number | undefined;
   readonly temperature?: number | undefined;
+  /** A value of the API's enum. */
+  readonly speed?: string | undefined;
   readonly seed?: string | undefined;
 }
 

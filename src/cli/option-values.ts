@@ -4,6 +4,7 @@ import { InvalidArgumentError } from "commander";
 /** Of GraphQL's Int. */
 const MAX_INTEGER = 2 ** 31 - 1;
 const SEEDS = 2n ** 64n;
+const SPEEDS = ["exact", "fast", "faster"];
 
 export function wholeNumber(text: string): number {
   const value = Number(text);
@@ -23,4 +24,10 @@ export function seed(text: string): string {
   if (!/^\d{1,20}$/.test(text) || BigInt(text) >= SEEDS)
     throw new InvalidArgumentError(`Give a whole number from 0 to ${SEEDS - 1n}, such as 7.`);
   return text;
+}
+
+/** As the API has it. */
+export function speed(text: string): string {
+  if (!SPEEDS.includes(text)) throw new InvalidArgumentError(`Give one of ${SPEEDS.join(", ")}.`);
+  return text.toUpperCase();
 }

@@ -1,6 +1,7 @@
 /** From what a user asked for to a task that can run: defaults of the preset, and a clear refusal of anything it cannot do. */
 import { randomBytes } from "node:crypto";
 import { DomainError } from "../platform/errors.ts";
+import type { Speed } from "../platform/speed.type.ts";
 import type { DrawingOffer, OfferedPreset, Size } from "./preset-catalog.ts";
 import type {
   DrawingSettings,
@@ -30,6 +31,7 @@ export interface DrawingWish {
   readonly guidanceScale?: number | undefined;
   readonly guidanceSchedule: DrawingSettings["guidanceSchedule"];
   readonly temperature?: number | undefined;
+  readonly speed: Speed;
   readonly seed?: string | undefined;
 }
 
@@ -149,12 +151,17 @@ function resolveDrawing(wish: DrawingWish, offer: DrawingOffer, fields: Fields):
     guidanceScale: wish.guidanceScale ?? offer.defaultGuidanceScale,
     guidanceSchedule: wish.guidanceSchedule,
     temperature: wish.temperature ?? offer.defaultTemperature,
+    speed: wish.speed,
     seed: fields.seed(wish.seed),
   };
   fields.checkRange("count", settings.count, [1, offer.maxCount]);
   fields.checkRange("steps", settings.steps, [1, maxSteps]);
   fields.checkRange("guidanceScale", settings.guidanceScale, [0, MAX_GUIDANCE_SCALE]);
   fields.checkRange("temperature", settings.temperature, [0, MAX_TEMPERATURE]);
+  const speeds = offer.speeds.map(({ speed }) => speed);
+  if (!speeds.includes(settings.speed)) {
+    fields.refuse("speed", `${settings.speed} is not offered by this preset. Allowed: ${speeds.join(", ")}.`);
+  }
   return settings;
 }
 

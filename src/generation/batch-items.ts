@@ -90,7 +90,10 @@ class ItemResolver {
     path: readonly string[],
   ): TextToImageSettings {
     try {
-      return resolveTextToImage({ count: 1, guidanceSchedule: "CONSTANT", ...this.defaults, ...wish }, this.preset);
+      return resolveTextToImage(
+        { count: 1, guidanceSchedule: "CONSTANT", speed: "EXACT", ...this.defaults, ...wish },
+        this.preset,
+      );
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
       const field = error.details.path?.at(3); // after input, task, textToImage

@@ -1,6 +1,7 @@
 import { ArgsType, Field, Float, ID, InputType, Int, registerEnumType } from "type-graphql";
 import { Priority } from "../generated/prisma/enums.ts";
 import { UInt64 } from "../platform/scalars.ts";
+import { Speed } from "../platform/speed.type.ts";
 import { GuidanceSchedule } from "./generation.type.ts";
 
 export const GenerationScope = { MINE: "MINE", TENANT: "TENANT" } as const;
@@ -39,6 +40,9 @@ export abstract class DrawingWishInput {
   @Field(() => Float, { nullable: true, description: "Of the noise of the reverse diffusion." })
   temperature?: number;
 
+  @Field(() => Speed, { nullable: true })
+  speed?: Speed;
+
   @Field(() => UInt64, { nullable: true, description: "Drawn at random unless given." })
   seed?: string;
 }
@@ -50,6 +54,9 @@ abstract class DrawingInput extends DrawingWishInput {
 
   @Field(() => GuidanceSchedule, { defaultValue: GuidanceSchedule.CONSTANT })
   override guidanceSchedule!: GuidanceSchedule;
+
+  @Field(() => Speed, { defaultValue: Speed.EXACT })
+  override speed!: Speed;
 }
 
 @InputType({ description: "What is left out takes the preset's default; the `presets` query shows them." })

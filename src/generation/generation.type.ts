@@ -1,6 +1,7 @@
 import { Field, Float, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
 import { GenerationState, Priority, TaskKind } from "../generated/prisma/enums.ts";
 import { Credits, UInt64 } from "../platform/scalars.ts";
+import { Speed } from "../platform/speed.type.ts";
 import { Attempt } from "./attempt.type.ts";
 import type { ImageRow } from "./image.type.ts";
 
@@ -43,6 +44,9 @@ abstract class Drawing {
 
   @Field(() => Float, { description: "Of the noise of the reverse diffusion." })
   temperature!: number;
+
+  @Field(() => Speed)
+  speed!: Speed;
 
   @Field(() => UInt64, { description: "Picture i uses the noise stream (seed, i)." })
   seed!: string;

@@ -1,6 +1,7 @@
 /** Presets as admission needs them; whoever knows the pools provides this. */
 
 import type { Tx } from "../platform/database.ts";
+import type { Speed } from "../platform/speed.type.ts";
 
 /** Pixels. */
 export interface Size {
@@ -23,6 +24,7 @@ export interface DrawingOffer {
   readonly defaultGuidanceScale: number;
   readonly defaultTemperature: number;
   readonly defaultUnconditionalPrompt: string;
+  readonly speeds: readonly { readonly speed: Speed }[];
 }
 
 export interface ImageToTextOffer {

@@ -1,6 +1,7 @@
 /** What a generation was asked to do, with every default resolved: stored, and enough to run it again. */
 import { z } from "zod";
 import type { TaskKind } from "../generated/prisma/enums.ts";
+import { Speed } from "../platform/speed.type.ts";
 import type { Work } from "../quota/tariff.ts";
 
 const count = z.number().int().positive();
@@ -17,6 +18,8 @@ const drawing = {
   guidanceScale: z.number(),
   guidanceSchedule: z.enum(["CONSTANT", "LINEAR"]),
   temperature: z.number(),
+  /** Whatever was stored before there was a choice was drawn exactly. */
+  speed: z.enum(Speed).default("EXACT"),
   seed,
 };
 

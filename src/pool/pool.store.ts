@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Tx } from "../platform/database.ts";
+import { Speed } from "../platform/speed.type.ts";
 
 const sizeSchema = z.object({ width: z.number(), height: z.number() });
 
@@ -15,6 +16,10 @@ const drawingOfferSchema = z.object({
   defaultGuidanceScale: z.number(),
   defaultTemperature: z.number(),
   defaultUnconditionalPrompt: z.string(),
+  /** Offers that were stored before there was a choice have only the exact way. */
+  speeds: z
+    .array(z.object({ speed: z.enum(Speed), description: z.string() }))
+    .default([{ speed: "EXACT", description: "" }]),
 });
 
 /** A preset as a pool last offered it; stored as JSON. */

@@ -1,4 +1,5 @@
 import { Field, Float, Int, ObjectType } from "type-graphql";
+import { Speed } from "../platform/speed.type.ts";
 
 @ObjectType({ description: "Pixels." })
 export class Size {
@@ -7,6 +8,15 @@ export class Size {
 
   @Field(() => Int)
   height!: number;
+}
+
+@ObjectType({ description: "A named approximation of the model." })
+export class SpeedOffer {
+  @Field(() => Speed)
+  speed!: Speed;
+
+  @Field(() => String, { description: "What it gains and what it costs." })
+  description!: string;
 }
 
 @ObjectType({ description: "What a preset accepts for a task that draws, and what it does unless told otherwise." })
@@ -40,6 +50,9 @@ export class DrawingOffer {
 
   @Field(() => String)
   defaultUnconditionalPrompt!: string;
+
+  @Field(() => [SpeedOffer])
+  speeds!: readonly SpeedOffer[];
 }
 
 @ObjectType({ description: "What a preset accepts for image-to-text." })

@@ -1,12 +1,16 @@
 /** One attempt on a worker, in the platform's own words: what is sent, what comes back, how it can end. */
 import { ClientError, Status } from "nice-grpc";
 import {
+  type DescribeResponse,
   type Drawing,
+  type DrawingOffer,
   type GenerateRequest,
   type GenerateResponse,
   GuidanceSchedule,
+  Speed as WireSpeed,
   Stage as WireStage,
 } from "../../proto/gen/inference/v1/inference.ts";
+import { Speed } from "../platform/speed.type.ts";
 
 export interface AttemptCheckpoint {
   readonly stepsDone: number;
@@ -61,6 +65,7 @@ export interface DrawingWork {
   readonly guidanceScale: number;
   readonly guidanceSchedule: "CONSTANT" | "LINEAR";
   readonly temperature: number;
+  readonly speed: Speed;
   readonly seed: string;
 }
 
@@ -145,10 +150,11 @@ function toWireTask(task: AttemptTask): GenerateRequest["task"] {
   }
 }
 
-const toDrawing = ({ width, height, seed, guidanceSchedule, ...settings }: DrawingWork): Drawing => ({
+const toDrawing = ({ width, height, seed, guidanceSchedule, speed, ...settings }: DrawingWork): Drawing => ({
   ...settings,
   size: { width, height },
   guidanceSchedule: GuidanceSchedule[guidanceSchedule],
+  speed: WireSpeed[speed],
   seed: BigInt(seed),
 });
 
@@ -187,6 +193,23 @@ export function toWorkerEvent({ event }: GenerateResponse): WorkerEvent | undefi
       return undefined;
   }
 }
+
+/** What a worker offers, as JSON has it: speeds by name, without those of a newer worker that mean nothing here. */
+export const offersOf = ({ presets }: Pick<DescribeResponse, "presets">): readonly unknown[] =>
+  presets.map(({ textToImage, imageEdit, imageVariation, ...preset }) => ({
+    ...preset,
+    textToImage: textToImage && withNamedSpeeds(textToImage),
+    imageEdit: imageEdit && withNamedSpeeds(imageEdit),
+    imageVariation: imageVariation && withNamedSpeeds(imageVariation),
+  }));
+
+const withNamedSpeeds = ({ speeds, ...offer }: DrawingOffer): object => ({
+  ...offer,
+  speeds: Object.values(Speed).flatMap((speed) => {
+    const found = speeds.find((each) => each.speed === WireSpeed[speed]);
+    return found === undefined ? [] : [{ ...found, speed }];
+  }),
+});
 
 /** What a failed call says about the attempt; inference.proto lists the statuses. */
 export function toCallError(error: unknown): WorkerCallError {

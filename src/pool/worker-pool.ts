@@ -5,6 +5,7 @@ import type { DescribeResponse } from "../../proto/gen/inference/v1/inference.ts
 import type { Clock } from "../platform/clock.ts";
 import type { Logger } from "../platform/logger.ts";
 import { type PresetOffer, presetOfferSchema } from "./pool.store.ts";
+import { offersOf } from "./worker-call.ts";
 import { WorkerConnection } from "./worker-connection.ts";
 import type { WorkerAddress, WorkerDiscovery } from "./worker-discovery.ts";
 
@@ -147,7 +148,7 @@ export class WorkerPool {
   private describe(name: string, description: DescribeResponse | undefined): void {
     const member = this.members.get(name);
     if (member === undefined || (member.slots === 0 && description === undefined)) return;
-    const offers = presetOfferSchema.array().safeParse(description?.presets ?? []);
+    const offers = presetOfferSchema.array().safeParse(offersOf(description ?? { presets: [] }));
     if (!offers.success) this.logger.error({ worker: name, err: offers.error }, "worker's offer cannot be understood");
     member.slots = offers.success ? (description?.slots ?? 0) : 0;
     member.offers = offers.data ?? [];

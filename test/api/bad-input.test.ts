@@ -45,6 +45,12 @@ describe("bad input gets one clear error that says what to do, and leaves nothin
       "steps is 3; this preset allows 1 to 2.",
       "steps",
     ],
+    [
+      "a speed that is not offered",
+      { prompt: "x", speed: "FASTER" },
+      "FASTER is not offered by this preset. Allowed: EXACT, FAST.",
+      "speed",
+    ],
     ["too many steps", { prompt: "x", steps: 37 }, "steps is 37; this preset allows 1 to 36.", "steps"],
     ["no steps", { prompt: "x", steps: 0 }, "steps is 0; this preset allows 1 to 36.", "steps"],
     ["too many pictures", { prompt: "x", count: 5 }, "count is 5; this preset allows 1 to 4.", "count"],

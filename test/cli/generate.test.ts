@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { Speed } from "../../proto/gen/inference/v1/inference.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
@@ -58,12 +59,12 @@ describe("generate", () => {
 
   test("asks for what the options say", async () => {
     const settings = ["--width", "96", "--height", "96", "--steps", "4", "--temperature", "0.5"];
-    const guidance = ["--guidance-scale", "2", "--unconditional-prompt", "a mess"];
+    const guidance = ["--guidance-scale", "2", "--unconditional-prompt", "a mess", "--speed", "fast"];
     const command = generate("a red circle", "--out", "circle.png", ...settings, ...guidance);
     const call = await worker.nextCall();
     expect(call.request.task!.value).toMatchObject({
       prompt: "a red circle",
-      drawing: { unconditionalPrompt: "a mess", steps: 4, temperature: 0.5, guidanceScale: 2 },
+      drawing: { unconditionalPrompt: "a mess", steps: 4, temperature: 0.5, guidanceScale: 2, speed: Speed.FAST },
     });
     await call.started().succeed();
     expect(await command.ended()).toBe(0);

@@ -75,6 +75,7 @@ describe("options", () => {
     ["--count", "0", "Give a whole number from 1, such as 4."],
     ["--width", "1e10", "Give a whole number from 1, such as 4."],
     ["--temperature", "warm", "Give a number, such as 1.5."],
+    ["--speed", "warp", "Give one of exact, fast, faster."],
     ["--seed", "-1", "Give a whole number from 0 to 18446744073709551615, such as 7."],
   ])("%s %s is refused with an example", async (option, value, message) => {
     const { code, output } = await runCommand(["generate", "a red circle", "--out", "a.png", option, value]);

@@ -66,6 +66,25 @@ describe("the whole product", () => {
     expect(await sharp(bytes).metadata()).toMatchObject({ width: 48, height: 32 });
   });
 
+  test("draws at the speed that is asked for, and says what there is to choose from", async () => {
+    const { presets } = await app.member.query("{ presets { imageEdit { speeds { speed description } } } }");
+    expect(presets[0].imageEdit.speeds).toEqual(
+      ["EXACT", "FAST", "FASTER"].map((speed) => ({ speed, description: expect.stringMatching(/^[A-Z].+\.$/) })),
+    );
+    const draw = async (speed: string): Promise<{ sha256: string; steps: number[] }> => {
+      const id = await app.member.create({ prompt: "a red circle", seed: "1", speed });
+      const steps: number[] = [];
+      for await (const event of app.member.events(id)) if (event.__typename === "ProgressEvent") steps.push(event.step);
+      const { textToImage, images, creditsCharged } = await app.member.generation(id);
+      expect(textToImage.speed).toBe(speed);
+      expect(creditsCharged).toBe(String((side * side * offer.defaultSteps) / 1e6));
+      return { sha256: images[0].sha256, steps };
+    };
+    const [exact, faster] = [await draw("EXACT"), await draw("FASTER")];
+    expect(faster.sha256).not.toBe(exact.sha256);
+    expect(faster.steps.at(-1)).toBe(offer.defaultSteps);
+  });
+
   test("draws the same picture for the same seed, and another one for another", async () => {
     const draw = async (seed: string): Promise<string> => {
       const id = await app.member.create({ prompt: "a blue square at the center", seed, steps: 6 });

@@ -30,6 +30,7 @@ const TINY = {
     defaultGuidanceScale: 3,
     defaultTemperature: 1,
     defaultUnconditionalPrompt: "Generate an image.",
+    speeds: [{ speed: "EXACT" }] as const,
   },
   imageEdit: undefined,
   imageVariation: undefined,
@@ -59,7 +60,7 @@ describe("the events of a generation", () => {
       const input = {
         idempotencyKey: newId(),
         priority: "STANDARD",
-        task: { textToImage: { prompt: "x", count: 1, guidanceSchedule: "CONSTANT" } },
+        task: { textToImage: { prompt: "x", count: 1, guidanceSchedule: "CONSTANT", speed: "EXACT" } },
       } as const;
       return (await generations.create(principal, input)).generation.id;
     };

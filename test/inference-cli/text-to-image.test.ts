@@ -83,6 +83,12 @@ describe("run text-to-image refuses in one line, and writes nothing:", () => {
       /'--steps <n>' argument '0' is invalid\. Give a whole number of at least 1\.$/,
     ],
     ["bad diffusion steps", "p.png", ["--diffusion-steps", "many"], /^model: "many" is no number of diffusion steps\./],
+    [
+      "an unknown speed",
+      "p.png",
+      ["--speed", "warp"],
+      /argument 'warp' is invalid\. Allowed choices are exact, fast, faster\.$/,
+    ],
     ["a seed of 65 bits", "p.png", ["--seed", "18446744073709551616"], /invalid\. Give a whole number below 2\^64\.$/],
     ["no prompt", "p.png", ["--prompt", ""], /^model: The prompt is empty\. Say what to draw\.$/],
     [

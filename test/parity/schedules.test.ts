@@ -107,6 +107,28 @@ describe("the diffusion schedule", () => {
   });
 
   test.each([
+    ["100", 0.05, 5, [0, 999]],
+    ["100", 0.5, 50, [0, 999]],
+    ["25", 0.05, 5, [0, 999]], // no fewer than five
+    ["3", 0.05, 3, [0, 999]], // which has fewer itself
+    ["10,5", 0.4, 6, [0, 999]],
+  ])("%s at a share of %s keeps %s of its own steps, evenly spread", (notation, share, count, ends) => {
+    const { times, ...tables } = diffusionSchedule(notation, share);
+    const all = diffusionSchedule(notation).times;
+    expect(times).toHaveLength(count);
+    expect([times[0], times.at(-1)]).toEqual(ends);
+    const indices = times.map((time) => all.indexOf(time));
+    const gaps = indices.slice(1).map((index, i) => index - (indices[i] ?? 0));
+    expect(Math.min(...indices, ...gaps)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...gaps) - Math.min(...gaps)).toBeLessThanOrEqual(1);
+    for (const table of Object.values(tables)) expect((table as number[]).every(Number.isFinite)).toBe(true);
+  });
+
+  test("a share of all steps changes nothing", () => {
+    expect(diffusionSchedule("10,5,20", 1)).toEqual(diffusionSchedule("10,5,20"));
+  });
+
+  test.each([
     ["", /"" is no number of diffusion steps\. Write a number \(100\), sections \(10,5,20\) or ddim50/],
     ["fast", /"fast" is no number of diffusion steps/],
     ["1e2", /"1e2" is no number of diffusion steps/],

@@ -60,6 +60,7 @@ describe("credits of a tenant", () => {
       guidanceScale: 1,
       guidanceSchedule: "CONSTANT",
       temperature: 1,
+      speed: "EXACT",
       seed: "0",
     } as const;
     const reserve = async (amount: bigint): Promise<string> => {

@@ -13,6 +13,7 @@ import {
   type GenerateRequest,
   type GenerateResponse,
   InferenceServiceDefinition,
+  Speed,
   Stage,
 } from "../../proto/gen/inference/v1/inference.ts";
 import type { DiscoveryListener, WorkerDiscovery } from "../../src/pool/worker-discovery.ts";
@@ -34,6 +35,7 @@ const OFFER = {
   defaultGuidanceScale: 3,
   defaultTemperature: 1,
   defaultUnconditionalPrompt: "Generate an image.",
+  speeds: [Speed.EXACT, Speed.FAST].map((speed) => ({ speed, description: "" })),
 };
 const READING = { sizes: [96], defaultSize: 96, maxTokens: 64 };
 const RECIPE = { buildDigest: "fake", provider: "cpu", runtimeVersion: "0", threads: 1, groupSize: 1 };

@@ -101,7 +101,7 @@ const GENERATION = `query($id: ID!) {
     recipe { buildDigest provider threads }
     attempts { number outcome message stepsDone checkpointSteps endedAt }
     images { id index width height mimeType sizeBytes sha256 url }
-    task answer textToImage { prompt seed steps }
+    task answer textToImage { prompt seed steps speed }
     imageEdit { instruction imageId maskImageId seed count }
     imageVariation { imageId strength prompt seed count }
     imageToText { question imageId size maxTokens temperature topP seed }

@@ -43,6 +43,7 @@ export async function requestOf(
     guidanceScale: Number(cfg),
     guidanceSchedule: cfg_schedule as GuidanceSchedule,
     temperature: Number(temperature),
+    speed: "exact",
     randomness: recordedRandomness(recording),
   };
 }

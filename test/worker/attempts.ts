@@ -7,6 +7,7 @@ import {
   type GenerateResponse,
   type Group,
   GuidanceSchedule,
+  Speed,
 } from "../../proto/gen/inference/v1/inference.ts";
 import { buildTinyModel, type TinyModel } from "../support/tiny-model.ts";
 import { startWorker, type WorkerProcess } from "../support/worker-process.ts";
@@ -26,6 +27,7 @@ export const SHORT: TextTask = {
   guidanceScale: 3,
   guidanceSchedule: GuidanceSchedule.CONSTANT,
   temperature: 1,
+  speed: Speed.EXACT,
   seed: 7n,
 };
 

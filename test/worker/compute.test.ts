@@ -20,6 +20,7 @@ const LONG: TextToImageRequest = {
   guidanceScale: 3,
   guidanceSchedule: "constant",
   temperature: 1,
+  speed: "exact",
   seed: 1n,
 };
 

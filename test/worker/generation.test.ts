@@ -71,6 +71,7 @@ test("pictures are the ones that the pipeline draws in this process", async () =
       count: 2,
       diffusionSteps: pipelines.model.manifest.defaults.diffusionSteps,
       guidanceSchedule: "linear" as const,
+      speed: "exact" as const,
     };
     for await (const event of textToImage(pipelines, request, { signal: new AbortController().signal })) {
       if (event.kind === "image") expected.push((await encodePng(event.image)).toString("base64"));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { Checkpoint, GenerateRequest } from "../../proto/gen/inference/v1/inference.ts";
+import { type Checkpoint, type GenerateRequest, Speed } from "../../proto/gen/inference/v1/inference.ts";
 import { atStep, codeOf, collect, expectEnd, requestOf, SHORT, type TextTask, useTinyWorkers } from "./attempts.ts";
 
 const workers = useTinyWorkers();
@@ -56,6 +56,11 @@ describe("a worker refuses", () => {
     ["more steps than image tokens", { steps: 37 }, "37 steps cannot be taken for this size: use 1 to 36."],
     ["a guidance scale that is no number", { guidanceScale: Number.NaN }, /guidanceScale .*finite/],
     ["an infinite temperature", { temperature: Number.POSITIVE_INFINITY }, /temperature .*finite/],
+    [
+      "a speed of a newer version",
+      { speed: Speed.FASTER + 1 },
+      "speed 4 is not known; possible are exact, fast, faster.",
+    ],
     [
       "a prompt longer than the model reads",
       { prompt: "1".repeat(1000) },

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { loadManifest } from "../../inference/manifest.ts";
+import { Speed } from "../../proto/gen/inference/v1/inference.ts";
 import { useTinyWorkers } from "./attempts.ts";
 
 const workers = useTinyWorkers();
@@ -25,6 +26,7 @@ test("a worker describes its model and its slots, and serves until it is asked t
     defaultSteps: manifest.defaults.steps,
     maxCount: 4,
     defaultTemperature: manifest.defaults.temperature,
+    speeds: [Speed.EXACT, Speed.FAST, Speed.FASTER].map((speed) => ({ speed, description: expect.any(String) })),
   };
   expect(await worker.describe()).toEqual({
     slots: 3,
