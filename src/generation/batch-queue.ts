@@ -2,6 +2,7 @@
  * Brings the items of a batch into the queue, a window at a time. All that decides is in rows: whoever goes on after a
  * crash finds each item queued once or not at all.
  */
+import { setImmediate } from "node:timers/promises";
 import type { Database } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
@@ -45,6 +46,7 @@ export class BatchQueue {
     const { db, lifecycle } = this.services;
     for (const id of await db.transaction((tx) => listUncanceled(tx, batchId))) {
       lifecycle.announceCancellation(await db.transaction((tx) => lifecycle.cancel(tx, id)));
+      await setImmediate(); // queries of the embedded database leave no turn to others
     }
   }
 }

@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { setImmediate } from "node:timers/promises";
 import type { Database } from "../platform/database.ts";
 import { toGlobalId } from "../platform/ids.ts";
 import type { ImageStore } from "../storage/image-store.ts";
@@ -59,6 +60,7 @@ export class BatchResults {
   private async *lines(batch: BatchRow): AsyncGenerator<string> {
     for (let from = 0; from < batch.total; from += PAGE) {
       const items = await this.services.db.transaction((tx) => listItems(tx, batch.id, { from, limit: PAGE }));
+      await setImmediate(); // queries of the embedded database leave no turn to others
       yield items.map((item) => `${JSON.stringify(this.result(item, batch))}\n`).join("");
     }
   }

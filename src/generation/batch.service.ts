@@ -2,6 +2,7 @@
  * Creating, reading and cancelling batches. A batch of 50,000 items is written in short transactions as a draft that nobody
  * sees; one more reserves all its credits and accepts it, or the draft goes away.
  */
+import { setImmediate } from "node:timers/promises";
 import { authorize, may } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
 import type { Database, Tx } from "../platform/database.ts";
@@ -39,7 +40,7 @@ import type { OfferedPreset, PresetCatalog } from "./preset-catalog.ts";
 
 const MAX_INLINE_ITEMS = 1000;
 /** Written in one transaction: about ten milliseconds of the embedded database. */
-const ITEMS_A_WRITE = 1000;
+const ITEMS_A_WRITE = 500;
 
 export interface BatchServices {
   readonly db: Database;
@@ -147,8 +148,10 @@ export class BatchService {
     const { db } = this.services;
     try {
       await db.transaction((tx) => insertDraft(tx, batch));
-      for (let start = 0; start < items.length; start += ITEMS_A_WRITE)
+      for (let start = 0; start < items.length; start += ITEMS_A_WRITE) {
         await db.transaction((tx) => insertItems(tx, batch.id, items.slice(start, start + ITEMS_A_WRITE)));
+        await setImmediate(); // queries of the embedded database leave no turn to others
+      }
       const accepted = await db.transaction((tx) => this.accept(tx, batch, use));
       if (accepted.id !== batch.id) await db.transaction((tx) => deleteDraft(tx, batch.id)); // a twin was faster
       return accepted;
