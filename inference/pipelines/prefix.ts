@@ -9,6 +9,8 @@ export interface Prefix {
   /** Per layer: [KV, length, headWidth] */
   readonly keys: readonly Float32Array[];
   readonly values: readonly Float32Array[];
+  /** By grid, what the first step makes of it at every place while no token is known: [N, D]. Filled when it is needed. */
+  readonly firstSteps: Map<string, Float32Array>;
 }
 
 /** A prefix as the tensors that the next run takes, and what the last token led to. */
@@ -110,6 +112,7 @@ function prefixOf(model: LoadedModel, { length, past }: Reading): Prefix {
     length,
     keys: layers.map((i) => row(`past.${i}.key`)),
     values: layers.map((i) => row(`past.${i}.value`)),
+    firstSteps: new Map(),
   };
 }
 

@@ -85,7 +85,7 @@ describe("a request in a group gives what it gives alone:", () => {
       text({ unconditionalPrompt: "a blue square at the bottom right", seed: 4n }),
     ];
     const results = await together(draws);
-    expect(runsOf("mar-decoder")).toBe(REQUEST.steps);
+    expect(runsOf("diffusion-condition")).toBe(REQUEST.steps);
     for (const [i, draw] of draws.entries()) expectSame(results[i], await alone(draw));
   });
 
@@ -180,7 +180,7 @@ describe("the others go on as if nothing had been", () => {
 test("a graph run that fails ends all who shared it, and nobody else", async () => {
   let runs = 0;
   const failing = noteFeeds(tiny.pipelines, (graph) => {
-    if (graph === "mar-decoder" && ++runs === 3) throw new Error("out of memory");
+    if (graph === "diffusion-condition" && ++runs === 3) throw new Error("out of memory");
   });
   const results = await together([text(), text(STAR), text({ seed: 3n, guidanceScale: 1 })], [], failing);
   const failure = { status: "rejected", reason: { message: "out of memory" } };

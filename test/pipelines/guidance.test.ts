@@ -21,11 +21,12 @@ function setup() {
 
 test("guidance runs a conditional and an unconditional row for every picture", async () => {
   const { pipelines, rowsOf } = setup();
-  await draw(pipelines, { ...REQUEST, count: 3, steps: 1 });
-  // One row each for reading the two prompts, then two for each picture.
-  expect(rowsOf("llm")).toEqual(new Set([1, 6]));
-  expect(rowsOf("mar-decoder")).toEqual(new Set([6]));
-  expect(rowsOf("diffusion-condition")).toEqual(new Set([2 * 3 * 36]));
+  await draw(pipelines, { ...REQUEST, count: 3, steps: 2 });
+  // One row each for reading the two prompts. In the first step one for each picture and one for all of them, then two
+  // for each picture.
+  expect(rowsOf("llm")).toEqual(new Set([1, 3, 6]));
+  expect(rowsOf("mar-decoder")).toEqual(new Set([3, 1, 6]));
+  expect(rowsOf("diffusion-condition")).toEqual(new Set([2 * 3 * 11, 2 * 3 * 25]));
 });
 
 test("a guidance scale of 1 runs without unconditional rows", async () => {

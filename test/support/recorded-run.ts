@@ -5,14 +5,12 @@ import type { GuidanceSchedule } from "../../inference/sampling/guidance.ts";
 import type { Randomness } from "../../inference/sampling/randomness.ts";
 import type { Recording } from "./golden.ts";
 
-/** The same model; what its decoder answers is kept: [rows * predicted, D] for each step. */
+/** The same model; what leads its diffusion is kept: [rows * predicted, D] for each step. */
 export function recordConditions(model: LoadedModel): { model: LoadedModel; conditions: Float32Array[] } {
   const conditions: Float32Array[] = [];
-  const run: LoadedModel["run"] = async (graph, feeds, wanted) => {
-    const results = await model.run(graph, feeds, wanted);
-    if (graph === "mar-decoder")
-      conditions.push((results as Record<string, { data: unknown }>)["z"]!.data as Float32Array);
-    return results;
+  const run: LoadedModel["run"] = (graph, feeds, wanted) => {
+    if (graph === "diffusion-condition") conditions.push(feeds["z"]!.data as Float32Array);
+    return model.run(graph, feeds, wanted);
   };
   const recorded = new Proxy(model, {
     get: (target, key) => {
