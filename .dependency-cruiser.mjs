@@ -26,6 +26,7 @@ const MAY_IMPORT = {
   "inference/commands": [
     "inference/build-model.ts",
     "inference/child.ts",
+    "inference/doctor",
     "inference/eval",
     "inference/hub",
     "inference/image",
@@ -33,6 +34,13 @@ const MAY_IMPORT = {
     "inference/pipelines",
     "inference/runtime",
     "inference/sampling",
+  ],
+  "inference/doctor": [
+    "inference/graph",
+    "inference/image",
+    "inference/manifest.ts",
+    "inference/pipelines",
+    "inference/runtime",
   ],
   "inference/hub": [],
   "inference/eval": ["inference/pipelines", "inference/sampling", "inference/image"],

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { batchCommand } from "./commands/batch.ts";
 import { buildCommand, inspectCommand } from "./commands/build.ts";
 import { imageToTextCommand } from "./commands/describe.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { imageEditCommand, imageVariationCommand, textToImageCommand } from "./commands/draw.ts";
 import { evaluateCommand } from "./commands/evaluate.ts";
 import { pullCommand } from "./commands/pull.ts";
@@ -12,6 +13,7 @@ const program = new Command("npm run atelier -- model")
   .addCommand(pullCommand())
   .addCommand(buildCommand())
   .addCommand(inspectCommand())
+  .addCommand(doctorCommand())
   .addCommand(
     new Command("run")
       .description("run one task on this machine, without a server")

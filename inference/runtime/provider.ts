@@ -20,7 +20,7 @@ export async function chooseProvider(wanted: Provider): Promise<ChosenProvider> 
 }
 
 /** Computes one small sum. Undefined when that works; otherwise what is missing, and what to install. */
-async function findProviderProblem(provider: Provider): Promise<string | undefined> {
+export async function findProviderProblem(provider: Provider): Promise<string | undefined> {
   // A provider that the package does not know would be dropped in silence.
   if (!listSupportedBackends().some(({ name }) => name === provider)) {
     return `ONNX Runtime has no ${provider} for ${process.platform}/${process.arch}.`;
