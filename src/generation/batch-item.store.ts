@@ -100,10 +100,11 @@ export async function queueItems(
     update batch set next_index = ${from}::int + ${generationIds.length}::int where id = ${batchId}::uuid`;
 }
 
-/** Generations of a batch that are queued or running, and not asked to stop. */
+/** Generations of a batch that are not asked to stop: queued ones first, so that none of them takes the slot of a running one. */
 export async function listUncanceled(tx: Tx, batchId: string): Promise<readonly string[]> {
   const rows = await tx.$queryRaw<{ id: string }[]>`
     select id from generation
-    where batch_id = ${batchId}::uuid and state in ('QUEUED', 'RUNNING') and cancel_requested_at is null order by batch_index`;
+    where batch_id = ${batchId}::uuid and state in ('QUEUED', 'RUNNING') and cancel_requested_at is null
+    order by state, batch_index`;
   return rows.map(({ id }) => id);
 }

@@ -110,10 +110,12 @@ describe("the items of a batch", () => {
     for await (const event of app.member.events(first)) if (event.step === 9) break;
     const { cancelBatch } = await app.member.query(CANCEL_BATCH, { id });
     expect(cancelBatch.userErrors).toEqual([]);
-    expect(cancelBatch.batch).toMatchObject({ status: "CANCELING", counts: { waiting: 0, queued: 0 } });
+    // Those that run may have ended already.
+    const status = expect.stringMatching(/^CANCEL(ING|ED)$/);
+    expect(cancelBatch.batch).toMatchObject({ status, counts: { waiting: 0, queued: 0 } });
     await Promise.all(calls.map((call) => call.hungUp));
-    const { counts, credits, status } = await finishedBatch(app.member, id);
-    expect([status, counts]).toMatchObject(["CANCELED", { succeeded: 1, canceled: 79 }]);
+    const { counts, credits, ...batch } = await finishedBatch(app.member, id);
+    expect([batch.status, counts]).toMatchObject(["CANCELED", { succeeded: 1, canceled: 79 }]);
     expect(Number(credits.charged)).toBeLessThanOrEqual(0.165888 + (SLOTS * 0.165888) / 2);
     expect(Number(credits.charged)).toBeGreaterThanOrEqual(0.165888 + 0.165888 / 2);
   });
