@@ -11,10 +11,11 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { genevalPrompts } from "../inference/eval/geneval-prompts.ts";
 import type { RgbImage } from "../inference/image/rgb-image.ts";
+import { parseUnipicConfig } from "../inference/model/config.ts";
 import { openPipelines } from "../inference/pipelines/pipelines.ts";
 import { textToImage } from "../inference/pipelines/text-to-image.ts";
-import { maskSteps } from "../inference/sampling/mask-schedule.ts";
-import { SPEEDS, type Speed, stepRuns } from "../inference/sampling/speed.ts";
+import { SPEEDS, type Speed } from "../inference/sampling/speed.ts";
+import { ourFlops, totalOf } from "./flops/picture-flops.ts";
 
 const [folder = ".atelier/models/tiny", rounds = "24", threads = "1"] = process.argv.slice(2);
 const pipelines = openPipelines(folder, { provider: "cpu", threads: Number(threads) });
@@ -92,31 +93,10 @@ async function draw(text: string, seed: bigint, speed: Speed): Promise<Measured>
   return { cpuMs: (user + system) / 1000, image };
 }
 
-/**
- * Operations of the published model: two for each multiplication with addition; norms, softmax and activations are not
- * counted. Widths and depths are those of configs/models/qwen2_5_1_5b_kl16_mar_h.py in SkyworkAI/UniPic, UniPic-1.
- */
 function teraFlop(speed: Speed): number {
-  const [tokens, buffers, promptTokens, diffusionSteps] = [4096, 64, 40, 100];
-  const [width, llmWidth, layers, llmLayers] = [1280, 1536, 20, 28];
-  const projections = 2 * (width * llmWidth + llmWidth * llmWidth);
-  const blocks = (rows: number, count: number): number => count * (24 * width ** 2 * rows + 4 * rows ** 2 * width);
-  const llm = (rows: number): number =>
-    rows * (2 * 1.31e9 + projections) + llmLayers * 4 * llmWidth * (rows * promptTokens + rows ** 2 / 2);
-  const decoder = (predicted: number): number => {
-    const rows = buffers + tokens;
-    return blocks(rows, layers - 1) + 4 * width ** 2 * rows + predicted * (20 * width ** 2 + 4 * rows * width);
-  };
-  const vae = 4.0e12;
-  const runs = stepRuns(maskSteps({ tokenCount: tokens, steps: 32 }), speed, true);
-  const counts = runs.map(({ steps, diffusionShare, reusesGuidance }) => {
-    const rows = buffers + (steps[0]?.visible ?? 0);
-    const predicted = steps.reduce((sum, step) => sum + step.predicted, 0);
-    const transformers = (reusesGuidance ? 1 : 2) * (llm(rows) + decoder(predicted));
-    const diffusion = 2 * predicted * Math.round(diffusionSteps * diffusionShare) * 2 * 146.35e6;
-    return blocks(rows, layers) + rows * projections + transformers + diffusion;
-  });
-  return counts.reduce((sum, each) => sum + each, vae) / 1e12;
+  const config = parseUnipicConfig({ defaults: {} }, "the published configuration");
+  const work = { side: 64, steps: 32, diffusionSteps: 100, promptTokens: [40, 20] } as const;
+  return totalOf(ourFlops(config, work, speed)) / 1e12;
 }
 
 function psnr(a: RgbImage, b: RgbImage): number {

@@ -8,7 +8,9 @@ import type { WeightsFile } from "../../inference/graph/weights-file.ts";
 import type { GraphName } from "../../inference/manifest.ts";
 import type { UnipicConfig } from "../../inference/model/config.ts";
 import { GRAPH_BUILDERS } from "../../inference/model/unipic.ts";
+import { diffusionSchedule } from "../../inference/sampling/diffusion-schedule.ts";
 import { type MaskStep, maskSteps } from "../../inference/sampling/mask-schedule.ts";
+import { type Speed, type StepRun, stepRuns } from "../../inference/sampling/speed.ts";
 import { graphFlops } from "./graph-flops.ts";
 
 export interface PictureWork {
@@ -37,7 +39,7 @@ export function graphOf(name: GraphName, config: UnipicConfig): OnnxGraph {
 }
 
 /** One picture with guidance, whose unconditional prompt was drawn with before: its first step is kept. */
-export function ourFlops(config: UnipicConfig, work: PictureWork): Flops {
+export function ourFlops(config: UnipicConfig, work: PictureWork, speed: Speed = "exact"): Flops {
   const { side, diffusionSteps, promptTokens } = work;
   const buffers = config.mar.buffer_size;
   const tokens = side ** 2;
@@ -47,36 +49,55 @@ export function ourFlops(config: UnipicConfig, work: PictureWork): Flops {
     graphs.set(name, graph);
     return graphFlops(graph, sizes);
   };
-  const overSteps = (count: (step: MaskStep) => number): number =>
-    maskSteps({ tokenCount: tokens, steps: work.steps }).reduce((sum, step) => sum + count(step), 0);
+  const runs = stepRuns(maskSteps({ tokenCount: tokens, steps: work.steps }), speed, true);
+  const overRuns = (count: (run: RunSizes) => number): number =>
+    runs.reduce((sum, run, index) => sum + count(sizesOf(run, runs.slice(index + 1))), 0);
   const llm = (rows: number, fresh: number, past: number): number => flops("llm", { rows, new: fresh, past });
+  const times = diffusionSchedule(String(diffusionSteps)).times.length;
   const places = buffers + tokens;
   return {
     prefill: llm(1, promptTokens[0], 0),
-    encoder: overSteps(({ visible }) => flops("mar-encoder", { images: 1, visible, places })),
-    llm: overSteps(({ visible }) => llm(visible === 0 ? 1 : 2, visible + buffers, Math.max(...promptTokens))),
-    decoder: overSteps(({ visible, predicted }) =>
+    encoder: overRuns(({ visible }) => flops("mar-encoder", { images: 1, visible, places })),
+    llm: overRuns(({ rows, visible }) => llm(rows, visible + buffers, Math.max(...promptTokens))),
+    decoder: overRuns(({ rows, visible, predicted, ahead }) =>
       flops("mar-decoder", {
-        ...{
-          images: 1,
-          rows: visible === 0 ? 1 : 2,
-          places,
-          predicted,
-          grid_places: tokens,
-          canvas_rows: 1,
-          canvas_places: 1,
-        },
+        ...{ images: 1, rows, places, grid_places: tokens, canvas_rows: 1, canvas_places: 1 },
+        predicted: predicted + ahead,
         ...{ "buffers+visible": buffers + visible, "visible+buffers": visible + buffers },
       }),
     ),
     diffusion:
-      flops("diffusion-time", { steps: diffusionSteps }) +
-      overSteps(({ predicted }) => {
+      flops("diffusion-time", { steps: times }) +
+      overRuns(({ predicted, diffusionShare }) => {
         const sizes = { tokens: predicted, "branches*tokens": 2 * predicted };
-        const conditions = flops("diffusion-condition", { rows: 2 * predicted });
-        return conditions + flops("diffusion-head", { ...sizes, steps: diffusionSteps });
+        const steps = diffusionSchedule(String(diffusionSteps), diffusionShare).times.length;
+        return flops("diffusion-condition", { rows: 2 * predicted }) + flops("diffusion-head", { ...sizes, steps });
       }),
     vae: flops("vae-decoder", { images: 1, rows: side, columns: side }),
+  };
+}
+
+interface RunSizes {
+  /** Branches that are computed. */
+  readonly rows: number;
+  readonly visible: number;
+  readonly predicted: number;
+  /** Places for which guidance is set aside. */
+  readonly ahead: number;
+  readonly diffusionShare: number;
+}
+
+function sizesOf({ steps, reusesGuidance, diffusionShare }: StepRun, later: readonly StepRun[]): RunSizes {
+  const predictedBy = (run: Pick<StepRun, "steps">): number => run.steps.reduce((sum, each) => sum + each.predicted, 0);
+  const visible = steps[0]?.visible ?? 0;
+  const refresh = later.findIndex((run) => !run.reusesGuidance);
+  const reusing = reusesGuidance ? [] : later.slice(0, refresh === -1 ? later.length : refresh);
+  return {
+    rows: reusesGuidance || visible === 0 ? 1 : 2,
+    visible,
+    predicted: predictedBy({ steps }),
+    ahead: reusing.reduce((sum, run) => sum + predictedBy(run), 0),
+    diffusionShare,
   };
 }
 
