@@ -25,9 +25,8 @@ const sql = await diffMigrations(factory, { folder, schemaFile: "prisma/schema.p
 if (sql === "") {
   console.log("The migrations already lead to the schema: nothing to write.");
 } else {
-  const number = String(
-    readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).length + 1,
-  ).padStart(4, "0");
+  const numbers = readdirSync(folder).map((entry) => Number(/^(\d{4})_/.exec(entry)?.[1] ?? 0));
+  const number = String(Math.max(0, ...numbers) + 1).padStart(4, "0");
   mkdirSync(join(folder, `${number}_${name}`));
   writeFileSync(join(folder, `${number}_${name}`, "migration.sql"), sql);
   console.log(`wrote ${folder}/${number}_${name}/migration.sql`);
