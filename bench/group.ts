@@ -10,8 +10,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RgbImage } from "../inference/image/rgb-image.ts";
 import { openPipelines } from "../inference/pipelines/pipelines.ts";
-import type { TextToImageRequest } from "../inference/pipelines/text-to-image.ts";
 import { drawBatch } from "../inference/pipelines/text-to-image-batch.ts";
+import { defaultDrawing } from "./measuring/default-drawing.ts";
 
 const [folder = ".atelier/models/tiny", rounds = "9", threads = "1"] = process.argv.slice(2);
 const GROUP_SIZES = [1, 2, 4, 8];
@@ -20,23 +20,9 @@ const COMPANY_LEVELS = 1;
 const PROMPTS = ["a red circle at the top left", "two stars", "an orange diamond above a pink heart", "a blue square"];
 
 const pipelines = openPipelines(folder, { provider: "cpu", threads: Number(threads) });
-const { defaults, prompt, preset } = pipelines.model.manifest;
-const requests = Array.from(
-  { length: Math.max(...GROUP_SIZES) },
-  (_, i): TextToImageRequest => ({
-    prompt: PROMPTS[i % PROMPTS.length] ?? "",
-    unconditionalPrompt: prompt.textToImageUnconditional,
-    width: defaults.size,
-    height: defaults.size,
-    count: 1,
-    steps: defaults.steps,
-    diffusionSteps: defaults.diffusionSteps,
-    guidanceScale: defaults.guidanceScale,
-    guidanceSchedule: "constant",
-    temperature: defaults.temperature,
-    speed: "exact",
-    seed: BigInt(i),
-  }),
+const { defaults, preset } = pipelines.model.manifest;
+const requests = Array.from({ length: Math.max(...GROUP_SIZES) }, (_, i) =>
+  defaultDrawing(pipelines.model.manifest, { prompt: PROMPTS[i % PROMPTS.length] ?? "", seed: BigInt(i) }),
 );
 
 interface Cost {

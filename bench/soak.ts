@@ -10,6 +10,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openPipelines } from "../inference/pipelines/pipelines.ts";
 import { textToImage } from "../inference/pipelines/text-to-image.ts";
+import { defaultDrawing } from "./measuring/default-drawing.ts";
 
 const [folder = ".atelier/models/tiny", generations = "1000"] = process.argv.slice(2);
 
@@ -46,23 +47,14 @@ writeFileSync(join(results, "soak.json"), `${JSON.stringify({ generations, rows 
 
 /** As short as a picture can be that runs every graph, with guidance. */
 async function draw(index: number): Promise<void> {
-  const { defaults, prompt } = pipelines.model.manifest;
   const color = COLORS[index % COLORS.length];
   const shape = SHAPES[Math.floor(index / COLORS.length) % SHAPES.length];
   const request = {
-    prompt: `a ${color} ${shape}`,
-    unconditionalPrompt: prompt.textToImageUnconditional,
-    width: defaults.size,
-    height: defaults.size,
-    count: 1,
+    ...defaultDrawing(pipelines.model.manifest, { prompt: `a ${color} ${shape}`, seed: BigInt(index) }),
     steps: 2,
     diffusionSteps: "2",
     guidanceScale: 3,
-    guidanceSchedule: "constant",
-    speed: "exact",
-    temperature: 1,
-    seed: BigInt(index),
-  } as const;
+  };
   for await (const _ of textToImage(pipelines, request, { signal: new AbortController().signal }));
 }
 

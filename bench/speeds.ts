@@ -16,10 +16,11 @@ import { openPipelines } from "../inference/pipelines/pipelines.ts";
 import { textToImage } from "../inference/pipelines/text-to-image.ts";
 import { SPEEDS, type Speed } from "../inference/sampling/speed.ts";
 import { ourFlops, totalOf } from "./flops/picture-flops.ts";
+import { defaultDrawing } from "./measuring/default-drawing.ts";
 
 const [folder = ".atelier/models/tiny", rounds = "24", threads = "1"] = process.argv.slice(2);
 const pipelines = openPipelines(folder, { provider: "cpu", threads: Number(threads) });
-const { defaults, prompt, preset } = pipelines.model.manifest;
+const { defaults, preset } = pipelines.model.manifest;
 
 interface Measured {
   readonly cpuMs: number;
@@ -71,18 +72,7 @@ async function drawAll(text: string, seed: bigint): Promise<Record<Speed, Measur
 }
 
 async function draw(text: string, seed: bigint, speed: Speed): Promise<Measured> {
-  const { size, ...settings } = defaults;
-  const request = {
-    ...settings,
-    prompt: text,
-    unconditionalPrompt: prompt.textToImageUnconditional,
-    width: size,
-    height: size,
-    count: 1,
-    guidanceSchedule: "constant",
-    speed,
-    seed,
-  } as const;
+  const request = { ...defaultDrawing(pipelines.model.manifest, { prompt: text, seed }), speed };
   const cpu = process.cpuUsage();
   let image: RgbImage | undefined;
   for await (const event of textToImage(pipelines, request, { signal: new AbortController().signal })) {

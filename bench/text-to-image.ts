@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { GRAPH_NAMES, type GraphName } from "../inference/manifest.ts";
 import { openPipelines } from "../inference/pipelines/pipelines.ts";
 import { textToImage } from "../inference/pipelines/text-to-image.ts";
+import { defaultDrawing } from "./measuring/default-drawing.ts";
 import { median } from "./measuring/interleaved.ts";
 
 const [folder = ".atelier/models/tiny", pictures = "15", threads = "2"] = process.argv.slice(2);
@@ -29,7 +30,7 @@ const pipelines = openPipelines(folder, {
     perGraph.set(graph, { runs: cost.runs + 1, wallMs: cost.wallMs + wallMs, cpuMs: cost.cpuMs + cpuMs });
   },
 });
-const { defaults, prompt, preset } = pipelines.model.manifest;
+const { defaults, preset } = pipelines.model.manifest;
 
 const rounds: Map<string, Cost>[] = [];
 for (let round = 0; round <= Number(pictures); round++) {
@@ -62,19 +63,6 @@ writeFileSync(
 );
 
 async function draw(seed: bigint): Promise<void> {
-  const request = {
-    prompt: "a red circle at the top left",
-    unconditionalPrompt: prompt.textToImageUnconditional,
-    width: defaults.size,
-    height: defaults.size,
-    count: 1,
-    steps: defaults.steps,
-    diffusionSteps: defaults.diffusionSteps,
-    guidanceScale: defaults.guidanceScale,
-    guidanceSchedule: "constant",
-    temperature: defaults.temperature,
-    speed: "exact",
-    seed,
-  } as const;
+  const request = defaultDrawing(pipelines.model.manifest, { prompt: "a red circle at the top left", seed });
   for await (const _ of textToImage(pipelines, request, { signal: new AbortController().signal }));
 }

@@ -12,6 +12,7 @@ import { float32, int64, type Tensor, valuesOf } from "../../inference/runtime/t
 import { diffusionSchedule } from "../../inference/sampling/diffusion-schedule.ts";
 import { type MaskStep, maskSteps, placesOfStep } from "../../inference/sampling/mask-schedule.ts";
 import { seededRandomness } from "../../inference/sampling/randomness.ts";
+import { defaultDrawing } from "../measuring/default-drawing.ts";
 import { floats, type Input, integers, type TensorMessage } from "./reference-process.ts";
 
 export interface Task {
@@ -53,20 +54,7 @@ export async function tasksOf(pipelines: Pipelines): Promise<readonly Task[]> {
 
 async function sceneOf(pipelines: Pipelines): Promise<Scene> {
   const { defaults, dimensions, prompt } = pipelines.model.manifest;
-  const request = {
-    prompt: "a red circle left of a blue star",
-    unconditionalPrompt: prompt.textToImageUnconditional,
-    width: defaults.size,
-    height: defaults.size,
-    count: 1,
-    steps: defaults.steps,
-    diffusionSteps: defaults.diffusionSteps,
-    guidanceScale: defaults.guidanceScale,
-    guidanceSchedule: "constant",
-    temperature: defaults.temperature,
-    speed: "exact",
-    seed: SEED,
-  } as const;
+  const request = defaultDrawing(pipelines.model.manifest, { prompt: "a red circle left of a blue star", seed: SEED });
   const side = defaults.size / dimensions.vaeStride;
   const schedule = maskSteps({ tokenCount: side ** 2, steps: request.steps });
   const middle = schedule.length >> 1;
