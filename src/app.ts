@@ -39,6 +39,10 @@ import { SignedLinks } from "./storage/signed-links.ts";
 import { UrlSigner } from "./storage/url-signer.ts";
 import { TenancyService } from "./tenancy/tenancy.service.ts";
 import { ViewerResolver } from "./tenancy/viewer.resolver.ts";
+import { PictureNormaliser } from "./upload/picture-normaliser.ts";
+import { UploadResolver } from "./upload/upload.resolver.ts";
+import { UploadService } from "./upload/upload.service.ts";
+import { UploadReceiver } from "./upload/upload-receiver.ts";
 
 /** The one pool of an embedded installation. */
 const POOL = "local";
@@ -147,6 +151,8 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const batchQueue = new BatchQueue({ db, quota, lifecycle });
   const batches = new BatchService({ db, quota, presets, batchQueue });
   const batchResults = new BatchResults({ db, images, links });
+  const normaliser = new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
+  const uploads = new UploadService({ db, images, links, normaliser });
   const poll = new MilestonePoll(db, logger);
   const attempts = { db, lifecycle, bus, images, pool, clock, logger };
   const dispatcher = new Dispatcher(attempts, POOL);
@@ -155,6 +161,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     generationEvents: new GenerationEvents({ db, bus, poll, generations }),
     serveFile: (request, response) => images.serve(request, response),
     batchResults,
+    uploads: new UploadReceiver({ db, images, links, logger }),
     isReady: async () => (await db.transaction((tx) => presets.list(tx))).length > 0,
     logger,
   });
@@ -167,6 +174,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     generations,
     batches,
     batchResults,
+    uploads,
     poll,
     pool,
     dispatcher,
@@ -187,12 +195,21 @@ function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorker
   });
 }
 
-const resolversOf = ({ db, generations, batches, batchResults, images, presets }: Services): readonly object[] => [
+const resolversOf = ({
+  db,
+  generations,
+  batches,
+  batchResults,
+  uploads,
+  images,
+  presets,
+}: Services): readonly object[] => [
   new GenerationResolver(generations),
   new CreatePayloadResolver(),
   new BatchResolver(batches, batchResults),
   new CreateBatchPayloadResolver(),
   new ImageResolver(images),
+  new UploadResolver(uploads),
   new EventsResolver(),
   new PresetResolver(db, presets),
   new ViewerResolver(new TenancyService(db)),

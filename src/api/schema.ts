@@ -22,6 +22,7 @@ import { PresetResolver } from "../pool/preset.resolver.ts";
 import { CreditsResolver } from "../quota/credits.resolver.ts";
 import { QuotaError } from "../quota/quota.type.ts";
 import { ViewerResolver } from "../tenancy/viewer.resolver.ts";
+import { UploadResolver } from "../upload/upload.resolver.ts";
 
 type ResolverClass = abstract new (...services: never[]) => object;
 
@@ -31,6 +32,7 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   BatchResolver,
   CreateBatchPayloadResolver,
   ImageResolver,
+  UploadResolver,
   EventsResolver,
   PresetResolver,
   ViewerResolver,

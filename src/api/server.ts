@@ -1,4 +1,4 @@
-/** HTTP and WebSocket on one port: GraphQL at /graphql, signed files, health. */
+/** HTTP and WebSocket on one port: GraphQL at /graphql, signed files and uploads, health. */
 import http from "node:http";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { ApolloServer } from "@apollo/server";
@@ -13,6 +13,7 @@ import type { GenerationEvents } from "../generation/generation-events.ts";
 import { DomainError, StartupError } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 import { FILES_PATH } from "../storage/disk-image-store.ts";
+import type { UploadReceiver } from "../upload/upload-receiver.ts";
 import { formatError } from "./format-error.ts";
 import { limitRootFields, MAX_TOKENS } from "./query-limits.ts";
 import { serveSockets } from "./sockets.ts";
@@ -30,6 +31,7 @@ export interface ApiOptions {
   readonly generationEvents: GenerationEvents;
   readonly serveFile: (request: http.IncomingMessage, response: http.ServerResponse) => Promise<void>;
   readonly batchResults: BatchResults;
+  readonly uploads: UploadReceiver;
   /** Whether generations can be asked for. */
   readonly isReady: () => Promise<boolean>;
   readonly logger: Logger;
@@ -85,9 +87,11 @@ export class ApiServer {
     app.use((request, response, next) =>
       request.path.startsWith(FILES_PATH) ? void options.serveFile(request, response).catch(next) : next(),
     );
-    app.use((request, response, next) =>
-      options.batchResults.isFor(request) ? void options.batchResults.serve(request, response).catch(next) : next(),
-    );
+    for (const route of [options.batchResults, options.uploads]) {
+      app.use((request, response, next) =>
+        route.isFor(request) ? void route.serve(request, response).catch(next) : next(),
+      );
+    }
     app.get(GRAPHQL_PATH, (request, response, next) =>
       request.query["query"] === undefined ? void response.status(400).json(HOW_TO_ASK) : next(),
     );

@@ -3,7 +3,9 @@ import type { Role } from "../generated/prisma/enums.ts";
 import { DomainError } from "../platform/errors.ts";
 import type { Principal } from "./principal.ts";
 
-export type Action = "generation:create" | "generation:read" | "generation:cancel";
+const ACTIONS = ["generation:create", "generation:read", "generation:cancel", "upload:use"] as const;
+/** upload:use: sending a file, and starting from it. A finished picture is read as generations are. */
+export type Action = (typeof ACTIONS)[number];
 
 /** What is acted upon: something of a tenant, made by one of its members. */
 export interface Resource {
@@ -16,7 +18,7 @@ const PERMISSIONS: Record<Role, { readonly own: readonly Action[]; readonly othe
   OWNER: everything(),
   ADMIN: everything(),
   OPERATOR: everything(),
-  MEMBER: { own: ["generation:create", "generation:read", "generation:cancel"], others: [] },
+  MEMBER: { own: ACTIONS, others: [] },
   VIEWER: { own: ["generation:read"], others: ["generation:read"] },
 };
 
@@ -40,6 +42,5 @@ export function authorize(principal: Principal, action: Action): void {
 }
 
 function everything(): { own: readonly Action[]; others: readonly Action[] } {
-  const all: readonly Action[] = ["generation:create", "generation:read", "generation:cancel"];
-  return { own: all, others: all };
+  return { own: ACTIONS, others: ACTIONS };
 }

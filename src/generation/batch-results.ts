@@ -10,11 +10,11 @@ import type { Database } from "../platform/database.ts";
 import { toGlobalId } from "../platform/ids.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import { IMAGE_VARIANTS } from "../storage/image-variants.ts";
+import { checkExpiry, MAX_EXPIRES_IN_SECONDS } from "../storage/link-expiry.ts";
 import { refuse, type SignedLinks } from "../storage/signed-links.ts";
 import { toBatchItem } from "./batch.mapper.ts";
 import { type BatchRow, findBatch } from "./batch.store.ts";
 import { type ItemDetails, listItems } from "./batch-item.store.ts";
-import { checkExpiry, MAX_EXPIRES_IN_SECONDS } from "./link-expiry.ts";
 
 const PATH = /^\/batches\/([0-9a-f-]{36})\/results\.jsonl$/;
 /** Items that are read in one transaction: a few milliseconds of the embedded database. */

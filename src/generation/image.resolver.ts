@@ -1,8 +1,8 @@
 import { Arg, FieldResolver, Int, Resolver, Root, registerEnumType } from "type-graphql";
 import type { ImageStore } from "../storage/image-store.ts";
 import { IMAGE_VARIANTS, type ImageVariant } from "../storage/image-variants.ts";
+import { checkExpiry } from "../storage/link-expiry.ts";
 import { Image } from "./image.type.ts";
-import { checkExpiry } from "./link-expiry.ts";
 
 const ImageVariants = Object.fromEntries(Object.keys(IMAGE_VARIANTS).map((name) => [name, name])) as Record<
   ImageVariant,

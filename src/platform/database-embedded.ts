@@ -9,7 +9,7 @@ import { StartupError } from "./errors.ts";
 import type { FolderLock } from "./folder-lock.ts";
 
 const DATABASE_FOLDER = "database";
-const REWRITTEN_TABLES = ["attempt", "batch", "generation", "limits", "reservation", "pool", "pool_lease"];
+const REWRITTEN_TABLES = ["attempt", "batch", "generation", "limits", "reservation", "pool", "pool_lease", "upload"];
 /** Present while the folder is being initialised: a start that was interrupted then begins anew. */
 const UNFINISHED_FILE = "database.unfinished";
 

@@ -2,7 +2,15 @@
 import { v7 } from "uuid";
 import { DomainError } from "./errors.ts";
 
-const PREFIXES = { Generation: "gen", Batch: "bat", Image: "img", Tenant: "ten", User: "usr", ApiKey: "key" } as const;
+const PREFIXES = {
+  Generation: "gen",
+  Batch: "bat",
+  Image: "img",
+  Upload: "upl",
+  Tenant: "ten",
+  User: "usr",
+  ApiKey: "key",
+} as const;
 export type IdType = keyof typeof PREFIXES;
 
 /** A new database id; later ids sort behind earlier ones. */

@@ -7,12 +7,14 @@ import type { AttemptServices } from "./attempt.ts";
 import { BatchFeeder } from "./batch-feeder.ts";
 import { DeadlineDuty } from "./deadline-duty.ts";
 import { StorageSweep } from "./storage-sweep.ts";
+import { UploadExpiry } from "./upload-expiry.ts";
 
 const DEADLINE_MS = 1000;
 /** The guarantee behind the doorbell. */
 const FEED_MS = 500;
 const SWEEP_MS = 10 * 60_000;
 const FORGET_MS = 3600_000;
+const EXPIRY_MS = 60_000;
 const VACUUM_MS = 60_000;
 const IDEMPOTENCY_HOURS = 48;
 
@@ -25,6 +27,7 @@ export class Duties {
     const { logger, db } = services;
     const deadlines = new DeadlineDuty(services);
     const sweep = new StorageSweep(services);
+    const expiry = new UploadExpiry(services);
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
       new Ticker({ name, intervalMs, runOnce, logger });
     const feeder = new BatchFeeder(services);
@@ -34,6 +37,7 @@ export class Duties {
       duty("batch drafts", SWEEP_MS, () => feeder.sweepDrafts()),
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
+      duty("upload expiry", EXPIRY_MS, () => expiry.runOnce()),
       duty("vacuum", VACUUM_MS, () => db.vacuum()),
       duty("forget idempotency keys", FORGET_MS, () => db.transaction((tx) => deleteOldUses(tx, IDEMPOTENCY_HOURS))),
     ];

@@ -20,12 +20,16 @@ export interface DiskImageStoreOptions {
 export class DiskImageStore implements ImageStore {
   constructor(private readonly options: DiskImageStoreOptions) {}
 
-  async put(key: string, bytes: Uint8Array): Promise<void> {
+  put(key: string, bytes: Uint8Array): Promise<void> {
+    return this.putStream(key, [bytes]);
+  }
+
+  async putStream(key: string, source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
     const path = this.pathOf(key);
     const unfinished = `${path}.${newId()}`;
     await mkdir(dirname(path), { recursive: true });
     try {
-      await writeDurably(unfinished, bytes);
+      await writeDurably(unfinished, source);
       await rename(unfinished, path);
     } catch (error) {
       await rm(unfinished, { force: true });
@@ -34,20 +38,20 @@ export class DiskImageStore implements ImageStore {
     await syncFolder(dirname(path));
   }
 
-  async get(key: string): Promise<Uint8Array | undefined> {
-    try {
-      return await readFile(this.pathOf(key));
-    } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-      throw error;
-    }
+  get(key: string): Promise<Uint8Array | undefined> {
+    return readFile(this.pathOf(key)).catch(undefinedIfAbsent);
+  }
+
+  async getStream(key: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+    const file = await open(this.pathOf(key)).catch(undefinedIfAbsent);
+    return file?.createReadStream();
   }
 
   url(key: string, expiresInSeconds: number): string {
     return this.options.links.make(FILES_PATH + key, expiresInSeconds);
   }
 
-  async *listAttemptFolders(before: Date): AsyncIterable<string> {
+  async *listFolders(before: Date): AsyncIterable<string> {
     for (const tenant of await this.entries("")) {
       for (const generation of await this.entries(tenant)) {
         for (const lease of await this.entries(generation)) {
@@ -109,10 +113,15 @@ export class DiskImageStore implements ImageStore {
   }
 }
 
-async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
+function undefinedIfAbsent(error: unknown): undefined {
+  if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+  throw error;
+}
+
+async function writeDurably(path: string, source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
   const file = await open(path, "wx", 0o600);
   try {
-    await file.writeFile(bytes);
+    for await (const bytes of source) await file.writeFile(bytes);
     await file.sync();
   } finally {
     await file.close();

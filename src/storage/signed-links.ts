@@ -20,8 +20,8 @@ export class SignedLinks {
   }
 
   /** How many seconds the link of a request still works; undefined when it does not, which was answered. */
-  admit(request: IncomingMessage, response: ServerResponse): number | undefined {
-    if (request.method !== "GET" && request.method !== "HEAD") return refuse(response, 405, "Only GET and HEAD.");
+  admit(request: IncomingMessage, response: ServerResponse, methods = ["GET", "HEAD"]): number | undefined {
+    if (!methods.includes(request.method ?? "")) return refuse(response, 405, `Only ${methods.join(" and ")}.`);
     const { signer, clock } = this.options;
     const { pathname, searchParams } = new URL(request.url ?? "", "http://localhost");
     switch (signer.verify(pathname, searchParams, clock.now())) {
@@ -36,6 +36,10 @@ export class SignedLinks {
 }
 
 export function refuse(response: ServerResponse, status: number, message: string): undefined {
-  response.writeHead(status, { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" });
+  response.writeHead(status, {
+    "content-type": "text/plain; charset=utf-8",
+    "x-content-type-options": "nosniff",
+    "access-control-allow-origin": "*",
+  });
   response.end(`${message}\n`);
 }

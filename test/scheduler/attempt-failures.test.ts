@@ -213,7 +213,7 @@ describe("an attempt", () => {
     const images = new DiskImageStore({ folder, links });
     const left = async (): Promise<string[]> => {
       const folders: string[] = [];
-      for await (const attempt of images.listAttemptFolders(tomorrow.now())) folders.push(attempt);
+      for await (const attempt of images.listFolders(tomorrow.now())) folders.push(attempt);
       return folders;
     };
     const stray = join(folder, (await left())[0]!.split("/")[0]!, "tmp", "x");
