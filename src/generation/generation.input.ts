@@ -69,6 +69,9 @@ export class TextToImageInput extends DrawingInput {
 export class PictureInput {
   @Field(() => ID, { nullable: true, description: "A finished picture of a generation." })
   imageId?: string;
+
+  @Field(() => ID, { nullable: true, description: "A READY upload of the purpose PICTURE." })
+  uploadId?: string;
 }
 
 @InputType({
@@ -85,7 +88,7 @@ export class ImageEditInput extends DrawingInput {
   @Field(() => PictureInput, {
     nullable: true,
     description:
-      "As large as the image: white where it is drawn anew, black where it stays. Without it, all is drawn anew.",
+      "As large as the image, as it is kept: white where it is drawn anew, black where it stays. Without it, all is drawn anew.",
   })
   mask?: PictureInput;
 }

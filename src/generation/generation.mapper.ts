@@ -38,19 +38,24 @@ function settingsOf(task: Task): Pick<Generation, "textToImage" | "imageEdit" | 
       return { ...none, textToImage: task.settings };
     case "IMAGE_EDIT": {
       const { source, mask, ...settings } = task.settings;
-      return { ...none, imageEdit: { ...settings, imageId: idOf(source), maskImageId: mask ? idOf(mask) : null } };
+      const { imageId: maskImageId, uploadId: maskUploadId } = idsOf(mask);
+      return { ...none, imageEdit: { ...settings, ...idsOf(source), maskImageId, maskUploadId } };
     }
     case "IMAGE_VARIATION": {
       const { source, prompt = null, ...settings } = task.settings;
-      return { ...none, imageVariation: { ...settings, prompt, imageId: idOf(source) } };
+      return { ...none, imageVariation: { ...settings, prompt, ...idsOf(source) } };
     }
     case "IMAGE_TO_TEXT": {
       const { image, ...settings } = task.settings;
-      return { ...none, imageToText: { ...settings, imageId: idOf(image) } };
+      return { ...none, imageToText: { ...settings, ...idsOf(image) } };
     }
   }
 }
 
-const idOf = ({ imageId }: Picture): string => toGlobalId("Image", imageId);
+/** One of them at most. */
+const idsOf = (picture: Picture | undefined): { imageId: string | null; uploadId: string | null } => ({
+  imageId: picture !== undefined && "imageId" in picture ? toGlobalId("Image", picture.imageId) : null,
+  uploadId: picture !== undefined && "uploadId" in picture ? toGlobalId("Upload", picture.uploadId) : null,
+});
 
 export const toImage = ({ id, ...image }: ImageRow): Image => ({ id: toGlobalId("Image", id), ...image });

@@ -63,11 +63,17 @@ export class ImageEdit extends Drawing {
   @Field(() => String)
   instruction!: string;
 
-  @Field(() => ID, { description: "The picture that is edited." })
-  imageId!: string;
+  @Field(() => ID, { nullable: true, description: "The picture that is edited, when it is one of a generation." })
+  imageId!: string | null;
+
+  @Field(() => ID, { nullable: true, description: "The picture that is edited, when it was uploaded." })
+  uploadId!: string | null;
 
   @Field(() => ID, { nullable: true, description: "White where the picture is drawn anew." })
   maskImageId!: string | null;
+
+  @Field(() => ID, { nullable: true, description: "White where the picture is drawn anew." })
+  maskUploadId!: string | null;
 }
 
 @ObjectType({ description: "Settings of variations of a picture, with every default resolved." })
@@ -75,8 +81,11 @@ export class ImageVariation extends Drawing {
   @Field(() => String, { nullable: true, description: "What the result shows; null for what fits." })
   prompt!: string | null;
 
-  @Field(() => ID, { description: "The picture that is varied." })
-  imageId!: string;
+  @Field(() => ID, { nullable: true, description: "The picture that is varied, when it is one of a generation." })
+  imageId!: string | null;
+
+  @Field(() => ID, { nullable: true, description: "The picture that is varied, when it was uploaded." })
+  uploadId!: string | null;
 
   @Field(() => Float, { description: "Share of the picture that is drawn anew." })
   strength!: number;
@@ -87,8 +96,11 @@ export class ImageToText {
   @Field(() => String)
   question!: string;
 
-  @Field(() => ID)
-  imageId!: string;
+  @Field(() => ID, { nullable: true, description: "The picture, when it is one of a generation." })
+  imageId!: string | null;
+
+  @Field(() => ID, { nullable: true, description: "The picture, when it was uploaded." })
+  uploadId!: string | null;
 
   @Field(() => Int, { description: "Side at which the picture is looked at, in pixels." })
   size!: number;

@@ -4,6 +4,8 @@ import type { Tx } from "../platform/database.ts";
 export interface OwnedImage {
   readonly id: string;
   readonly storageKey: string;
+  readonly width: number;
+  readonly height: number;
   readonly tenantId: string;
   /** The member who had it made. */
   readonly userId: string;
@@ -12,6 +14,6 @@ export interface OwnedImage {
 export async function findImage(tx: Tx, id: string): Promise<OwnedImage | undefined> {
   const row = await tx.image.findUnique({ where: { id }, include: { generation: { select: { userId: true } } } });
   if (row === null) return undefined;
-  const { storageKey, tenantId, generation } = row;
-  return { id, storageKey, tenantId, userId: generation.userId };
+  const { generation, ...image } = row;
+  return { ...image, userId: generation.userId };
 }

@@ -23,11 +23,10 @@ const drawing = {
   seed,
 };
 
-const pictureSchema = z.object({
-  imageId: z.uuid(),
-  /** Of its original in the image store. */
-  key: z.string(),
-});
+/** Of the original in the image store. */
+const key = z.string();
+/** One of a generation, or one that a member brought. */
+const pictureSchema = z.union([z.object({ imageId: z.uuid(), key }), z.object({ uploadId: z.uuid(), key })]);
 
 const textToImageSchema = z.object({ prompt: z.string(), ...drawing });
 const imageEditSchema = z.object({

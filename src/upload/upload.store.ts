@@ -112,6 +112,14 @@ export async function markReady(
   return row;
 }
 
+/** A generation shows it from now on: it no longer expires. @returns whether it was ready */
+export async function keepForever(tx: Tx, id: string): Promise<boolean> {
+  const changed = await tx.$executeRaw`
+    update upload set expires_at = null
+    where id = ${id}::uuid and status = 'READY' and (expires_at is null or expires_at > now())`;
+  return changed === 1;
+}
+
 /** Of an upload, as its folders in the image store begin: <tenant>/<upload> */
 export interface UploadPlace {
   readonly id: string;

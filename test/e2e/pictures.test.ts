@@ -72,6 +72,7 @@ describe("tasks on pictures", () => {
     expect(generation.imageToText).toEqual({
       question: "How many objects are there?",
       imageId,
+      uploadId: null,
       size: 96,
       maxTokens: 40,
       temperature: 0,

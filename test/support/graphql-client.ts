@@ -102,9 +102,9 @@ const GENERATION = `query($id: ID!) {
     attempts { number outcome message stepsDone checkpointSteps endedAt }
     images { id index width height mimeType sizeBytes sha256 url }
     task answer textToImage { prompt seed steps speed }
-    imageEdit { instruction imageId maskImageId seed count }
-    imageVariation { imageId strength prompt seed count }
-    imageToText { question imageId size maxTokens temperature topP seed }
+    imageEdit { instruction imageId uploadId maskImageId maskUploadId seed count }
+    imageVariation { imageId uploadId strength prompt seed count }
+    imageToText { question imageId uploadId size maxTokens temperature topP seed }
   }
 }`;
 
