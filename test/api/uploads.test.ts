@@ -1,14 +1,28 @@
-import { existsSync, readdirSync } from "node:fs";
-import { connect } from "node:net";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { findPrincipal } from "../../src/auth/auth.store.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
+import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
+import { SignedLinks } from "../../src/storage/signed-links.ts";
+import { UrlSigner } from "../../src/storage/url-signer.ts";
+import { PictureNormaliser } from "../../src/upload/picture-normaliser.ts";
+import { UploadService } from "../../src/upload/upload.service.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import type { GraphqlClient } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
-import { CREATE_UPLOAD, createUpload, finishUpload, send, sha256Of, UPLOAD, upload } from "../support/uploads.ts";
+import {
+  CREATE_UPLOAD,
+  createUpload,
+  finishUpload,
+  send,
+  sha256Of,
+  startSending,
+  UPLOAD,
+  upload,
+} from "../support/uploads.ts";
 
 const picture = (background = "red"): Promise<Buffer> =>
   sharp({ create: { width: 30, height: 20, channels: 3, background } })
@@ -28,16 +42,14 @@ describe("uploads", () => {
   });
   afterAll(() => app.stop());
 
-  /** Every file that is kept of an upload. */
+  /** Every file that is kept of an upload, and every folder without one. */
   const filesOf = (uploadId: string): readonly string[] => {
     const images = join(app.dataDir, "images");
-    const folders = existsSync(images) ? readdirSync(images).map((tenant) => join(images, tenant)) : [];
-    const own = folders.map((tenant) => join(tenant, fromGlobalId("Upload", uploadId))).filter(existsSync);
-    return own.flatMap((folder) =>
-      readdirSync(folder, { recursive: true, withFileTypes: true }).flatMap((entry) =>
-        entry.isFile() ? [entry.name] : [],
-      ),
-    );
+    const tenants = existsSync(images) ? readdirSync(images).map((tenant) => join(images, tenant)) : [];
+    const folders = tenants.map((tenant) => join(tenant, fromGlobalId("Upload", uploadId))).filter(existsSync);
+    return folders
+      .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
+      .flatMap((folder) => (readdirSync(folder).length === 0 ? [folder] : readdirSync(folder)));
   };
   const expire = (uploadId: string): Promise<unknown> =>
     app.db.transaction(
@@ -110,6 +122,55 @@ describe("uploads", () => {
       message: expect.stringContaining("It is finished: make another one with createUpload."),
       path: ["sha256"],
     });
+  });
+
+  test("a file that is sent while an earlier one is being finished wins, and nothing of the earlier one is kept", async () => {
+    const blue = await picture("blue");
+    const target = await createUpload(member, "PICTURE");
+    await send(target, red);
+    const signer = new UrlSigner({ id: "test", secret: "" });
+    const links = new SignedLinks({ signer, clock, publicUrl: () => "" });
+    const images = new DiskImageStore({ folder: join(app.dataDir, "images"), links });
+    const read = images.get.bind(images);
+    images.get = async (key) => {
+      const bytes = await read(key);
+      await send(target, blue);
+      return bytes;
+    };
+    const normaliser = new PictureNormaliser({ program: "dist/src/upload/normalise-picture.js" });
+    const service = new UploadService({ db: app.db, images, links, normaliser });
+    const principal = await app.db.transaction((tx) => findPrincipal(tx, app.credentials.apiKey));
+    const finished = service.finish(principal!, target.uploadId, sha256Of(red));
+    await expect(finished).rejects.toThrow(`has the SHA-256 ${sha256Of(blue)}`);
+    expect(filesOf(target.uploadId)).toEqual(["sent.bin"]);
+    expect((await finishUpload(member, target.uploadId, sha256Of(blue))).upload.status).toBe("READY");
+  });
+
+  test("a file that arrives after an earlier one was finished is refused, and not kept", async () => {
+    const target = await createUpload(member, "PICTURE");
+    await send(target, red);
+    const late = startSending(target, 10);
+    await vi.waitFor(() => expect(filesOf(target.uploadId)).toHaveLength(2), { interval: 5 });
+    expect((await finishUpload(member, target.uploadId, sha256Of(red))).upload.status).toBe("READY");
+    const answer = new Promise<Buffer>((resolve) => late.once("data", resolve));
+    late.write("x".repeat(5));
+    expect((await answer).toString("utf8")).toMatch(/^HTTP\/1\.1 409 /);
+    late.destroy();
+    expect(filesOf(target.uploadId)).toEqual(["original.png"]);
+  });
+
+  test("a file that is gone is asked for again", async () => {
+    const target = await createUpload(member, "PICTURE");
+    await send(target, red);
+    const { tenantId } = await app.db.transaction((tx) =>
+      tx.upload.findUniqueOrThrow({ where: { id: fromGlobalId("Upload", target.uploadId) } }),
+    );
+    rmSync(join(app.dataDir, "images", tenantId, fromGlobalId("Upload", target.uploadId)), { recursive: true });
+    expect((await refusalOf(target.uploadId, sha256Of(red))).message).toBe(
+      "The file that was sent is gone. Send it again.",
+    );
+    await send(target, red);
+    expect((await finishUpload(member, target.uploadId, sha256Of(red))).upload.status).toBe("READY");
   });
 
   test("another SHA-256 is refused, and the file can be sent again", async () => {
@@ -220,9 +281,7 @@ describe("uploads", () => {
 
   test("a connection that is cut off leaves nothing, and the file can be sent again", async () => {
     const target = await createUpload(member, "PICTURE");
-    const { hostname, port, pathname, search } = new URL(target.url);
-    const socket = connect(Number(port), hostname);
-    socket.write(`PUT ${pathname}${search} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n${"x".repeat(500)}`);
+    const socket = startSending(target, 1000);
     await vi.waitFor(() => expect(filesOf(target.uploadId)).toHaveLength(1), { interval: 5 });
     socket.destroy();
     await vi.waitFor(() => expect(filesOf(target.uploadId)).toEqual([]), { interval: 5 });
@@ -233,10 +292,8 @@ describe("uploads", () => {
 
   test("a length that is too short is refused, and nothing is kept", async () => {
     const target = await createUpload(member, "BATCH");
-    const { hostname, port, pathname, search } = new URL(target.url);
-    const socket = connect(Number(port), hostname);
+    const socket = startSending(target, 4);
     const answer = new Promise<Buffer>((resolve) => socket.once("data", resolve));
-    socket.write(`PUT ${pathname}${search} HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nfour and more`);
     expect((await answer).toString("utf8")).toMatch(/^HTTP\/1\.1 400 /);
     socket.destroy();
     await vi.waitFor(() => expect(filesOf(target.uploadId)).toEqual([]), { interval: 5 });

@@ -1,5 +1,6 @@
 /** Uploads through the public API, as users send them. */
 import { createHash } from "node:crypto";
+import { connect, type Socket } from "node:net";
 import { expect } from "vitest";
 import type { GraphqlClient } from "./graphql-client.ts";
 
@@ -16,6 +17,14 @@ export async function createUpload(client: GraphqlClient, purpose: Purpose): Pro
 export async function send(target: any, bytes: Uint8Array): Promise<Response> {
   const headers = Object.fromEntries(target.headers.map(({ name, value }: any) => [name, value]));
   return fetch(target.url, { method: target.method, headers, body: Buffer.from(bytes) });
+}
+
+/** A connection on which five bytes of a file were sent that is said to be longer, or shorter. */
+export function startSending(target: any, contentLength: number): Socket {
+  const { hostname, port, pathname, search } = new URL(target.url);
+  const socket = connect(Number(port), hostname).on("error", () => {}); // the server may be killed
+  socket.write(`PUT ${pathname}${search} HTTP/1.1\r\nhost: x\r\ncontent-length: ${contentLength}\r\n\r\nxxxxx`);
+  return socket;
 }
 
 /** The payload of finishUpload. */
