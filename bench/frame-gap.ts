@@ -7,12 +7,14 @@
  * Starts a server with 2000 finished generations, watches a long generation undisturbed and then while all 2000 rows are
  * read, by twenty readers at once with a page of 100 each; prints the gaps between frames. Writes bench/results/frame-gap.json.
  */
+
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
+import { asPlatform } from "../src/platform/access.ts";
 import { Database } from "../src/platform/database.ts";
 import { openEmbeddedDatabase } from "../src/platform/database-embedded.ts";
 import { lockFolder } from "../src/platform/folder-lock.ts";
@@ -75,7 +77,7 @@ async function fillHistory(): Promise<void> {
       seed: "1",
     },
   };
-  await db.transaction(async (tx) => {
+  await db.transaction(asPlatform, async (tx) => {
     const { tenantId, userId } = await tx.membership.findFirstOrThrow({ where: { role: "MEMBER" } });
     await tx.$executeRaw`
       with made as (

@@ -1,4 +1,5 @@
 /** The composition root: constructs every service by hand and chooses the adapters. */
+
 import { basename, join } from "node:path";
 import { makeSchema } from "./api/schema.ts";
 import { ApiServer, checkAddress } from "./api/server.ts";
@@ -16,6 +17,7 @@ import { GenerationEvents } from "./generation/generation-events.ts";
 import { GenerationLifecycle } from "./generation/generation-lifecycle.ts";
 import { ImageResolver } from "./generation/image.resolver.ts";
 import { MilestonePoll } from "./generation/milestone-poll.ts";
+import { asAnyone } from "./platform/access.ts";
 import { type Clock, systemClock } from "./platform/clock.ts";
 import { type Config, ROOT } from "./platform/config.ts";
 import { Database } from "./platform/database.ts";
@@ -162,7 +164,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     serveFile: (request, response) => images.serve(request, response),
     batchResults,
     uploads: new UploadReceiver({ db, images, links, logger }),
-    isReady: async () => (await db.transaction((tx) => presets.list(tx))).length > 0,
+    isReady: async () => (await db.transaction(asAnyone, (tx) => presets.list(tx))).length > 0,
     logger,
   });
   return {

@@ -2,12 +2,14 @@
  * The first start of an embedded installation: a tenant with credits, a platform administrator who owns it, a member, and
  * a key for each. Later starts only see to it that the credentials file holds keys that work.
  */
+
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { newSecret } from "./auth/api-key.ts";
 import { findPrincipal, insertApiKey, revokeApiKeys } from "./auth/auth.store.ts";
 import type { Role } from "./generated/prisma/enums.ts";
+import { asPlatform } from "./platform/access.ts";
 import type { Database, Tx } from "./platform/database.ts";
 import { writePrivateFile } from "./platform/secrets.ts";
 import type { QuotaService } from "./quota/quota.service.ts";
@@ -33,7 +35,7 @@ export async function bootstrap(
 ): Promise<Credentials> {
   const path = join(dataDir, CREDENTIALS_FILE);
   const known = readCredentials(path);
-  const credentials = await db.transaction(async (tx) => {
+  const credentials = await db.transaction(asPlatform, async (tx) => {
     const tenant = await firstTenant(tx, quota);
     const works = known !== undefined && (await bothWork(tx, known));
     const current = works ? { ...known, url } : { url, apiKey: newSecret(), adminApiKey: newSecret() };

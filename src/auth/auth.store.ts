@@ -3,21 +3,10 @@ import { newId } from "../platform/ids.ts";
 import { hashSecret, prefixOf } from "./api-key.ts";
 import type { Principal } from "./principal.ts";
 
-/** The principal of a key that is not revoked. */
+/** The principal of a key that is not revoked, whatever its tenant: the one question that may be asked without naming one. */
 export async function findPrincipal(tx: Tx, secret: string): Promise<Principal | undefined> {
-  const key = await tx.apiKey.findUnique({
-    where: { hash: hashSecret(secret), revokedAt: null },
-    include: { membership: { include: { user: true } } },
-  });
-  if (key === null) return undefined;
-  const { tenantId, userId, membership } = key;
-  return {
-    tenantId,
-    userId,
-    apiKeyId: key.id,
-    role: membership.role,
-    isPlatformAdmin: membership.user.isPlatformAdmin,
-  };
+  const [principal] = await tx.$queryRaw<Principal[]>`select * from auth_lookup(${hashSecret(secret)})`;
+  return principal;
 }
 
 export interface NewApiKey {

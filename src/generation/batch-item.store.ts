@@ -23,9 +23,13 @@ export async function listItems(
   return items.map((item) => ({ ...item, generation: byIndex.get(item.index) }));
 }
 
-/** A batch that has something to be done for. */
-export interface OpenBatch {
+export interface BatchKey {
   readonly id: string;
+  readonly tenantId: string;
+}
+
+/** A batch that has something to be done for. */
+export interface OpenBatch extends BatchKey {
   readonly isCanceled: boolean;
 }
 
@@ -38,7 +42,7 @@ export async function listOpenBatches(
   { lowWater, limit }: { lowWater: number; limit: number },
 ): Promise<readonly OpenBatch[]> {
   return tx.$queryRaw<OpenBatch[]>`
-    select b.id, b.cancel_requested_at is not null as "isCanceled" from batch b
+    select b.id, b.tenant_id as "tenantId", b.cancel_requested_at is not null as "isCanceled" from batch b
     where b.finished_at is null and b.accepted_at is not null and case
       when b.cancel_requested_at is null then b.next_index < b.total and (
         select count(*) from generation g where g.batch_id = b.id and g.state in ('QUEUED', 'RUNNING')
@@ -52,14 +56,13 @@ export async function listOpenBatches(
 
 /** A batch whose next items may be queued. */
 export interface FeedableBatch {
-  readonly tenantId: string;
   readonly nextIndex: number;
 }
 
 /** Locks a batch that has waiting items, until the transaction ends; undefined when another process feeds it. */
 export async function lockForFeeding(tx: Tx, batchId: string): Promise<FeedableBatch | undefined> {
   const [row] = await tx.$queryRaw<FeedableBatch[]>`
-    select tenant_id as "tenantId", next_index as "nextIndex" from batch
+    select next_index as "nextIndex" from batch
     where id = ${batchId}::uuid and accepted_at is not null and cancel_requested_at is null and next_index < total
     for update skip locked`;
   return row;
@@ -93,9 +96,10 @@ export async function queueItems(
       from unnest(${[...generationIds]}::uuid[]) with ordinality as new (id, number)
       join batch b on b.id = ${batchId}::uuid
       join batch_item i on i.batch_id = b.id and i.index = ${from}::int + new.number - 1
-      returning id
+      returning id, tenant_id
     ), noted as (
-      insert into milestone (generation_id, seq, kind, attempt, state) select id, 1, 'QUEUED', 0, 'QUEUED' from queued
+      insert into milestone (generation_id, tenant_id, seq, kind, attempt, state)
+      select id, tenant_id, 1, 'QUEUED', 0, 'QUEUED' from queued
     )
     update batch set next_index = ${from}::int + ${generationIds.length}::int where id = ${batchId}::uuid`;
 }

@@ -2,12 +2,14 @@
  * Brings the items of a batch into the queue, a window at a time. All that decides is in rows: whoever goes on after a
  * crash finds each item queued once or not at all.
  */
+
 import { setImmediate } from "node:timers/promises";
+import { asTenant } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { countOpen } from "./batch.store.ts";
-import { listPrices, listUncanceled, lockForFeeding, queueItems } from "./batch-item.store.ts";
+import { type BatchKey, listPrices, listUncanceled, lockForFeeding, queueItems } from "./batch-item.store.ts";
 import type { GenerationLifecycle } from "./generation-lifecycle.ts";
 
 /** Items of a batch that are queued or running at a time: enough to keep as many slots busy, and to fill groups. */
@@ -23,12 +25,12 @@ export class BatchQueue {
   constructor(private readonly services: BatchQueueServices) {}
 
   /** Fills the window of a batch. @returns how many items were queued */
-  async feed(batchId: string): Promise<number> {
+  async feed({ id: batchId, tenantId }: BatchKey): Promise<number> {
     const { db, quota, lifecycle } = this.services;
-    const queued = await db.transaction(async (tx) => {
+    const queued = await db.transaction(asTenant(tenantId), async (tx) => {
       const batch = await lockForFeeding(tx, batchId);
       if (batch === undefined) return [];
-      const { tenantId, nextIndex: from } = batch;
+      const { nextIndex: from } = batch;
       const open = await countOpen(tx, batchId);
       const prices = await listPrices(tx, batchId, { from, limit: BATCH_WINDOW - open.queued - open.running });
       if (prices.length === 0) return [];
@@ -42,10 +44,10 @@ export class BatchQueue {
   }
 
   /** Ends the queued generations of a canceled batch, and asks the running ones to stop. */
-  async cancelOpen(batchId: string): Promise<void> {
+  async cancelOpen({ id: batchId, tenantId }: BatchKey): Promise<void> {
     const { db, lifecycle } = this.services;
-    for (const id of await db.transaction((tx) => listUncanceled(tx, batchId))) {
-      lifecycle.announceCancellation(await db.transaction((tx) => lifecycle.cancel(tx, id)));
+    for (const id of await db.transaction(asTenant(tenantId), (tx) => listUncanceled(tx, batchId))) {
+      lifecycle.announceCancellation(await db.transaction(asTenant(tenantId), (tx) => lifecycle.cancel(tx, id)));
       await setImmediate(); // queries of the embedded database leave no turn to others
     }
   }

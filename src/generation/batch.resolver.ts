@@ -62,13 +62,13 @@ export class BatchResolver {
   }
 
   @FieldResolver(() => BatchCounts)
-  counts(@Root() batch: Batch): Promise<BatchCounts> {
-    return this.service.count(batch.uuid);
+  counts(@Root() batch: Batch, @Ctx() context: RequestContext): Promise<BatchCounts> {
+    return this.service.count(principalOf(context), batch.uuid);
   }
 
   @FieldResolver(() => BatchCredits)
-  credits(@Root() batch: Batch): Promise<BatchCredits> {
-    return this.service.sumCredits(batch.uuid);
+  credits(@Root() batch: Batch, @Ctx() context: RequestContext): Promise<BatchCredits> {
+    return this.service.sumCredits(principalOf(context), batch.uuid);
   }
 
   @FieldResolver(() => String, {
@@ -78,17 +78,20 @@ export class BatchResolver {
   resultsUrl(
     @Root() batch: Batch,
     @Arg("expiresInSeconds", () => Int, { defaultValue: 300 }) expiresInSeconds: number,
+    @Ctx() context: RequestContext,
   ): string {
-    return this.results.url(batch.uuid, expiresInSeconds);
+    const { tenantId } = principalOf(context);
+    return this.results.url({ id: batch.uuid, tenantId }, expiresInSeconds);
   }
 
   @FieldResolver(() => BatchItemConnection, { description: "A page of 1 to 100 items." })
   items(
     @Root() batch: Batch,
+    @Ctx() context: RequestContext,
     @Arg("first", () => Int) first: number,
     @Arg("after", () => String, { nullable: true }) after?: string,
   ): Promise<BatchItemConnection> {
-    return this.service.listItems(batch.uuid, withoutNulls({ first, after }));
+    return this.service.listItems(principalOf(context), batch.uuid, withoutNulls({ first, after }));
   }
 }
 

@@ -2,9 +2,11 @@
  * Creating, reading and cancelling batches. A batch of 50,000 items is written in short transactions as a draft that nobody
  * sees; one more reserves all its credits and accepts it, or the draft goes away.
  */
+
 import { setImmediate } from "node:timers/promises";
 import { authorize, may } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
+import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError, invariant } from "../platform/errors.ts";
 import { fromGlobalId, fromIndexCursor, newId, notFound, toIndexCursor } from "../platform/ids.ts";
@@ -57,12 +59,15 @@ export class BatchService {
     const { db } = this.services;
     authorize(principal, "generation:create");
     const use = keyUse(principal, input, { field: "createBatch", createdId: newId() });
-    const known = await db.transaction(async (tx) => {
+    const known = await db.transaction(asTenant(principal.tenantId), async (tx) => {
       const earlier = await findUse(tx, use);
       return earlier && getBatch(tx, createdBy(earlier, use));
     });
     if (known !== undefined) return { batch: toBatch(known), replayed: true };
-    const preset = choosePreset(await db.transaction((tx) => this.services.presets.list(tx)), input.preset);
+    const preset = choosePreset(
+      await db.transaction(asTenant(principal.tenantId), (tx) => this.services.presets.list(tx)),
+      input.preset,
+    );
     const { settings, items, credits } = await resolveItems(placedItems(input), { defaults: input.defaults, preset });
     const { tenantId, userId, apiKeyId } = principal;
     const owner = { id: use.createdId, tenantId, userId, apiKeyId, ...poolOf(preset) };
@@ -72,20 +77,26 @@ export class BatchService {
   }
 
   async get(principal: Principal, globalId: string): Promise<Batch> {
-    return toBatch(await this.services.db.transaction((tx) => getReadable(tx, principal, globalId)));
+    return toBatch(
+      await this.services.db.transaction(asTenant(principal.tenantId), (tx) => getReadable(tx, principal, globalId)),
+    );
   }
 
   async list(principal: Principal, page: HistoryRequest): Promise<BatchConnection> {
     const request = historyPage(principal, page);
-    const rows = await this.services.db.transaction((tx) => listBatches(tx, request));
+    const rows = await this.services.db.transaction(asTenant(principal.tenantId), (tx) => listBatches(tx, request));
     return pageOf(rows, request, toBatch);
   }
 
   /** Items of a batch that the caller was shown, and so may read. */
-  async listItems(batchId: string, page: { first: number; after?: string | undefined }): Promise<BatchItemConnection> {
+  async listItems(
+    principal: Principal,
+    batchId: string,
+    page: { first: number; after?: string | undefined },
+  ): Promise<BatchItemConnection> {
     const size = pageSize(page.first, undefined);
     const from = page.after === undefined ? 0 : fromIndexCursor(page.after, "after") + 1;
-    const { batch, rows } = await this.services.db.transaction(async (tx) => ({
+    const { batch, rows } = await this.services.db.transaction(asTenant(principal.tenantId), async (tx) => ({
       batch: await getBatch(tx, batchId),
       rows: await listItems(tx, batchId, { from, limit: size }),
     }));
@@ -103,8 +114,8 @@ export class BatchService {
   }
 
   /** Of a batch that the caller was shown. */
-  async count(batchId: string): Promise<BatchCounts> {
-    const { batch, open } = await this.services.db.transaction(async (tx) => ({
+  async count(principal: Principal, batchId: string): Promise<BatchCounts> {
+    const { batch, open } = await this.services.db.transaction(asTenant(principal.tenantId), async (tx) => ({
       batch: await getBatch(tx, batchId),
       open: await countOpen(tx, batchId),
     }));
@@ -113,8 +124,8 @@ export class BatchService {
   }
 
   /** Of a batch that the caller was shown. */
-  async sumCredits(batchId: string): Promise<BatchCredits> {
-    const { batch, sums } = await this.services.db.transaction(async (tx) => ({
+  async sumCredits(principal: Principal, batchId: string): Promise<BatchCredits> {
+    const { batch, sums } = await this.services.db.transaction(asTenant(principal.tenantId), async (tx) => ({
       batch: await getBatch(tx, batchId),
       sums: await sumCredits(tx, batchId),
     }));
@@ -128,7 +139,7 @@ export class BatchService {
   /** Releases what waits, ends what is queued, asks what runs to stop. Cancelling twice is no error. */
   async cancel(principal: Principal, globalId: string): Promise<Batch> {
     const { db, quota, batchQueue } = this.services;
-    const { id } = await db.transaction(async (tx) => {
+    const { id, tenantId } = await db.transaction(asTenant(principal.tenantId), async (tx) => {
       const row = await getReadable(tx, principal, globalId);
       if (!may(principal, "generation:cancel", row)) {
         const message = `The role ${principal.role} may not cancel this batch. Ask its owner or an operator.`;
@@ -139,24 +150,26 @@ export class BatchService {
         throw new DomainError("NOT_CANCELLABLE", "The batch has ended already.", { path: ["id"] });
       return row;
     });
-    await batchQueue.cancelOpen(id);
-    return toBatch(await db.transaction((tx) => getBatch(tx, id)));
+    await batchQueue.cancelOpen({ id, tenantId });
+    return toBatch(await db.transaction(asTenant(principal.tenantId), (tx) => getBatch(tx, id)));
   }
 
   /** Writes the draft and accepts it, or takes it away again. @returns the batch of the idempotency key */
   private async write(batch: NewBatch, items: readonly NewItem[], use: IdempotencyUse): Promise<BatchRow> {
     const { db } = this.services;
     try {
-      await db.transaction((tx) => insertDraft(tx, batch));
+      await db.transaction(asTenant(batch.tenantId), (tx) => insertDraft(tx, batch));
       for (let start = 0; start < items.length; start += ITEMS_A_WRITE) {
-        await db.transaction((tx) => insertItems(tx, batch.id, items.slice(start, start + ITEMS_A_WRITE)));
+        await db.transaction(asTenant(batch.tenantId), (tx) =>
+          insertItems(tx, batch, items.slice(start, start + ITEMS_A_WRITE)),
+        );
         await setImmediate(); // queries of the embedded database leave no turn to others
       }
-      const accepted = await db.transaction((tx) => this.accept(tx, batch, use));
-      if (accepted.id !== batch.id) await db.transaction((tx) => deleteDraft(tx, batch.id)); // a twin was faster
+      const accepted = await db.transaction(asTenant(batch.tenantId), (tx) => this.accept(tx, batch, use));
+      if (accepted.id !== batch.id) await db.transaction(asTenant(batch.tenantId), (tx) => deleteDraft(tx, batch.id)); // a twin was faster
       return accepted;
     } catch (error) {
-      await db.transaction((tx) => deleteDraft(tx, batch.id));
+      await db.transaction(asTenant(batch.tenantId), (tx) => deleteDraft(tx, batch.id));
       throw error;
     }
   }

@@ -2,6 +2,7 @@
 import type { Batch as BatchRow } from "../generated/prisma/client.ts";
 import type { GenerationState } from "../generated/prisma/enums.ts";
 import type { Tx } from "../platform/database.ts";
+import type { BatchKey } from "./batch-item.store.ts";
 import { type HistoryPage, historyQuery } from "./history.ts";
 import type { TextToImageSettings } from "./settings.ts";
 
@@ -35,11 +36,11 @@ export async function insertDraft(tx: Tx, batch: NewBatch): Promise<void> {
 }
 
 /** In one statement with one parameter, whatever their number: an array of 1000 takes the database a few milliseconds. */
-export async function insertItems(tx: Tx, batchId: string, items: readonly NewItem[]): Promise<void> {
+export async function insertItems(tx: Tx, { id, tenantId }: BatchKey, items: readonly NewItem[]): Promise<void> {
   const rows = items.map(({ index, customId, settings, credits }) => [index, customId, settings, String(credits)]);
   await tx.$executeRaw`
-    insert into batch_item (batch_id, index, custom_id, settings, credits)
-    select ${batchId}::uuid, (item->>0)::int, item->>1, item->2, (item->>3)::bigint
+    insert into batch_item (batch_id, tenant_id, index, custom_id, settings, credits)
+    select ${id}::uuid, ${tenantId}::uuid, (item->>0)::int, item->>1, item->2, (item->>3)::bigint
     from jsonb_array_elements(${JSON.stringify(rows)}::jsonb) as item`;
 }
 

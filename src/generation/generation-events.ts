@@ -5,7 +5,9 @@
  * Milestones come from the database only, in order, each once. Frames are hints: the newest of each slot is sent, and
  * none that is older than what was sent before. A lost announcement is found by the poll within a second.
  */
+
 import type { Principal } from "../auth/principal.ts";
+import { asTenant } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { toGlobalId } from "../platform/ids.ts";
@@ -26,7 +28,7 @@ import type { GenerationService } from "./generation.service.ts";
 import { isTerminal } from "./generation.state.ts";
 import { getGeneration } from "./generation.store.ts";
 import { listMilestones, type Milestone } from "./milestone.store.ts";
-import type { MilestonePoll } from "./milestone-poll.ts";
+import type { MilestonePoll, WatchedGeneration } from "./milestone-poll.ts";
 import { stoppable } from "./stoppable.ts";
 
 export interface EventServices {
@@ -54,7 +56,9 @@ export class GenerationEvents {
     { id: globalId, afterSeq }: { id: string; afterSeq: number },
   ): Promise<AsyncIterableIterator<AnyGenerationEvent>> {
     const { db, generations } = this.services;
-    const { id, milestoneSeq, state } = await db.transaction((tx) => generations.getReadable(tx, principal, globalId));
+    const { id, milestoneSeq, state } = await db.transaction(asTenant(principal.tenantId), (tx) =>
+      generations.getReadable(tx, principal, globalId),
+    );
     if (afterSeq < 0 || afterSeq > milestoneSeq) {
       throw new DomainError(
         "INVALID_INPUT",
@@ -64,21 +68,26 @@ export class GenerationEvents {
     }
     // Who has had everything gets the end once more, instead of waiting for what never comes.
     const from = isTerminal(state) ? Math.min(afterSeq, milestoneSeq - 1) : afterSeq;
-    return stoppable((signal) => this.events(id, from, signal));
+    return stoppable((signal) => this.events({ id, tenantId: principal.tenantId }, from, signal));
   }
 
-  private async *events(id: string, afterSeq: number, signal: AbortSignal): AsyncGenerator<AnyGenerationEvent> {
+  private async *events(
+    watched: WatchedGeneration,
+    afterSeq: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<AnyGenerationEvent> {
     const { bus, poll } = this.services;
+    const { id } = watched;
     const mailbox = new EventMailbox();
     signal.addEventListener("abort", () => mailbox.close());
     const leaveBus = await bus.subscribe(id, (message) => mailbox.receive(message));
-    const leavePoll = poll.watch(id, (seq) => mailbox.noteSeq(seq));
+    const leavePoll = poll.watch(watched, (seq) => mailbox.noteSeq(seq));
     try {
       let sentSeq = afterSeq;
       const answer = new SentAnswer();
       for (const frame of await bus.newest(id)) mailbox.receive(frame);
       for (let isFirst = true; !signal.aborted; isFirst = false) {
-        const milestones = isFirst || mailbox.hasMilestoneAfter(sentSeq) ? await this.milestones(id, sentSeq) : [];
+        const milestones = isFirst || mailbox.hasMilestoneAfter(sentSeq) ? await this.milestones(watched, sentSeq) : [];
         for (const milestone of milestones) {
           yield await this.milestoneEvent(milestone);
           sentSeq = milestone.seq;
@@ -93,13 +102,14 @@ export class GenerationEvents {
     }
   }
 
-  private milestones(id: string, afterSeq: number): Promise<readonly Milestone[]> {
-    return this.services.db.transaction((tx) => listMilestones(tx, id, afterSeq));
+  private milestones({ id, tenantId }: WatchedGeneration, afterSeq: number): Promise<readonly Milestone[]> {
+    return this.services.db.transaction(asTenant(tenantId), (tx) => listMilestones(tx, id, afterSeq));
   }
 
   private async milestoneEvent({
     kind,
     generationId,
+    tenantId,
     seq,
     at,
     attempt,
@@ -119,7 +129,7 @@ export class GenerationEvents {
           willRetry: milestone.willRetry,
         };
       case "FINISHED": {
-        const row = await this.services.db.transaction((tx) => getGeneration(tx, generationId));
+        const row = await this.services.db.transaction(asTenant(tenantId), (tx) => getGeneration(tx, generationId));
         const generation = toGeneration(row);
         return {
           __typename: "FinishedEvent",

@@ -4,6 +4,7 @@
  * there is something to claim.
  */
 
+import { asDispatcher } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import type { BusMessage } from "../progress/frame.ts";
 import type { FrameBus } from "../progress/frame-bus.ts";
@@ -156,13 +157,13 @@ export class GenerationLifecycle {
     fence: Fence,
     write: (tx: Tx) => Promise<TransitionedRow | undefined>,
   ): Promise<FencedResult> {
-    const row = await this.db.transaction(write);
+    const row = await this.db.transaction(asDispatcher, write);
     if (row !== undefined) {
       this.announce(row);
       return "written";
     }
     // A commit whose answer got lost: the same lease in a terminal state was us.
-    const found = await this.db.transaction((tx) => findForSettlement(tx, fence.generationId));
+    const found = await this.db.transaction(asDispatcher, (tx) => findForSettlement(tx, fence.generationId));
     return found?.leaseId === fence.leaseId && found.isTerminal ? "written" : "gone";
   }
 

@@ -1,6 +1,8 @@
 /** Creating, reading and cancelling generations: rights, rules and transactions. */
+
 import { authorize, may } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
+import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { fromGlobalId, newId } from "../platform/ids.ts";
@@ -48,7 +50,7 @@ export class GenerationService {
     const { db, quota, lifecycle } = this.services;
     authorize(principal, "generation:create");
     const use = keyUse(principal, input, { field: "createGeneration", createdId: newId() });
-    const created = await db.transaction(async (tx) => {
+    const created = await db.transaction(asTenant(principal.tenantId), async (tx) => {
       const earlier = await recordUse(tx, use);
       if (earlier !== undefined) return { row: await getGeneration(tx, createdBy(earlier, use)), replayed: true };
       const generation = await this.prepare(tx, principal, { ...input, id: use.createdId });
@@ -62,7 +64,11 @@ export class GenerationService {
   }
 
   async get(principal: Principal, globalId: string): Promise<Generation> {
-    return toGeneration(await this.services.db.transaction((tx) => this.getReadable(tx, principal, globalId)));
+    return toGeneration(
+      await this.services.db.transaction(asTenant(principal.tenantId), (tx) =>
+        this.getReadable(tx, principal, globalId),
+      ),
+    );
   }
 
   /** The stored row, if the principal may read it; another's is as absent as none. */
@@ -74,14 +80,14 @@ export class GenerationService {
 
   async list(principal: Principal, page: HistoryRequest): Promise<GenerationConnection> {
     const request = historyPage(principal, page);
-    const rows = await this.services.db.transaction((tx) => listGenerations(tx, request));
+    const rows = await this.services.db.transaction(asTenant(principal.tenantId), (tx) => listGenerations(tx, request));
     return pageOf(rows, request, toGeneration);
   }
 
   /** Ends a queued generation now; asks a running one to stop. Cancelling twice is no error. */
   async cancel(principal: Principal, globalId: string): Promise<Generation> {
     const { db, lifecycle } = this.services;
-    const { row, cancellation } = await db.transaction(async (tx) => {
+    const { row, cancellation } = await db.transaction(asTenant(principal.tenantId), async (tx) => {
       const found = await this.getReadable(tx, principal, globalId);
       if (!may(principal, "generation:cancel", found)) {
         throw new DomainError(

@@ -28,7 +28,7 @@ export async function insertQueued(tx: Tx, { deadlineMs, task, ...generation }: 
       settings: task.settings,
       totalSteps: totalStepsOf(task),
       milestoneSeq: 1,
-      milestones: { create: { seq: 1, kind: "QUEUED", attempt: 0, state: "QUEUED" } },
+      milestones: { create: { tenantId: generation.tenantId, seq: 1, kind: "QUEUED", attempt: 0, state: "QUEUED" } },
     },
   });
   if (deadlineMs === undefined) return row;

@@ -2,6 +2,7 @@
  * Finds milestones whose announcement got lost: one query a second for all generations that this process watches. The
  * guarantee behind the bus, which only makes it faster.
  */
+import { asPoll } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import type { Logger } from "../platform/logger.ts";
 import { Ticker } from "../platform/ticker.ts";
@@ -11,8 +12,13 @@ const INTERVAL_MS = 1000;
 
 type Listener = (seq: number) => void;
 
+export interface WatchedGeneration {
+  readonly id: string;
+  readonly tenantId: string;
+}
+
 export class MilestonePoll {
-  private readonly watched = new Map<string, Set<Listener>>();
+  private readonly watched = new Map<string, { readonly tenantId: string; readonly listeners: Set<Listener> }>();
   private readonly ticker: Ticker;
 
   constructor(
@@ -32,12 +38,12 @@ export class MilestonePoll {
   }
 
   /** Tells `listener` the newest seq of a generation once a second. @returns a function that stops it */
-  watch(generationId: string, listener: Listener): () => void {
-    const listeners = this.watched.get(generationId) ?? new Set();
-    this.watched.set(generationId, listeners.add(listener));
+  watch({ id, tenantId }: WatchedGeneration, listener: Listener): () => void {
+    const { listeners } = this.watched.get(id) ?? { listeners: new Set() };
+    this.watched.set(id, { tenantId, listeners: listeners.add(listener) });
     return () => {
       listeners.delete(listener);
-      if (listeners.size === 0) this.watched.delete(generationId);
+      if (listeners.size === 0) this.watched.delete(id);
     };
   }
 
@@ -47,7 +53,8 @@ export class MilestonePoll {
 
   private async pollOnce(): Promise<void> {
     if (this.watched.size === 0) return;
-    const seqs = await this.db.transaction((tx) => newestSeqs(tx, [...this.watched.keys()]));
-    for (const [id, seq] of seqs) for (const listener of this.watched.get(id) ?? []) listener(seq);
+    const tenantIds = [...new Set([...this.watched.values()].map(({ tenantId }) => tenantId))];
+    const seqs = await this.db.transaction(asPoll(tenantIds), (tx) => newestSeqs(tx, [...this.watched.keys()]));
+    for (const [id, seq] of seqs) for (const listener of this.watched.get(id)?.listeners ?? []) listener(seq);
   }
 }

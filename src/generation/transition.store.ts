@@ -71,8 +71,8 @@ async function transition(tx: Tx, change: Change): Promise<TransitionedRow | und
       where state = ${from}::generation_state and ${condition}
       returning *
     ), noted as (
-      insert into milestone (generation_id, seq, kind, attempt, state, message, failure_code, will_retry)
-      select id, milestone_seq, ${milestone.kind}::milestone_kind, attempt, state, ${milestone.message ?? null}::text, ${milestone.failureCode ?? null}::text, ${milestone.willRetry ?? false}
+      insert into milestone (generation_id, tenant_id, seq, kind, attempt, state, message, failure_code, will_retry)
+      select id, tenant_id, milestone_seq, ${milestone.kind}::milestone_kind, attempt, state, ${milestone.message ?? null}::text, ${milestone.failureCode ?? null}::text, ${milestone.willRetry ?? false}
       from changed
     )
     select id, tenant_id as "tenantId", state, attempt, milestone_seq as "milestoneSeq", task, settings, batch_id as "batchId"
@@ -109,7 +109,7 @@ export async function claim(
     milestone: { kind: MilestoneKind.STARTED },
   });
   if (row !== undefined) {
-    await tx.attempt.create({ data: { generationId, number: row.attempt, leaseId, worker } });
+    await tx.attempt.create({ data: { generationId, tenantId: row.tenantId, number: row.attempt, leaseId, worker } });
   }
   return row;
 }

@@ -5,6 +5,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { SqlMigrationAwareDriverAdapterFactory } from "@prisma/driver-adapter-utils";
 import { type Prisma, PrismaClient } from "../generated/prisma/client.ts";
+import type { Access } from "./access.ts";
 import { applyMigrations } from "./database-migrations.ts";
 import type { Doorbell } from "./doorbell.ts";
 import { invariant } from "./errors.ts";
@@ -55,9 +56,13 @@ export class Database {
   }
 
   /** Commits what `run` did when it resolves; undoes it when it throws. */
-  async transaction<T>(run: (tx: Tx) => Promise<T>): Promise<T> {
+  async transaction<T>(access: Access, run: (tx: Tx) => Promise<T>): Promise<T> {
     invariant(this.inside.getStore() === undefined, "a transaction was opened inside another one: use the tx at hand");
-    return this.inside.run(true, () => this.prisma.$transaction(run, { maxWait: MAX_WAIT_MS, timeout: TIMEOUT_MS }));
+    const act = async (tx: Tx): Promise<T> => {
+      await enter(tx, access);
+      return run(tx);
+    };
+    return this.inside.run(true, () => this.prisma.$transaction(act, { maxWait: MAX_WAIT_MS, timeout: TIMEOUT_MS }));
   }
 
   async vacuum(): Promise<void> {
@@ -68,4 +73,10 @@ export class Database {
     await this.prisma.$disconnect();
     await this.engine.close();
   }
+}
+
+/** Until the transaction ends, and not a statement longer: connections are shared. */
+async function enter(tx: Tx, { role, tenantIds }: Access): Promise<void> {
+  await tx.$executeRaw`
+    select set_config('role', ${role}, true), set_config('app.tenant_ids', ${tenantIds.join(",")}, true)`;
 }

@@ -2,10 +2,12 @@
  * One attempt: sends a generation to a worker, passes on what the stream says, and writes how it ended. Every write is
  * fenced by the lease, so an attempt that was overtaken changes nothing.
  */
+
 import { createHash } from "node:crypto";
 import type { NewImage } from "../generation/generation.store.ts";
 import type { FencedResult, GenerationLifecycle } from "../generation/generation-lifecycle.ts";
 import { type Task, totalStepsOf } from "../generation/settings.ts";
+import { asDispatcher } from "../platform/access.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database.ts";
 import { invariant } from "../platform/errors.ts";
@@ -104,7 +106,9 @@ export class Attempt {
 
   private async runCall(): Promise<FencedResult> {
     const { claimed } = this;
-    const resumeFrom = await this.services.db.transaction((tx) => findCheckpoint(tx, claimed.generationId));
+    const resumeFrom = await this.services.db.transaction(asDispatcher, (tx) =>
+      findCheckpoint(tx, claimed.generationId),
+    );
     this.progress.resumeFrom(resumeFrom?.stepsDone ?? 0);
     const task = await attemptTaskOf(claimed.task, this.services.images);
     const request = { leaseId: claimed.leaseId, preset: claimed.preset, resumeFrom, task };
@@ -132,7 +136,8 @@ export class Attempt {
         this.progress.publish(event);
         return undefined;
       case "checkpoint":
-        if (!(await db.transaction((tx) => saveCheckpoint(tx, leaseId, event.checkpoint)))) this.hangUp("lost");
+        if (!(await db.transaction(asDispatcher, (tx) => saveCheckpoint(tx, leaseId, event.checkpoint))))
+          this.hangUp("lost");
         this.progress.save(event.checkpoint.stepsDone);
         return undefined;
       case "image":
@@ -186,7 +191,7 @@ export class Attempt {
     const { stepsDone } = this.progress;
     const { claimed } = this;
     if (this.hangUpReason === "lost") return "gone";
-    if (await db.transaction((tx) => isCancelRequested(tx, claimed.generationId)))
+    if (await db.transaction(asDispatcher, (tx) => isCancelRequested(tx, claimed.generationId)))
       return lifecycle.cancelRunning(claimed, { stepsDone });
     if (this.hangUpReason === "deadline") {
       const failure = { code: "DEADLINE", message: "The deadline passed while it was running." };
@@ -242,7 +247,7 @@ export class Attempt {
   private async refuse(error: WorkerCallError): Promise<FencedResult> {
     const { lifecycle, db } = this.services;
     const { generationId } = this.claimed;
-    const hadCheckpoint = await db.transaction(async (tx) => {
+    const hadCheckpoint = await db.transaction(asDispatcher, async (tx) => {
       const checkpoint = await findCheckpoint(tx, generationId);
       if (checkpoint !== undefined) await forgetCheckpoints(tx, generationId);
       return checkpoint !== undefined;

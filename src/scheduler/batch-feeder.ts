@@ -1,7 +1,9 @@
 /** Keeps the windows of all batches filled, finishes cancellations that were interrupted, and sweeps drafts of dead writers. */
+
 import { deleteDraft, listStaleDrafts } from "../generation/batch.store.ts";
 import { listOpenBatches } from "../generation/batch-item.store.ts";
 import { BATCH_WINDOW, type BatchQueue } from "../generation/batch-queue.ts";
+import { asDispatcher } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import type { Logger } from "../platform/logger.ts";
 
@@ -16,10 +18,12 @@ export class BatchFeeder {
   /** @returns how many batches had something to be done for */
   async runOnce(): Promise<number> {
     const { db, batchQueue, logger } = this.services;
-    const open = await db.transaction((tx) => listOpenBatches(tx, { lowWater: LOW_WATER, limit: BATCHES_AT_ONCE }));
-    for (const { id, isCanceled } of open) {
-      const act = isCanceled ? batchQueue.cancelOpen(id) : batchQueue.feed(id);
-      await act.catch((error) => logger.error({ batchId: id, err: error }, "batch could not go on"));
+    const open = await db.transaction(asDispatcher, (tx) =>
+      listOpenBatches(tx, { lowWater: LOW_WATER, limit: BATCHES_AT_ONCE }),
+    );
+    for (const batch of open) {
+      const act = batch.isCanceled ? batchQueue.cancelOpen(batch) : batchQueue.feed(batch);
+      await act.catch((error) => logger.error({ batchId: batch.id, err: error }, "batch could not go on"));
     }
     return open.length;
   }
@@ -27,8 +31,8 @@ export class BatchFeeder {
   /** Deletes batches that were never accepted, an hour old or more. */
   async sweepDrafts(): Promise<number> {
     const { db } = this.services;
-    const ids = await db.transaction((tx) => listStaleDrafts(tx, DRAFT_HOURS));
-    for (const id of ids) await db.transaction((tx) => deleteDraft(tx, id));
+    const ids = await db.transaction(asDispatcher, (tx) => listStaleDrafts(tx, DRAFT_HOURS));
+    for (const id of ids) await db.transaction(asDispatcher, (tx) => deleteDraft(tx, id));
     return ids.length;
   }
 }

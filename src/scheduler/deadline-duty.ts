@@ -1,5 +1,7 @@
 /** Queued generations whose deadline has passed end as EXPIRED, free of charge. */
+
 import type { GenerationLifecycle } from "../generation/generation-lifecycle.ts";
+import { asDispatcher } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import type { Logger } from "../platform/logger.ts";
 import { listPastDeadline } from "./queue.store.ts";
@@ -13,7 +15,7 @@ export class DeadlineDuty {
   /** @returns how many expired */
   async runOnce(): Promise<number> {
     const { db, logger } = this.services;
-    const ids = await db.transaction((tx) => listPastDeadline(tx, BATCH));
+    const ids = await db.transaction(asDispatcher, (tx) => listPastDeadline(tx, BATCH));
     for (const id of ids) {
       await this.expire(id).catch((error) => logger.error({ generationId: id, err: error }, "deadline failed"));
     }
@@ -22,7 +24,9 @@ export class DeadlineDuty {
 
   private async expire(id: string): Promise<void> {
     const { db, lifecycle } = this.services;
-    const ended = await db.transaction((tx) => lifecycle.endQueued(tx, id, { state: "EXPIRED", failure: FAILURE }));
+    const ended = await db.transaction(asDispatcher, (tx) =>
+      lifecycle.endQueued(tx, id, { state: "EXPIRED", failure: FAILURE }),
+    );
     if (ended !== undefined) lifecycle.announce(ended);
   }
 }

@@ -5,6 +5,7 @@
 
 import { parseTask } from "../generation/settings.ts";
 import { claim } from "../generation/transition.store.ts";
+import { asDispatcher } from "../platform/access.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import { Ticker } from "../platform/ticker.ts";
@@ -86,7 +87,7 @@ export class Dispatcher {
     for (const leave of this.leave) leave();
     await Promise.all(this.claiming.map((ticker) => ticker.stop()));
     await this.services.db
-      .transaction((tx) => dropPoolLease(tx, this.pool, this.holder))
+      .transaction(asDispatcher, (tx) => dropPoolLease(tx, this.pool, this.holder))
       .catch((error) => this.services.logger.warn({ err: error }, "pool lease could not be given up: it runs out"));
     await this.allEnded(graceMs);
     await Promise.all([...this.attempts.values()].map(({ attempt }) => attempt.requestYield()));
@@ -99,7 +100,7 @@ export class Dispatcher {
   /** Records what the live workers offer, so that it can be asked for. @returns whether there is anything */
   async offerOnce(): Promise<boolean> {
     const offers = this.services.pool.offers();
-    if (offers.length > 0) await this.services.db.transaction((tx) => savePool(tx, this.pool, offers));
+    if (offers.length > 0) await this.services.db.transaction(asDispatcher, (tx) => savePool(tx, this.pool, offers));
     return offers.length > 0;
   }
 
@@ -111,7 +112,7 @@ export class Dispatcher {
   private leadOnce(): Promise<boolean> {
     const { db } = this.services;
     const lease = { pool: this.pool, holder: this.holder, seconds: LEASE_SECONDS, isExclusive: db.isExclusive };
-    return db.transaction((tx) => takePoolLease(tx, lease));
+    return db.transaction(asDispatcher, (tx) => takePoolLease(tx, lease));
   }
 
   private async claimOnce(): Promise<void> {
@@ -121,7 +122,7 @@ export class Dispatcher {
     if (slots.length === 0) return;
     const used = new Set<Slot>();
     try {
-      const claimed = await this.services.db.transaction((tx) => this.claimFor(tx, slots));
+      const claimed = await this.services.db.transaction(asDispatcher, (tx) => this.claimFor(tx, slots));
       for (const { generation, slot } of claimed) {
         used.add(slot);
         this.services.lifecycle.announce({
@@ -184,7 +185,7 @@ export class Dispatcher {
     for (const { attempt } of this.attempts.values()) if (attempt.isSilent) attempt.hangUp("stuck");
     const ids = [...this.attempts.keys()];
     if (ids.length === 0) return;
-    const extended = await this.services.db.transaction((tx) => extendLeases(tx, ids, LEASE_SECONDS));
+    const extended = await this.services.db.transaction(asDispatcher, (tx) => extendLeases(tx, ids, LEASE_SECONDS));
     const byId = new Map(extended.map((lease) => [lease.leaseId, lease]));
     for (const id of ids) {
       const running = this.attempts.get(id);
@@ -199,7 +200,7 @@ export class Dispatcher {
   private async cancelOnce(): Promise<void> {
     const ids = [...this.attempts.keys()];
     if (ids.length === 0) return;
-    const cancelled = await this.services.db.transaction((tx) => listCancelRequested(tx, ids));
+    const cancelled = await this.services.db.transaction(asDispatcher, (tx) => listCancelRequested(tx, ids));
     for (const id of cancelled) this.attempts.get(id)?.attempt.hangUp("cancel");
   }
 

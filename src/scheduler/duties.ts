@@ -2,6 +2,7 @@
 
 import type { BatchQueue } from "../generation/batch-queue.ts";
 import { deleteOldUses } from "../generation/idempotency.store.ts";
+import { asDispatcher } from "../platform/access.ts";
 import { Ticker } from "../platform/ticker.ts";
 import type { AttemptServices } from "./attempt.ts";
 import { BatchFeeder } from "./batch-feeder.ts";
@@ -39,7 +40,9 @@ export class Duties {
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
       duty("upload expiry", EXPIRY_MS, () => expiry.runOnce()),
       duty("vacuum", VACUUM_MS, () => db.vacuum()),
-      duty("forget idempotency keys", FORGET_MS, () => db.transaction((tx) => deleteOldUses(tx, IDEMPOTENCY_HOURS))),
+      duty("forget idempotency keys", FORGET_MS, () =>
+        db.transaction(asDispatcher, (tx) => deleteOldUses(tx, IDEMPOTENCY_HOURS)),
+      ),
     ];
   }
 

@@ -1,5 +1,7 @@
 /** Generations whose dispatcher is gone go back to the queue, with the checkpoint that their attempt left. */
+
 import type { FencedResult, GenerationLifecycle } from "../generation/generation-lifecycle.ts";
+import { asDispatcher } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import type { Logger } from "../platform/logger.ts";
 import { listOrphanedLeases, type OrphanedLease } from "./lease.store.ts";
@@ -13,7 +15,7 @@ export class LeaseRescuer {
   /** @param all also those whose lease has not run out: their holder cannot be alive. @returns how many were found */
   async runOnce({ all }: { all: boolean }): Promise<number> {
     const { db, logger } = this.services;
-    const orphans = await db.transaction((tx) => listOrphanedLeases(tx, { pool: this.pool, all }));
+    const orphans = await db.transaction(asDispatcher, (tx) => listOrphanedLeases(tx, { pool: this.pool, all }));
     for (const orphan of orphans) {
       logger.warn(orphan, "orphaned attempt");
       await this.rescue(orphan, all).catch((error) => logger.error({ ...orphan, err: error }, "rescue failed"));

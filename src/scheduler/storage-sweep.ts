@@ -2,6 +2,7 @@
  * Deletes what no row made or will make visible, an hour old or more: folders of leases that did not win, and of files that
  * were sent for an upload and do not count.
  */
+import { asDispatcher } from "../platform/access.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database.ts";
 import type { ImageStore } from "../storage/image-store.ts";
@@ -39,7 +40,7 @@ export class StorageSweep {
       return { folder, ownerId, leaseId };
     });
     const ids = parts.map(({ ownerId }) => ownerId);
-    const { winners, uploads } = await db.transaction(async (tx) => ({
+    const { winners, uploads } = await db.transaction(asDispatcher, async (tx) => ({
       winners: await listWinningLeases(tx, ids),
       uploads: await listUploadFolders(tx, ids),
     }));

@@ -2,6 +2,7 @@
  * Deletes the bytes of uploads whose time ran out before they were finished or used, and forgets the uploads a week later.
  * When the process dies between row and bytes, the storage sweep finds them.
  */
+import { asDispatcher } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import { deleteExpired, expireUploads } from "../upload/upload.store.ts";
@@ -20,11 +21,11 @@ export class UploadExpiry {
     const { db, images } = this.services;
     let expired = 0;
     for (let count = BATCH; count === BATCH; expired += count) {
-      const places = await db.transaction((tx) => expireUploads(tx, BATCH));
+      const places = await db.transaction(asDispatcher, (tx) => expireUploads(tx, BATCH));
       for (const place of places) await images.deleteFolder(folderOf(place));
       count = places.length;
     }
-    await db.transaction((tx) => deleteExpired(tx, KEEP_HOURS));
+    await db.transaction(asDispatcher, (tx) => deleteExpired(tx, KEEP_HOURS));
     return expired;
   }
 }

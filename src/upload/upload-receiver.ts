@@ -1,7 +1,9 @@
 /** Takes the files that are sent to signed upload links. A file counts once all of it is stored, or not at all. */
+
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { UploadPurpose } from "../generated/prisma/enums.ts";
+import { asTenant } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import type { Logger } from "../platform/logger.ts";
@@ -43,21 +45,21 @@ export class UploadReceiver {
     const { links, db, images, logger } = this.services;
     const place = placeOf(request);
     if (links.admit(request, response, ["PUT"]) === undefined || place === undefined) return;
-    const row = await db.transaction((tx) => findUpload(tx, place.id));
+    const row = await db.transaction(asTenant(place.tenantId), (tx) => findUpload(tx, place.id));
     if (row?.status !== "WAITING") return refuseLate(response, row);
     if (!isSizeTaken(request, response, row.purpose)) return;
     const folder = newFileFolder(place);
     try {
       const file = await this.store(request, folder);
-      const replaced = await db.transaction((tx) => replaceFile(tx, place.id, file));
+      const replaced = await db.transaction(asTenant(place.tenantId), (tx) => replaceFile(tx, place.id, file));
       const superseded = replaced === undefined ? folder : replaced.earlierKey;
       if (superseded !== null) await images.deleteFolder(superseded);
       if (replaced !== undefined) return void response.writeHead(204, { "access-control-allow-origin": "*" }).end();
-      refuseLate(response, await db.transaction((tx) => findUpload(tx, place.id)));
+      refuseLate(response, await db.transaction(asTenant(place.tenantId), (tx) => findUpload(tx, place.id)));
     } catch (error) {
       await images.deleteFolder(folder);
       if (request.socket.destroyed) return; // who sent it hung up
-      const late = await db.transaction((tx) => findUpload(tx, place.id));
+      const late = await db.transaction(asTenant(place.tenantId), (tx) => findUpload(tx, place.id));
       if (late?.status !== "WAITING") return refuseLate(response, late); // its folder was deleted meanwhile
       const errorId = newId();
       logger.error({ errorId, err: error, uploadId: place.id }, "upload could not be stored");

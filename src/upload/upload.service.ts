@@ -1,6 +1,8 @@
 /** Creating and finishing uploads: rights, rules and transactions. */
+
 import { authorize, may } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
+import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { fromGlobalId, newId, notFound, toGlobalId } from "../platform/ids.ts";
@@ -42,7 +44,7 @@ export class UploadService {
     }
     const { tenantId, userId } = principal;
     const upload = { id: newId(), tenantId, userId, purpose, waitSeconds: WAIT_SECONDS };
-    const { expiresAt } = await db.transaction((tx) => insertUpload(tx, upload));
+    const { expiresAt } = await db.transaction(asTenant(principal.tenantId), (tx) => insertUpload(tx, upload));
     return {
       uploadId: toGlobalId("Upload", upload.id),
       method: "PUT",
@@ -55,7 +57,9 @@ export class UploadService {
 
   /** A finished picture is read as generations are: by whoever may see what was made of it. */
   async get(principal: Principal, globalId: string): Promise<Upload> {
-    const row = await this.services.db.transaction((tx) => findUpload(tx, fromGlobalId("Upload", globalId, ["id"])));
+    const row = await this.services.db.transaction(asTenant(principal.tenantId), (tx) =>
+      findUpload(tx, fromGlobalId("Upload", globalId, ["id"])),
+    );
     if (row !== undefined && may(principal, "generation:read", row)) return toUpload(row);
     throw notFound("Upload", globalId, ["id"]);
   }
@@ -73,7 +77,7 @@ export class UploadService {
     const id = fromGlobalId("Upload", globalId, ["id"]);
     const find = (tx: Tx) => findUsable(tx, principal, id);
     for (let looked: string | undefined; ; ) {
-      const row = await db.transaction(find);
+      const row = await db.transaction(asTenant(principal.tenantId), find);
       if (row === undefined) throw notFound("Upload", globalId, ["id"]);
       const sent = requireSent(row);
       requireSame(sent, sha256);
@@ -95,14 +99,14 @@ export class UploadService {
     const { png, ...picture } = normalised;
     await images.put(pictureKey(storageKey), png);
     const finish = { id: sent.id, sentKey: sent.storageKey, storageKey, picture, keepSeconds: KEEP_SECONDS };
-    const finished = await db.transaction((tx) => markReady(tx, finish));
+    const finished = await db.transaction(asTenant(sent.tenantId), (tx) => markReady(tx, finish));
     await images.deleteFolder(finished === undefined ? storageKey : sent.storageKey);
     return finished;
   }
 
-  private finishFile({ id, storageKey }: SentUpload): Promise<UploadRow | undefined> {
+  private finishFile({ id, tenantId, storageKey }: SentUpload): Promise<UploadRow | undefined> {
     const finish = { id, sentKey: storageKey, storageKey, picture: undefined, keepSeconds: KEEP_SECONDS };
-    return this.services.db.transaction((tx) => markReady(tx, finish));
+    return this.services.db.transaction(asTenant(tenantId), (tx) => markReady(tx, finish));
   }
 }
 

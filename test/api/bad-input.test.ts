@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL, CREATE, GraphqlClient, newInput } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
@@ -18,7 +19,7 @@ describe("bad input gets one clear error that says what to do, and leaves nothin
     return createGeneration.userErrors[0];
   };
   const rowCounts = (): Promise<unknown> =>
-    app.db.transaction(async (tx) => ({
+    app.db.transaction(asPlatform, async (tx) => ({
       generations: await tx.generation.count(),
       reservations: await tx.reservation.count(),
       keys: await tx.idempotencyRecord.count(),
@@ -166,7 +167,10 @@ describe("bad input gets one clear error that says what to do, and leaves nothin
   test("a revoked key, over HTTP and over a socket", async () => {
     const revoked = await app.addMember("MEMBER");
     await revoked.query("{ viewer { role } }");
-    await app.db.transaction((tx) => tx.$executeRaw`update api_key set revoked_at = now() where name = 'test'`);
+    await app.db.transaction(
+      asPlatform,
+      (tx) => tx.$executeRaw`update api_key set revoked_at = now() where name = 'test'`,
+    );
     expect((await revoked.send("{ viewer { role } }")).errors?.[0]?.extensions["code"]).toBe("UNAUTHENTICATED");
     const closed = new Promise((resolve) =>
       revoked.socket().subscribe({ query: "{ viewer { role } }" }, { next() {}, error: resolve, complete() {} }),
@@ -216,7 +220,10 @@ describe("bad input gets one clear error that says what to do, and leaves nothin
     expect(first.cancelGeneration.generation.state).toBe("CANCELED");
     const twice = await app.member.query(CANCEL, { id });
     expect(twice.cancelGeneration).toMatchObject({ generation: { state: "CANCELED" }, userErrors: [] });
-    await app.db.transaction((tx) => tx.$executeRaw`update generation set state = 'FAILED' where state = 'CANCELED'`);
+    await app.db.transaction(
+      asPlatform,
+      (tx) => tx.$executeRaw`update generation set state = 'FAILED' where state = 'CANCELED'`,
+    );
     const { cancelGeneration } = await app.member.query(CANCEL, { id });
     expect(cancelGeneration.userErrors).toEqual([
       { code: "NOT_CANCELLABLE", message: "The generation has ended already: it is FAILED." },
@@ -244,8 +251,13 @@ describe("bad input gets one clear error that says what to do, and leaves nothin
   });
 
   test("faults of ours name an id and nothing else", async () => {
+    const asOwner = (sql: string) =>
+      app.db.transaction(asPlatform, async (tx) => {
+        await tx.$executeRaw`select set_config('role', 'none', true)`;
+        await tx.$executeRawUnsafe(sql);
+      });
     const member = await app.addMember("MEMBER");
-    await app.db.transaction((tx) => tx.$executeRaw`alter table limits rename to broken`);
+    await asOwner("alter table limits rename to broken");
     try {
       const { errors } = await member.send("{ viewer { tenant { credits { used } } } }");
       expect(errors?.[0]?.extensions["code"]).toBe("INTERNAL");
@@ -254,7 +266,7 @@ describe("bad input gets one clear error that says what to do, and leaves nothin
       );
       expect(JSON.stringify(errors)).not.toMatch(/limits|prisma|stack/i);
     } finally {
-      await app.db.transaction((tx) => tx.$executeRaw`alter table broken rename to limits`);
+      await asOwner("alter table broken rename to limits");
     }
   });
 

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { cancelWaiting } from "../../src/generation/batch.store.ts";
+import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId, newId, toGlobalId } from "../../src/platform/ids.ts";
 import { BatchFeeder } from "../../src/scheduler/batch-feeder.ts";
 import {
@@ -31,7 +32,10 @@ describe("a batch", () => {
   const create = async (input: object, client: GraphqlClient = app.member) =>
     (await client.query(CREATE_BATCH, { input })).createBatch;
   const countRows = () =>
-    app.db.transaction(async (tx) => ({ batches: await tx.batch.count(), items: await tx.batchItem.count() }));
+    app.db.transaction(asPlatform, async (tx) => ({
+      batches: await tx.batch.count(),
+      items: await tx.batchItem.count(),
+    }));
 
   test("reserves the price of all its items at once, and shows them", async () => {
     const input = newBatch(["a red circle", { customId: "mine", prompt: "a star", steps: 9, seed: "7" }], {
@@ -231,7 +235,7 @@ describe("a batch", () => {
     test("is finished by the next duty when the server was killed in between", async () => {
       const id = await createBatch(app.member, ["a", "b"]);
       await expect.poll(() => readBatch(app.member, id)).toMatchObject({ counts: { queued: 2 } });
-      await app.db.transaction((tx) => cancelWaiting(tx, fromGlobalId("Batch", id))); // and not a step further
+      await app.db.transaction(asPlatform, (tx) => cancelWaiting(tx, fromGlobalId("Batch", id))); // and not a step further
       await expect.poll(() => readBatch(app.member, id)).toMatchObject({ status: "CANCELED", counts: { canceled: 2 } });
     });
   });
@@ -269,7 +273,7 @@ describe("a batch", () => {
     });
     const { resultsUrl } = await readBatch(app.member, id);
     const other = await readBatch(app.member, await createBatch(app.member, ["a"]));
-    const swapped = resultsUrl.replace(/batches\/[^/]+/, /batches\/[^/]+/.exec(other.resultsUrl)![0]);
+    const swapped = resultsUrl.replace(/batches\/[^?]+/, /batches\/[^?]+/.exec(other.resultsUrl)![0]);
     expect((await fetch(swapped)).status).toBe(403);
     expect((await fetch(resultsUrl, { method: "POST" })).status).toBe(405);
     expect((await fetch(resultsUrl, { method: "HEAD" })).status).toBe(200);
@@ -295,10 +299,16 @@ describe("a batch", () => {
 
   test("that was never accepted exists for nobody, and is swept an hour later", async () => {
     const id = await createBatch(app.member, ["a"]);
-    const draft = await app.db.transaction(async (tx) => {
+    const draft = await app.db.transaction(asPlatform, async (tx) => {
       const { id: _, ...row } = await tx.batch.findFirstOrThrow({ orderBy: { id: "desc" } });
       return tx.batch.create({
-        data: { ...row, settings: {}, id: newId(), acceptedAt: null, items: { create: [ITEM] } },
+        data: {
+          ...row,
+          settings: {},
+          id: newId(),
+          acceptedAt: null,
+          items: { create: [{ ...ITEM, tenantId: row.tenantId }] },
+        },
       });
     });
     expect((await app.member.query("{ batches(first: 1) { nodes { id } } }")).batches.nodes).toEqual([{ id }]);
@@ -306,10 +316,11 @@ describe("a batch", () => {
     const feeder = new BatchFeeder({ db: app.db } as ConstructorParameters<typeof BatchFeeder>[0]);
     expect(await feeder.sweepDrafts()).toBe(0);
     await app.db.transaction(
+      asPlatform,
       (tx) => tx.$executeRaw`update batch set created_at = now() - interval '61 minutes' where accepted_at is null`,
     );
     expect(await feeder.sweepDrafts()).toBe(1);
-    expect(await app.db.transaction((tx) => tx.batch.count({ where: { id: draft.id } }))).toBe(0);
+    expect(await app.db.transaction(asPlatform, (tx) => tx.batch.count({ where: { id: draft.id } }))).toBe(0);
   });
 });
 

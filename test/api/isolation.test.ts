@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL, CREATE, type GraphqlClient, newInput } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
@@ -75,7 +76,10 @@ describe("who sees and does what", () => {
 
   test("keys are stored as hashes only", async () => {
     const { apiKey, adminApiKey } = app.credentials;
-    const dump = await app.db.transaction((tx) => tx.$queryRaw<unknown[]>`select row_to_json(k) from api_key k`);
+    const dump = await app.db.transaction(
+      asPlatform,
+      (tx) => tx.$queryRaw<unknown[]>`select row_to_json(k) from api_key k`,
+    );
     for (const secret of [apiKey, adminApiKey]) expect(JSON.stringify(dump)).not.toContain(secret);
   });
 });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import WebSocket from "ws";
+import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 
@@ -75,6 +76,7 @@ describe("a socket", () => {
     socket.subscribe("1", "{ viewer { role } }");
     expect((await socket.next()).payload).toEqual({ data: { viewer: { role: "MEMBER" } } });
     await app.db.transaction(
+      asPlatform,
       (tx) => tx.$executeRaw`update api_key set revoked_at = now() where name = 'test' and revoked_at is null`,
     );
     socket.subscribe("2", "{ viewer { role } }");

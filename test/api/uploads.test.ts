@@ -3,6 +3,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { findPrincipal } from "../../src/auth/auth.store.ts";
+import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
 import { SignedLinks } from "../../src/storage/signed-links.ts";
@@ -53,6 +54,7 @@ describe("uploads", () => {
   };
   const expire = (uploadId: string): Promise<unknown> =>
     app.db.transaction(
+      asPlatform,
       (tx) => tx.$executeRaw`
         update upload set expires_at = now() - interval '1 second' where id = ${fromGlobalId("Upload", uploadId)}::uuid`,
     );
@@ -139,7 +141,7 @@ describe("uploads", () => {
     };
     const normaliser = new PictureNormaliser({ program: "dist/src/upload/normalise-picture.js" });
     const service = new UploadService({ db: app.db, images, links, normaliser });
-    const principal = await app.db.transaction((tx) => findPrincipal(tx, app.credentials.apiKey));
+    const principal = await app.db.transaction(asPlatform, (tx) => findPrincipal(tx, app.credentials.apiKey));
     const finished = service.finish(principal!, target.uploadId, sha256Of(red));
     await expect(finished).rejects.toThrow(`has the SHA-256 ${sha256Of(blue)}`);
     expect(filesOf(target.uploadId)).toEqual(["sent.bin"]);
@@ -162,7 +164,7 @@ describe("uploads", () => {
   test("a file that is gone is asked for again", async () => {
     const target = await createUpload(member, "PICTURE");
     await send(target, red);
-    const { tenantId } = await app.db.transaction((tx) =>
+    const { tenantId } = await app.db.transaction(asPlatform, (tx) =>
       tx.upload.findUniqueOrThrow({ where: { id: fromGlobalId("Upload", target.uploadId) } }),
     );
     rmSync(join(app.dataDir, "images", tenantId, fromGlobalId("Upload", target.uploadId)), { recursive: true });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Status } from "nice-grpc";
 import sharp from "sharp";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
@@ -31,7 +32,7 @@ describe("batch", () => {
   const start = (...args: string[]) =>
     new Command(["batch", "prompts.json", "--out", "pictures", "--seed", "5", ...args], options());
   const out = (name: string) => join(folder, "pictures", name);
-  const countBatches = () => app.db.transaction((tx) => tx.batch.count());
+  const countBatches = () => app.db.transaction(asPlatform, (tx) => tx.batch.count());
   const draw = async (prompts: readonly string[]) => {
     for (const _ of prompts) {
       const call = await worker.nextCall();

@@ -2,6 +2,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { CREATE, type GraphqlClient, newTask } from "../support/graphql-client.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
@@ -184,7 +185,9 @@ describe("tasks on pictures", () => {
   test("a picture whose bytes are gone fails the edit for free, with what to do", async () => {
     const source = await member.create({ prompt: "a star", seed: "9" });
     const image = (await member.finished(source)).generation.images[0];
-    const row = await app.db.transaction((tx) => tx.image.findFirstOrThrow({ where: { sha256: image.sha256 } }));
+    const row = await app.db.transaction(asPlatform, (tx) =>
+      tx.image.findFirstOrThrow({ where: { sha256: image.sha256 } }),
+    );
     rmSync(join(app.dataDir, "images", row.storageKey), { recursive: true });
     const id = await member.createTask({ imageEdit: { image: { imageId: image.id }, instruction: "make it blue" } });
     const { state, failure, generation } = await member.finished(id);

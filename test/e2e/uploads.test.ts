@@ -1,5 +1,6 @@
 import sharp, { type Sharp } from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
 import { CREATE, type GraphqlClient, newTask } from "../support/graphql-client.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
@@ -120,7 +121,10 @@ describe("tasks on uploaded pictures", () => {
     });
     const expired = await upload(member, drawn);
     const id = fromGlobalId("Upload", expired.id);
-    await app.db.transaction((tx) => tx.$executeRaw`update upload set expires_at = now() where id = ${id}::uuid`);
+    await app.db.transaction(
+      asPlatform,
+      (tx) => tx.$executeRaw`update upload set expires_at = now() where id = ${id}::uuid`,
+    );
     expect(await refusalOf(edit({ uploadId: expired.id }))).toMatchObject({
       code: "INVALID_INPUT",
       message: "This upload has expired. Send the file again, with createUpload.",

@@ -1,4 +1,5 @@
 import { expect, inject, test } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { Database } from "../../src/platform/database.ts";
 import { openEmbeddedDatabase } from "../../src/platform/database-embedded.ts";
 import { lockFolder } from "../../src/platform/folder-lock.ts";
@@ -46,7 +47,7 @@ test("a batch survives a server that is killed three times: no item is lost, dra
   await server.end("SIGTERM");
   const db = await Database.open(await openEmbeddedDatabase(lockFolder(folder.path)), "prisma/migrations");
   await expectBalancedLedger(db);
-  const used = await db.transaction((tx) =>
+  const used = await db.transaction(asPlatform, (tx) =>
     tx.attempt.groupBy({ by: ["worker"], where: { outcome: "SUCCEEDED" }, _count: true }),
   );
   expect(used.map(({ worker }) => worker).sort()).toHaveLength(2); // spread over both

@@ -5,6 +5,7 @@ import { type AnyGenerationEvent, GenerationEvents } from "../../src/generation/
 import { GenerationLifecycle } from "../../src/generation/generation-lifecycle.ts";
 import { MilestonePoll } from "../../src/generation/milestone-poll.ts";
 import { claim } from "../../src/generation/transition.store.ts";
+import { asPlatform } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { fromGlobalId, newId } from "../../src/platform/ids.ts";
 import { createLogger } from "../../src/platform/logger.ts";
@@ -66,7 +67,7 @@ describe("the events of a generation", () => {
     };
     const start = async (id: string) => {
       const fence = { generationId: fromGlobalId("Generation", id), leaseId: newId() };
-      const row = await db.transaction((tx) =>
+      const row = await db.transaction(asPlatform, (tx) =>
         claim(tx, { ...fence, holder: newId(), worker: "test", leaseSeconds: 10 }),
       );
       lifecycle.announce(row!);
@@ -80,7 +81,7 @@ describe("the events of a generation", () => {
   beforeAll(async () => {
     database = await createTestDatabase();
     db = database.db;
-    principal = await db.transaction(async (tx) => {
+    principal = await db.transaction(asPlatform, async (tx) => {
       const tenantId = await insertTenant(tx, "test");
       await new QuotaService().grant(tx, tenantId, { credits: credits(1000), reason: "test" });
       const userId = await insertMember(tx, { tenantId, role: "MEMBER", name: "test", isPlatformAdmin: false });

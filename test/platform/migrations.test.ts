@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { PGlite } from "@electric-sql/pglite";
 import { PrismaPGlite } from "pglite-prisma-adapter";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { Database } from "../../src/platform/database.ts";
 import { openEmbeddedDatabase } from "../../src/platform/database-embedded.ts";
 import { applyMigrations, diffMigrations } from "../../src/platform/database-migrations.ts";
@@ -49,7 +50,7 @@ test("a start that was interrupted while the database was being made begins anew
   writeFileSync(join(folder, "database", "PG_VERSION"), "half");
   writeFileSync(join(folder, "database.unfinished"), "");
   const db = await Database.open(await openEmbeddedDatabase(lockFolder(folder)), FOLDER);
-  expect(await db.transaction((tx) => tx.tenant.count())).toBe(0);
+  expect(await db.transaction(asPlatform, (tx) => tx.tenant.count())).toBe(0);
   await db.close();
   rmSync(folder, { recursive: true });
 });

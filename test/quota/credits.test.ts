@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { insertQueued } from "../../src/generation/generation.store.ts";
+import { asPlatform } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
@@ -42,7 +43,7 @@ describe("credits of a tenant", () => {
   });
 
   async function setup(credits: bigint) {
-    const { tenantId, userId } = await db.transaction(async (tx) => {
+    const { tenantId, userId } = await db.transaction(asPlatform, async (tx) => {
       const tenantId = await insertTenant(tx, "test");
       await quota.grant(tx, tenantId, { credits, reason: "test" });
       return {
@@ -65,7 +66,7 @@ describe("credits of a tenant", () => {
     } as const;
     const reserve = async (amount: bigint): Promise<string> => {
       const id = newId();
-      await db.transaction(async (tx) => {
+      await db.transaction(asPlatform, async (tx) => {
         const generation = {
           id,
           tenantId,
@@ -83,11 +84,11 @@ describe("credits of a tenant", () => {
       return id;
     };
     const settle = (id: string, charge: bigint) =>
-      db.transaction(async (tx) => {
+      db.transaction(asPlatform, async (tx) => {
         await quota.settle(tx, id, { charge, reason: "test" });
         await tx.generation.update({ where: { id }, data: { state: "SUCCEEDED" } });
       });
-    const limit = () => db.transaction((tx) => tx.limit.findFirstOrThrow({ where: { tenantId } }));
+    const limit = () => db.transaction(asPlatform, (tx) => tx.limit.findFirstOrThrow({ where: { tenantId } }));
     return { tenantId, reserve, settle, limit };
   }
 

@@ -4,6 +4,7 @@ import { Status } from "nice-grpc";
 import sharp from "sharp";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Stage } from "../../proto/gen/inference/v1/inference.ts";
+import { asPlatform } from "../../src/platform/access.ts";
 import type { Clock } from "../../src/platform/clock.ts";
 import { StorageSweep } from "../../src/scheduler/storage-sweep.ts";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
@@ -51,6 +52,7 @@ describe("an attempt", () => {
   };
   const checkpoints = (): Promise<{ steps: number | null; bytes: number | null }[]> =>
     app.db.transaction(
+      asPlatform,
       (tx) =>
         tx.$queryRaw`select checkpoint_steps as steps, octet_length(checkpoint) as bytes from attempt order by started_at`,
     );
@@ -92,6 +94,7 @@ describe("an attempt", () => {
     const call = (await worker.nextCall()).started().checkpoint(3).step(3);
     await untilStep(id, 3);
     await app.db.transaction(
+      asPlatform,
       (tx) => tx.$executeRaw`update generation set cancel_requested_at = now() where state = 'RUNNING'`,
     );
     call.yielded();
@@ -119,7 +122,10 @@ describe("an attempt", () => {
     await expect.poll(() => outcomes(id), { interval: 20 }).toEqual(["RETURNED"]);
     rmSync(images);
     if (existsSync(`${images}.away`)) renameSync(`${images}.away`, images);
-    await app.db.transaction((tx) => tx.$executeRaw`update generation set not_before = null where state = 'QUEUED'`);
+    await app.db.transaction(
+      asPlatform,
+      (tx) => tx.$executeRaw`update generation set not_before = null where state = 'QUEUED'`,
+    );
     const second = await worker.nextCall();
     expect(second.request.resumeFrom?.stepsDone).toBe(17);
     await second.started(17).succeed();
@@ -187,13 +193,19 @@ describe("an attempt", () => {
     const blocker = await app.member.create({ prompt: "blocker" });
     const call = await worker.nextCall();
     for (let i = 0; i < 35; i++) await app.member.create({ prompt: "retired" });
-    await app.db.transaction((tx) => tx.$executeRaw`update generation set preset = 'retired' where state = 'QUEUED'`);
+    await app.db.transaction(
+      asPlatform,
+      (tx) => tx.$executeRaw`update generation set preset = 'retired' where state = 'QUEUED'`,
+    );
     const id = await app.member.create({ prompt: "served" });
     await call.started().succeed();
     await app.member.finished(blocker);
     await (await worker.nextCall()).started().succeed();
     expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
-    await app.db.transaction((tx) => tx.$executeRaw`update generation set pool = 'none' where state = 'QUEUED'`);
+    await app.db.transaction(
+      asPlatform,
+      (tx) => tx.$executeRaw`update generation set pool = 'none' where state = 'QUEUED'`,
+    );
   });
 
   test("that was cancelled leaves pictures which the sweep deletes an hour later; those of a success stay", async () => {
@@ -219,7 +231,7 @@ describe("an attempt", () => {
     const stray = join(folder, (await left())[0]!.split("/")[0]!, "tmp", "x");
     mkdirSync(stray, { recursive: true });
     await new StorageSweep({ db: app.db, images, clock: tomorrow }).runOnce();
-    const { leaseId } = await app.db.transaction((tx) =>
+    const { leaseId } = await app.db.transaction(asPlatform, (tx) =>
       tx.generation.findFirstOrThrow({ where: { state: "SUCCEEDED" }, orderBy: { id: "desc" } }),
     );
     const after = await left();

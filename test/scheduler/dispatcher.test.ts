@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Status } from "nice-grpc";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL } from "../support/graphql-client.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
@@ -153,7 +154,7 @@ describe("a dispatcher", () => {
     const call = await worker.nextCall();
     call.started().step(3);
     for await (const event of app.member.events(id)) if (event.step === 3) break;
-    await app.db.transaction((tx) => tx.$executeRaw`update generation set cancel_requested_at = now()`); // no doorbell
+    await app.db.transaction(asPlatform, (tx) => tx.$executeRaw`update generation set cancel_requested_at = now()`); // no doorbell
     call.fail(Status.UNAVAILABLE);
     expect((await app.member.finished(id)).state).toBe("CANCELED");
   });
@@ -164,11 +165,12 @@ describe("a dispatcher", () => {
     call.started().step(2);
     for await (const event of app.member.events(id)) if (event.step === 2) break;
     await app.db.transaction(
+      asPlatform,
       (tx) =>
         tx.$executeRaw`update generation set lease_expires_at = now() - interval '1 minute' where state = 'RUNNING'`,
     );
     const isHeld = () =>
-      app.db.transaction(async (tx) => {
+      app.db.transaction(asPlatform, async (tx) => {
         const [row] = await tx.$queryRaw<{ isHeld: boolean }[]>`
           select lease_expires_at > now() as "isHeld" from generation where state = 'RUNNING'`;
         return row?.isHeld;
@@ -186,7 +188,7 @@ describe("a dispatcher", () => {
     stale.started().step(2);
     for await (const event of app.member.events(id)) if (event.step === 2) break;
     const other = randomUUID();
-    await app.db.transaction(async (tx) => {
+    await app.db.transaction(asPlatform, async (tx) => {
       await tx.$executeRaw`update attempt set lease_id = ${other}::uuid where ended_at is null`;
       await tx.$executeRaw`update generation set lease_id = ${other}::uuid, lease_expires_at = now() - interval '1 second' where state = 'RUNNING'`;
     });
@@ -246,7 +248,10 @@ describe("deadlines", () => {
     const call = await worker.nextCall();
     call.started().step(9);
     for await (const event of app.member.events(id)) if (event.step === 9) break;
-    await app.db.transaction((tx) => tx.$executeRaw`update generation set deadline_at = now() where state = 'RUNNING'`);
+    await app.db.transaction(
+      asPlatform,
+      (tx) => tx.$executeRaw`update generation set deadline_at = now() where state = 'RUNNING'`,
+    );
     const { state, failure, generation } = await app.member.finished(id);
     expect(state).toBe("CANCELED");
     expect(failure.code).toBe("DEADLINE");

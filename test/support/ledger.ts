@@ -1,4 +1,5 @@
 import { expect } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
 
 interface Sums {
@@ -15,7 +16,7 @@ interface Sums {
  * the prices of their waiting items, and count their ends.
  */
 export async function expectBalancedLedger(db: Database): Promise<void> {
-  await db.transaction(async (tx) => {
+  await db.transaction(asPlatform, async (tx) => {
     const sums = await tx.$queryRaw<Sums[]>`
       select t.id as tenant, l.max - l.used as balance, l.held,
         coalesce((select sum(credits) from ledger_entry e where e.tenant_id = t.id), 0)::bigint as entries,

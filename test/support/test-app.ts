@@ -4,6 +4,7 @@ import { type Adapters, type App, startApp } from "../../src/app.ts";
 import { newSecret } from "../../src/auth/api-key.ts";
 import { insertApiKey } from "../../src/auth/auth.store.ts";
 import type { Role } from "../../src/generated/prisma/enums.ts";
+import { asPlatform } from "../../src/platform/access.ts";
 import { loadConfig } from "../../src/platform/config.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
 import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
@@ -47,7 +48,7 @@ export async function createTestApp(
     owner: client(app.credentials.adminApiKey),
     async addMember(role, tenant) {
       const secret = newSecret();
-      await app.db.transaction(async (tx) => {
+      await app.db.transaction(asPlatform, async (tx) => {
         const own = (await tx.tenant.findFirstOrThrow({ orderBy: { id: "asc" } })).id;
         const tenantId = tenant === undefined ? own : await insertTenant(tx, "Another tenant");
         const userId = await insertMember(tx, { tenantId, role, name: role, isPlatformAdmin: false });

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
 import { StorageSweep } from "../../src/scheduler/storage-sweep.ts";
 import { UploadExpiry } from "../../src/scheduler/upload-expiry.ts";
@@ -30,9 +31,10 @@ describe("uploads that nobody finishes or uses", () => {
   afterAll(() => app.stop());
 
   const rowOf = (id: string): Promise<UploadRow | undefined> =>
-    app.db.transaction((tx) => findUpload(tx, fromGlobalId("Upload", id)));
+    app.db.transaction(asPlatform, (tx) => findUpload(tx, fromGlobalId("Upload", id)));
   const age = (id: string, hours: number): Promise<unknown> =>
     app.db.transaction(
+      asPlatform,
       (tx) => tx.$executeRaw`
         update upload set expires_at = now() - make_interval(hours => ${hours}::int) where id = ${fromGlobalId("Upload", id)}::uuid`,
     );
