@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { appendAudit } from "../../src/audit/audit.store.ts";
 import { hashSecret, newSecret } from "../../src/auth/api-key.ts";
 import { findPrincipal, insertApiKey } from "../../src/auth/auth.store.ts";
 import { type Access, asAnyone, asDispatcher, asPlatform, asPoll, asTenant } from "../../src/platform/access.ts";
@@ -150,6 +151,8 @@ function insertTenantWithEverything(db: Database): Promise<TestTenant> {
     const use = { tenantId, userId, field: "createGeneration", key: "key", bodyHash: "", createdId: id };
     await tx.idempotencyRecord.create({ data: use });
     await tx.upload.create({ data: { id: newId(), tenantId, userId, purpose: "BATCH", expiresAt: new Date() } });
+    const acted = { actor: { userId, apiKeyId: null }, action: "test", target: { type: "Tenant", id: tenantId } };
+    await appendAudit(tx, tenantId, { ...acted, reason: null, before: null, after: null });
     return { id: tenantId, secret };
   });
 }
