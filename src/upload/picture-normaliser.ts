@@ -11,6 +11,8 @@ import { isKnownPicture } from "./picture-formats.ts";
 const MEMORY_KIB = 768 * 1024;
 /** The slowest of these takes about two seconds on one core. */
 const TIMEOUT_MS = 30_000;
+/** Of processor time: who kills a child that was left alone, because the server was killed. */
+const CPU_SECONDS = 60;
 const MAX_CHILDREN = 2;
 /** Of normalise-picture.ts: the picture is refused, with the reason on its standard error. */
 const REFUSED = 2;
@@ -20,7 +22,7 @@ const REFUSED = 2;
  * what is allocated. A system that does not support the limit (macOS) goes on without: the time limit and the number of
  * pixels hold there, too.
  */
-const LIMITED = 'ulimit -d "$0" 2>/dev/null || :; exec "$@"';
+const LIMITED = `ulimit -d "$0" 2>/dev/null || :; ulimit -t ${CPU_SECONDS}; exec "$@"`;
 
 const factsSchema = z.object({
   width: z.number().int().positive(),
@@ -83,8 +85,9 @@ export class PictureNormaliser {
 
 function resultOf({ code, signal }: Exit, output: Buffer, complaint: Buffer): NormalisedPicture {
   if (code === REFUSED) throw refusal(complaint.toString("utf8"));
-  // A decoder that is refused memory may end the process: with a signal, as Node does for its own memory.
-  if (signal !== null) throw refusal("The picture cannot be read within the memory for it. Save it as JPEG or PNG.");
+  // A decoder that is refused memory may end the process, as Node does; so does the limit on processor time.
+  if (signal !== null)
+    throw refusal("The picture takes too much memory or time to be read. Make it smaller, or save it as JPEG.");
   if (code !== 0) throw new Error(`normalise-picture ended with ${code}: ${complaint.toString("utf8").slice(0, 2000)}`);
   const end = output.indexOf("\n");
   return { ...factsSchema.parse(JSON.parse(output.toString("utf8", 0, end))), png: output.subarray(end + 1) };

@@ -8,3 +8,6 @@ export const WAIT_SECONDS = 3600;
 
 /** From then on until it must be used. */
 export const KEEP_SECONDS = 24 * 3600;
+
+/** Uploads of a member that are not finished or used yet: who has no credits cannot fill the disk. */
+export const MAX_OPEN = 100;

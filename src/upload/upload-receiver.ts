@@ -1,5 +1,4 @@
 /** Takes the files that are sent to signed upload links. A file counts once all of it is stored, or not at all. */
-
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { UploadPurpose } from "../generated/prisma/enums.ts";

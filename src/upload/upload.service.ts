@@ -1,5 +1,4 @@
 /** Creating and finishing uploads: rights, rules and transactions. */
-
 import { authorize, may } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
 import { asTenant } from "../platform/access.ts";
@@ -9,10 +8,10 @@ import { fromGlobalId, newId, notFound, toGlobalId } from "../platform/ids.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import type { SignedLinks } from "../storage/signed-links.ts";
 import type { PictureNormaliser } from "./picture-normaliser.ts";
-import { findUpload, insertUpload, markReady, type UploadRow } from "./upload.store.ts";
+import { countOpen, findUpload, insertUpload, markReady, type UploadRow } from "./upload.store.ts";
 import type { CreateUploadInput, Upload, UploadTarget } from "./upload.type.ts";
 import { newFileFolder, pictureKey, sentKey } from "./upload-files.ts";
-import { KEEP_SECONDS, MAX_BYTES, WAIT_SECONDS } from "./upload-limits.ts";
+import { KEEP_SECONDS, MAX_BYTES, MAX_OPEN, WAIT_SECONDS } from "./upload-limits.ts";
 import { uploadPath } from "./upload-receiver.ts";
 
 const SHA256 = /^[0-9a-f]{64}$/i;
@@ -44,7 +43,10 @@ export class UploadService {
     }
     const { tenantId, userId } = principal;
     const upload = { id: newId(), tenantId, userId, purpose, waitSeconds: WAIT_SECONDS };
-    const { expiresAt } = await db.transaction(asTenant(principal.tenantId), (tx) => insertUpload(tx, upload));
+    const { expiresAt } = await db.transaction(asTenant(tenantId), async (tx) => {
+      if ((await countOpen(tx, upload)) >= MAX_OPEN) throw tooMany();
+      return insertUpload(tx, upload);
+    });
     return {
       uploadId: toGlobalId("Upload", upload.id),
       method: "PUT",
@@ -128,6 +130,14 @@ function requireSame({ status, sizeBytes, sha256: stored }: SentUpload, given: s
   const advice = status === "READY" ? "It is finished: make another one with createUpload." : "Send the file again.";
   refuse("sha256", `What was sent, ${sizeBytes} bytes, has the SHA-256 ${stored}, not ${given}. ${advice}`);
 }
+
+const tooMany = (): DomainError =>
+  new DomainError(
+    "QUOTA_EXHAUSTED",
+    `You have ${MAX_OPEN} uploads that nothing was made of yet. Use some, or wait until they expire: an hour after ` +
+      "createUpload, or a day after finishUpload.",
+    { retryable: true },
+  );
 
 function refuse(argument: string, message: string): never {
   throw new DomainError("INVALID_INPUT", message, { path: [argument] });

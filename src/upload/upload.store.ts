@@ -52,6 +52,17 @@ export async function insertUpload(
   return row;
 }
 
+/** Uploads of a member that are to expire. */
+export async function countOpen(
+  tx: Tx,
+  { tenantId, userId }: { readonly tenantId: string; readonly userId: string },
+): Promise<number> {
+  const [row] = await tx.$queryRaw<{ count: number }[]>`
+    select count(*)::int as count from upload
+    where tenant_id = ${tenantId}::uuid and user_id = ${userId}::uuid and expires_at > now()`;
+  return row?.count ?? 0;
+}
+
 export async function findUpload(tx: Tx, id: string): Promise<UploadRow | undefined> {
   const [row] = await tx.$queryRaw<UploadRow[]>`select ${COLUMNS} from upload where id = ${id}::uuid`;
   return row;

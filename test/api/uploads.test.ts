@@ -302,6 +302,26 @@ describe("uploads", () => {
     expect((await refusalOf(target.uploadId, sha256Of(red))).message).toContain("No file was sent yet.");
   });
 
+  test("a member may have a hundred that nothing was made of, and others have theirs", async () => {
+    const busy = await app.addMember("MEMBER");
+    const first = await createUpload(busy, "PICTURE");
+    await app.db.transaction(
+      asPlatform,
+      (tx) => tx.$executeRaw`
+        insert into upload (id, tenant_id, user_id, purpose, expires_at)
+        select gen_random_uuid(), tenant_id, user_id, purpose, expires_at from upload, generate_series(1, 99)
+        where id = ${fromGlobalId("Upload", first.uploadId)}::uuid`,
+    );
+    const { createUpload: payload } = await busy.query(CREATE_UPLOAD, { input: { purpose: "PICTURE" } });
+    expect(payload).toMatchObject({
+      target: null,
+      userErrors: [{ code: "QUOTA_EXHAUSTED", message: expect.stringContaining("You have 100 uploads") }],
+    });
+    await createUpload(member, "PICTURE");
+    await expire(first.uploadId);
+    await createUpload(busy, "PICTURE");
+  });
+
   test("another's upload is as absent as none, and a viewer sends nothing", async () => {
     const { id } = await upload(member, red);
     const [stranger, colleague, viewer] = await Promise.all([

@@ -142,7 +142,7 @@ describe("refused with what to do:", () => {
     const program = join(createFolder(), "killed.mjs");
     writeFileSync(program, 'process.kill(process.pid, "SIGKILL")');
     expect(await refusalOf(await picture().png().toBuffer(), normaliser({ program }))).toBe(
-      "The picture cannot be read within the memory for it. Save it as JPEG or PNG.",
+      "The picture takes too much memory or time to be read. Make it smaller, or save it as JPEG.",
     );
   });
 
