@@ -151,7 +151,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const lifecycle = new GenerationLifecycle(db, quota, bus);
   const generations = new GenerationService({ db, quota, lifecycle, presets });
   const batchQueue = new BatchQueue({ db, quota, lifecycle });
-  const batches = new BatchService({ db, quota, presets, batchQueue });
+  const batches = new BatchService({ db, quota, presets, images, batchQueue });
   const batchResults = new BatchResults({ db, images, links });
   const normaliser = new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
   const uploads = new UploadService({ db, images, links, normaliser });

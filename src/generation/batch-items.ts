@@ -22,12 +22,17 @@ export interface ItemWish extends Partial<DrawingWish> {
 
 /** An item, and how its sender finds it. */
 export interface PlacedItem {
+  /** Position in the batch, from 0. */
+  readonly index: number;
   readonly wish: ItemWish;
   /** Such as "Item 17" or "Line 18". */
   readonly place: string;
   /** Of the input. */
   readonly path: readonly string[];
 }
+
+/** An item, or why one cannot be read. */
+export type Candidate = PlacedItem | DomainError;
 
 export interface ResolvedItems {
   readonly settings: BatchSettings;
@@ -38,21 +43,23 @@ export interface ResolvedItems {
 
 /** Throws DomainErrors that name the first items that are wrong. */
 export async function resolveItems(
-  wishes: readonly PlacedItem[],
+  candidates: AsyncIterable<Candidate> | Iterable<Candidate>,
   { defaults = {}, preset }: { defaults?: Partial<DrawingWish> | undefined; preset: OfferedPreset },
 ): Promise<ResolvedItems> {
   const resolver = new ItemResolver(defaults, preset);
   const items: NewItem[] = [];
   const refusals: DomainError[] = [];
-  for (const [index, placed] of wishes.entries()) {
-    if (index % ITEMS_A_TURN === ITEMS_A_TURN - 1) await setImmediate();
+  let seen = 0;
+  for await (const candidate of candidates) {
     try {
-      items.push(resolver.resolve(index, placed));
+      if (candidate instanceof DomainError) throw candidate;
+      items.push(resolver.resolve(candidate));
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
       refusals.push(error);
       if (refusals.length === MAX_REFUSALS) break;
     }
+    if (++seen % ITEMS_A_TURN === 0) await setImmediate();
   }
   if (refusals.length > 0) throw new DomainErrors(refusals);
   return { settings: resolver.settings, items, credits: items.reduce((sum, item) => sum + item.credits, 0n) };
@@ -75,7 +82,7 @@ class ItemResolver {
     this.seed = defaults.seed === undefined ? undefined : BigInt(seed);
   }
 
-  resolve(index: number, { wish, place, path }: PlacedItem): NewItem {
+  resolve({ index, wish, place, path }: PlacedItem): NewItem {
     const customId = wish.customId ?? String(index).padStart(CUSTOM_ID_DIGITS, "0");
     this.claimCustomId(customId, place, path);
     const seed = wish.seed ?? (this.seed === undefined ? undefined : String((this.seed + BigInt(index)) % SEEDS));

@@ -1,4 +1,4 @@
-import { Field, InputType } from "type-graphql";
+import { Field, ID, InputType } from "type-graphql";
 import { DrawingWishInput } from "./generation.input.ts";
 
 @InputType({
@@ -34,6 +34,16 @@ export class CreateBatchInput {
   @Field(() => BatchDefaultsInput, { nullable: true })
   defaults?: BatchDefaultsInput;
 
-  @Field(() => [BatchItemInput], { nullable: true, description: "1 to 1000 items." })
+  @Field(() => [BatchItemInput], {
+    nullable: true,
+    description: "1 to 1000 items. Give either these or sourceUploadId.",
+  })
   items?: BatchItemInput[];
+
+  @Field(() => ID, {
+    nullable: true,
+    description:
+      "1 to 50000 items in an upload of the purpose BATCH: a JSON list of what `items` takes, or JSONL with one of them a line. It is read once: afterwards the batch does not need the upload.",
+  })
+  sourceUploadId?: string;
 }

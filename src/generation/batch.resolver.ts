@@ -1,8 +1,23 @@
-import { Arg, Args, Ctx, FieldResolver, ID, Int, Mutation, Query, Resolver, Root, UseMiddleware } from "type-graphql";
+import { type GraphQLResolveInfo, isInputType } from "graphql";
+import {
+  Arg,
+  Args,
+  Ctx,
+  FieldResolver,
+  ID,
+  Info,
+  Int,
+  Mutation,
+  Query,
+  Resolver,
+  Root,
+  UseMiddleware,
+} from "type-graphql";
 import { principalOf, type RequestContext } from "../auth/request-context.ts";
+import { invariant } from "../platform/errors.ts";
 import { reportUserErrors } from "../platform/user-error.type.ts";
 import { withoutNulls } from "../platform/without-nulls.ts";
-import { CreateBatchInput } from "./batch.input.ts";
+import { BatchItemInput, CreateBatchInput } from "./batch.input.ts";
 import type { BatchService } from "./batch.service.ts";
 import {
   Batch,
@@ -44,8 +59,11 @@ export class BatchResolver {
   async createBatch(
     @Arg("input", () => CreateBatchInput) input: CreateBatchInput,
     @Ctx() context: RequestContext,
+    @Info() { schema }: GraphQLResolveInfo,
   ): Promise<Omit<CreateBatchPayload, "userErrors">> {
-    const { batch, replayed } = await this.service.create(principalOf(context), withoutNulls(input));
+    const itemType = schema.getType(BatchItemInput.name);
+    invariant(isInputType(itemType), "items of a batch have a type");
+    const { batch, replayed } = await this.service.create(principalOf(context), withoutNulls(input), itemType);
     return { batch, wasReplayed: replayed };
   }
 

@@ -4,6 +4,7 @@
  */
 
 import { setImmediate } from "node:timers/promises";
+import type { GraphQLInputType } from "graphql";
 import { authorize, may } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
 import { asTenant } from "../platform/access.ts";
@@ -12,8 +13,11 @@ import { DomainError, invariant } from "../platform/errors.ts";
 import { fromGlobalId, fromIndexCursor, newId, notFound, toIndexCursor } from "../platform/ids.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { formatCredits } from "../quota/tariff.ts";
+import type { ImageStore } from "../storage/image-store.ts";
+import { takeUpload } from "../upload/take-upload.ts";
+import { openBatchFile } from "../upload/upload-files.ts";
 import { choosePreset } from "./admission.ts";
-import type { CreateBatchInput } from "./batch.input.ts";
+import type { BatchItemInput, CreateBatchInput } from "./batch.input.ts";
 import { toBatch, toBatchItem } from "./batch.mapper.ts";
 import {
   acceptDraft,
@@ -31,8 +35,9 @@ import {
   sumCredits,
 } from "./batch.store.ts";
 import type { Batch, BatchConnection, BatchCounts, BatchCredits, BatchItemConnection } from "./batch.type.ts";
+import { readBatchFile } from "./batch-file.ts";
 import { listItems } from "./batch-item.store.ts";
-import { type PlacedItem, resolveItems } from "./batch-items.ts";
+import { type Candidate, type PlacedItem, resolveItems } from "./batch-items.ts";
 import type { BatchQueue } from "./batch-queue.ts";
 import { type HistoryRequest, historyPage } from "./history.ts";
 import { findUse, type IdempotencyUse, recordUse } from "./idempotency.store.ts";
@@ -48,14 +53,23 @@ export interface BatchServices {
   readonly db: Database;
   readonly quota: QuotaService;
   readonly presets: PresetCatalog;
+  readonly images: ImageStore;
   readonly batchQueue: BatchQueue;
 }
 
 export class BatchService {
   constructor(private readonly services: BatchServices) {}
 
-  /** Accepts a batch with the credits of all its items reserved, or nothing. The same key and input give the same batch. */
-  async create(principal: Principal, input: CreateBatchInput): Promise<{ batch: Batch; replayed: boolean }> {
+  /**
+   * Accepts a batch with the credits of all its items reserved, or nothing. The same key and input give the same batch.
+   *
+   * @param itemType of the schema, for items in a file
+   */
+  async create(
+    principal: Principal,
+    input: CreateBatchInput,
+    itemType: GraphQLInputType,
+  ): Promise<{ batch: Batch; replayed: boolean }> {
     const { db } = this.services;
     authorize(principal, "generation:create");
     const use = keyUse(principal, input, { field: "createBatch", createdId: newId() });
@@ -68,7 +82,8 @@ export class BatchService {
       await db.transaction(asTenant(principal.tenantId), (tx) => this.services.presets.list(tx)),
       input.preset,
     );
-    const { settings, items, credits } = await resolveItems(placedItems(input), { defaults: input.defaults, preset });
+    const candidates = await this.open(principal, input, itemType);
+    const { settings, items, credits } = await resolveItems(candidates, { defaults: input.defaults, preset });
     const { tenantId, userId, apiKeyId } = principal;
     const owner = { id: use.createdId, tenantId, userId, apiKeyId, ...poolOf(preset) };
     const accepted = await this.write({ ...owner, settings, total: items.length, credits }, items, use);
@@ -154,6 +169,25 @@ export class BatchService {
     return toBatch(await db.transaction(asTenant(principal.tenantId), (tx) => getBatch(tx, id)));
   }
 
+  /** Of the input, or of the file that it names. */
+  private async open(
+    principal: Principal,
+    { items, sourceUploadId }: CreateBatchInput,
+    itemType: GraphQLInputType,
+  ): Promise<Iterable<Candidate> | AsyncIterable<Candidate>> {
+    if ((items === undefined) === (sourceUploadId === undefined))
+      throw new DomainError("INVALID_INPUT", "Give either items or sourceUploadId.", { path: ["input"] });
+    if (sourceUploadId === undefined) return placedItems(items ?? []);
+    const path = ["input", "sourceUploadId"];
+    const use = { id: sourceUploadId, purpose: "BATCH", path } as const;
+    const upload = await this.services.db.transaction(asTenant(principal.tenantId), (tx) =>
+      takeUpload(tx, principal, use),
+    );
+    const file = await openBatchFile(this.services.images, upload);
+    if (file === undefined) throw notFound("Upload", sourceUploadId, path); // it expired meanwhile
+    return readBatchFile(file, itemType, path);
+  }
+
   /** Writes the draft and accepts it, or takes it away again. @returns the batch of the idempotency key */
   private async write(batch: NewBatch, items: readonly NewItem[], use: IdempotencyUse): Promise<BatchRow> {
     const { db } = this.services;
@@ -193,15 +227,11 @@ async function getReadable(tx: Tx, principal: Principal, globalId: string): Prom
 
 const poolOf = ({ name: preset, pool }: OfferedPreset) => ({ preset, pool });
 
-function placedItems({ items = [] }: CreateBatchInput): readonly PlacedItem[] {
+function placedItems(items: readonly BatchItemInput[]): readonly PlacedItem[] {
+  const path = ["input", "items"];
   if (items.length < 1 || items.length > MAX_INLINE_ITEMS) {
-    throw new DomainError(
-      "INVALID_INPUT",
-      `A batch has 1 to ${MAX_INLINE_ITEMS} items here; these are ${items.length}.`,
-      {
-        path: ["input", "items"],
-      },
-    );
+    const message = `A batch has 1 to ${MAX_INLINE_ITEMS} items here; these are ${items.length}. Upload a file of more.`;
+    throw new DomainError("INVALID_INPUT", message, { path });
   }
-  return items.map((wish, index) => ({ wish, place: `Item ${index}`, path: ["input", "items", String(index)] }));
+  return items.map((wish, index) => ({ index, wish, place: `Item ${index}`, path: [...path, String(index)] }));
 }
