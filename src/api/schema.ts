@@ -16,6 +16,7 @@ import {
 } from "../generation/event.type.ts";
 import { EventsResolver } from "../generation/events.resolver.ts";
 import { GenerationResolver } from "../generation/generation.resolver.ts";
+import { PresetError } from "../generation/generation-payload.type.ts";
 import { ImageResolver } from "../generation/image.resolver.ts";
 import { GenericError } from "../platform/user-error.type.ts";
 import { PresetResolver } from "../pool/preset.resolver.ts";
@@ -43,6 +44,7 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
 const IMPLEMENTATIONS = [
   GenericError,
   QuotaError,
+  PresetError,
   QueuedEvent,
   StartedEvent,
   AttemptFailedEvent,

@@ -3,11 +3,37 @@ import { newId } from "../platform/ids.ts";
 import { hashSecret, prefixOf } from "./api-key.ts";
 import type { Principal } from "./principal.ts";
 
-/** The principal of a key that is not revoked, whatever its tenant: the one question that may be asked without naming one. */
-export async function findPrincipal(tx: Tx, secret: string): Promise<Principal | undefined> {
-  const [principal] = await tx.$queryRaw<Principal[]>`select * from auth_lookup(${hashSecret(secret)})`;
-  return principal;
+/** Why a caller that was known is refused. */
+export type Refusal = "REVOKED" | "EXPIRED" | "REMOVED";
+
+/** A key that exists, and whether it still works. */
+export type KeyLookup = { readonly principal: Principal } | { readonly refusal: Refusal };
+
+interface KeyRow extends Omit<Principal, "tenants"> {
+  readonly tenantName: string;
+  readonly refusal: Refusal | null;
 }
+
+/** Whatever its tenant: a question that may be asked without naming one. Notes once a minute that the key is in use. */
+export async function lookUpKey(tx: Tx, secret: string): Promise<KeyLookup | undefined> {
+  const [row] = await tx.$queryRaw<KeyRow[]>`select * from auth_lookup(${hashSecret(secret)})`;
+  if (row === undefined) return undefined;
+  const { refusal, tenantName, ...key } = row;
+  if (refusal !== null) return { refusal };
+  const { tenantId: id, role, isSuspended } = key;
+  const restrictions = { scopes: orAll(key.scopes), allowedPresets: orAll(key.allowedPresets) };
+  return { principal: { ...key, ...restrictions, tenants: [{ id, name: tenantName, role, isSuspended }] } };
+}
+
+/** The principal of a key that works. */
+export async function findPrincipal(tx: Tx, secret: string): Promise<Principal | undefined> {
+  const found = await lookUpKey(tx, secret);
+  return found && "principal" in found ? found.principal : undefined;
+}
+
+/** Stored lists restrict when they are not empty. */
+const orAll = <T>(list: readonly T[] | null): readonly T[] | null =>
+  list === null || list.length === 0 ? null : list;
 
 export interface NewApiKey {
   readonly tenantId: string;

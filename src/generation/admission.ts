@@ -57,20 +57,34 @@ export interface ImageToTextWish {
   readonly seed?: string | undefined;
 }
 
-/** The named preset, or the only one. */
-export function choosePreset(presets: readonly OfferedPreset[], name: string | undefined): OfferedPreset {
+/** The named preset, or the only one that there is for the caller. @param allowed those the caller may use; all when null */
+export function choosePreset(
+  presets: readonly OfferedPreset[],
+  name: string | undefined,
+  allowed: readonly string[] | null,
+): OfferedPreset {
   if (presets.length === 0) {
     throw new DomainError("UNAVAILABLE", "No worker has been seen yet. Try again in a moment.", {
       retryable: true,
       retryAfterMs: 2000,
     });
   }
-  const found =
-    name === undefined && presets.length === 1 ? presets[0] : presets.find((preset) => preset.name === name);
+  const usable = presets.filter((preset) => allowed === null || allowed.includes(preset.name));
+  const found = name === undefined && usable.length === 1 ? usable[0] : usable.find((preset) => preset.name === name);
   if (found !== undefined) return found;
+  if (allowed !== null) return refusePreset(name, allowed);
   const names = presets.map((preset) => preset.name).join(", ");
   const problem = name === undefined ? "Name a preset." : `There is no preset "${name}".`;
   throw new DomainError("INVALID_INPUT", `${problem} Offered: ${names}.`, { path: ["input", "preset"] });
+}
+
+function refusePreset(name: string | undefined, allowedPresets: readonly string[]): never {
+  const problem = name === undefined ? "Name a preset." : `This API key may not use the preset "${name}".`;
+  throw new DomainError("PRESET_NOT_ALLOWED", `${problem} Allowed: ${allowedPresets.join(", ")}.`, {
+    path: ["input", "preset"],
+    type: "PresetError",
+    facts: { allowedPresets },
+  });
 }
 
 export function resolveTextToImage(wish: TextToImageWish, preset: OfferedPreset): TextToImageSettings {

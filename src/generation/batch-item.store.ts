@@ -34,8 +34,8 @@ export interface OpenBatch extends BatchKey {
 }
 
 /**
- * Batches with waiting items and at most `lowWater` queued or running ones, and canceled batches with generations that
- * nobody has told so yet.
+ * Batches with waiting items and at most `lowWater` queued or running ones, unless their tenant is suspended; and canceled
+ * batches with generations that nobody has told so yet.
  */
 export async function listOpenBatches(
   tx: Tx,
@@ -46,7 +46,7 @@ export async function listOpenBatches(
     where b.finished_at is null and b.accepted_at is not null and case
       when b.cancel_requested_at is null then b.next_index < b.total and (
         select count(*) from generation g where g.batch_id = b.id and g.state in ('QUEUED', 'RUNNING')
-      ) <= ${lowWater}::int
+      ) <= ${lowWater}::int and b.tenant_id <> all(array(select id from tenant where suspended_at is not null))
       else exists (
         select 1 from generation g
         where g.batch_id = b.id and g.state in ('QUEUED', 'RUNNING') and g.cancel_requested_at is null

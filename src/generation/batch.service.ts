@@ -81,6 +81,7 @@ export class BatchService {
     const preset = choosePreset(
       await db.transaction(asTenant(principal.tenantId), (tx) => this.services.presets.list(tx)),
       input.preset,
+      principal.allowedPresets,
     );
     const candidates = await this.open(principal, input, itemType);
     const { settings, items, credits } = await resolveItems(candidates, { defaults: input.defaults, preset });
@@ -156,10 +157,7 @@ export class BatchService {
     const { db, quota, batchQueue } = this.services;
     const { id, tenantId } = await db.transaction(asTenant(principal.tenantId), async (tx) => {
       const row = await getReadable(tx, principal, globalId);
-      if (!may(principal, "generation:cancel", row)) {
-        const message = `The role ${principal.role} may not cancel this batch. Ask its owner or an operator.`;
-        throw new DomainError("FORBIDDEN", message, { path: ["id"] });
-      }
+      authorize(principal, "generation:cancel", row, ["id"]);
       if (await cancelWaiting(tx, row.id)) await quota.releaseWaiting(tx, row.id, "batch canceled");
       else if (row.cancelRequestedAt === null)
         throw new DomainError("NOT_CANCELLABLE", "The batch has ended already.", { path: ["id"] });
@@ -220,6 +218,7 @@ export class BatchService {
 
 /** The stored row, if the principal may read it; another's is as absent as none. */
 async function getReadable(tx: Tx, principal: Principal, globalId: string): Promise<BatchRow> {
+  authorize(principal, "generation:read");
   const row = await findBatch(tx, fromGlobalId("Batch", globalId, ["id"]));
   if (row !== undefined && may(principal, "generation:read", row)) return row;
   throw notFound("Batch", globalId, ["id"]);

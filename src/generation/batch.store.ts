@@ -15,7 +15,7 @@ export interface NewBatch {
   readonly id: string;
   readonly tenantId: string;
   readonly userId: string;
-  readonly apiKeyId: string;
+  readonly apiKeyId: string | null;
   readonly pool: string;
   readonly preset: string;
   readonly settings: BatchSettings;

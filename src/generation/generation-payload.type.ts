@@ -2,6 +2,15 @@ import { Field, ObjectType } from "type-graphql";
 import { UserError } from "../platform/user-error.type.ts";
 import { Generation } from "./generation.type.ts";
 
+@ObjectType({
+  implements: UserError,
+  description: "The key may not use this preset, or must name one of those it may.",
+})
+export class PresetError extends UserError {
+  @Field(() => [String])
+  allowedPresets!: readonly string[];
+}
+
 @ObjectType()
 export class CreateGenerationPayload {
   @Field(() => Generation, { nullable: true })

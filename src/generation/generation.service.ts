@@ -73,6 +73,7 @@ export class GenerationService {
 
   /** The stored row, if the principal may read it; another's is as absent as none. */
   async getReadable(tx: Tx, principal: Principal, globalId: string): Promise<GenerationDetails> {
+    authorize(principal, "generation:read");
     const row = await findGeneration(tx, fromGlobalId("Generation", globalId));
     if (row !== undefined && may(principal, "generation:read", row)) return row;
     throw notFound(globalId);
@@ -89,13 +90,7 @@ export class GenerationService {
     const { db, lifecycle } = this.services;
     const { row, cancellation } = await db.transaction(asTenant(principal.tenantId), async (tx) => {
       const found = await this.getReadable(tx, principal, globalId);
-      if (!may(principal, "generation:cancel", found)) {
-        throw new DomainError(
-          "FORBIDDEN",
-          `The role ${principal.role} may not cancel this generation. Ask its owner or an operator.`,
-          { path: ["id"] },
-        );
-      }
+      authorize(principal, "generation:cancel", found, ["id"]);
       const cancellation = await lifecycle.cancel(tx, found.id);
       return { row: await getGeneration(tx, found.id), cancellation };
     });
@@ -112,7 +107,7 @@ export class GenerationService {
     principal: Principal,
     { id, preset: name, priority, deadlineMs, ...input }: CreateGenerationInput & { id: string },
   ): Promise<NewGeneration> {
-    const preset = choosePreset(await this.services.presets.list(tx), name);
+    const preset = choosePreset(await this.services.presets.list(tx), name, principal.allowedPresets);
     if (deadlineMs !== undefined && !(deadlineMs >= 1 && deadlineMs <= MAX_DEADLINE_MS)) {
       throw new DomainError("INVALID_INPUT", `deadlineMs is ${deadlineMs}; 1 to ${MAX_DEADLINE_MS} are possible.`, {
         path: ["input", "deadlineMs"],

@@ -10,7 +10,7 @@ export interface NewGeneration {
   readonly id: string;
   readonly tenantId: string;
   readonly userId: string;
-  readonly apiKeyId: string;
+  readonly apiKeyId: string | null;
   readonly pool: string;
   readonly preset: string;
   readonly priority: Priority;

@@ -1,7 +1,10 @@
 import type { Tx } from "../platform/database.ts";
 import type { Candidate } from "./fair-share.ts";
 
-/** The heads of a pool's queue that could start now on workers with these presets, per class oldest first; locked. */
+/**
+ * The heads of a pool's queue that could start now on workers with these presets, per class oldest first; locked. Those of
+ * suspended tenants are parked, out of the index; the list of tenants, read once, catches what was queued since.
+ */
 export async function listCandidates(
   tx: Tx,
   pool: string,
@@ -10,8 +13,9 @@ export async function listCandidates(
   return tx.$queryRaw<Candidate[]>`
     select id, tenant_id as "tenantId", preset, priority, created_at as "createdAt"
     from generation
-    where pool = ${pool} and state = 'QUEUED' and preset = any(${[...presets]}::text[])
+    where pool = ${pool} and state = 'QUEUED' and not parked and preset = any(${[...presets]}::text[])
       and (not_before is null or not_before <= now()) and (deadline_at is null or deadline_at > now())
+      and tenant_id <> all(array(select id from tenant where suspended_at is not null))
     order by priority, created_at, id
     limit ${limit}::int
     for update skip locked`;

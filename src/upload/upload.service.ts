@@ -59,6 +59,7 @@ export class UploadService {
 
   /** A finished picture is read as generations are: by whoever may see what was made of it. */
   async get(principal: Principal, globalId: string): Promise<Upload> {
+    authorize(principal, "generation:read");
     const row = await this.services.db.transaction(asTenant(principal.tenantId), (tx) =>
       findUpload(tx, fromGlobalId("Upload", globalId, ["id"])),
     );
@@ -74,6 +75,7 @@ export class UploadService {
   /** Makes an upload usable, if what was sent is what was meant. Finishing twice is no error. */
   async finish(principal: Principal, globalId: string, sha256: string): Promise<Upload> {
     const { db } = this.services;
+    authorize(principal, "upload:use");
     if (!SHA256.test(sha256))
       throw new DomainError("INVALID_INPUT", "sha256 is not 64 hexadecimal digits.", { path: ["sha256"] });
     const id = fromGlobalId("Upload", globalId, ["id"]);

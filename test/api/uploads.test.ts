@@ -340,7 +340,7 @@ describe("uploads", () => {
     for (const client of [viewer, app.owner]) expect((await shown(client)).data.upload.status).toBe("READY");
     const { createUpload: payload } = await viewer.query(CREATE_UPLOAD, { input: { purpose: "PICTURE" } });
     expect(payload.userErrors[0].code).toBe("FORBIDDEN");
-    expect((await refusalOf(id, sha256Of(red), viewer)).code).toBe("NOT_FOUND");
+    expect((await refusalOf(id, sha256Of(red), viewer)).code).toBe("FORBIDDEN");
     expect(await refusalOf("upl_nonsense", sha256Of(red))).toMatchObject({ code: "NOT_FOUND" });
   });
 });

@@ -15,6 +15,7 @@ import { QuotaService } from "../../src/quota/quota.service.ts";
 import { credits } from "../../src/quota/tariff.ts";
 import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { principalFor } from "../support/principals.ts";
 import { createTestDatabase } from "../support/test-database.ts";
 
 const TINY = {
@@ -85,7 +86,7 @@ describe("the events of a generation", () => {
       const tenantId = await insertTenant(tx, "test");
       await new QuotaService().grant(tx, tenantId, { credits: credits(1000), reason: "test" });
       const userId = await insertMember(tx, { tenantId, role: "MEMBER", name: "test", isPlatformAdmin: false });
-      return { tenantId, userId, apiKeyId: newId(), role: "MEMBER", isPlatformAdmin: false };
+      return principalFor({ tenantId, userId });
     });
     bundle = setup(new InProcessFrameBus(new FakeClock()));
   });
