@@ -22,6 +22,7 @@ import { type Clock, systemClock } from "./platform/clock.ts";
 import { type Config, ROOT } from "./platform/config.ts";
 import { Database } from "./platform/database.ts";
 import { openEmbeddedDatabase } from "./platform/database-embedded.ts";
+import { openPostgresDatabase } from "./platform/database-postgres.ts";
 import { lockFolder } from "./platform/folder-lock.ts";
 import { Closables } from "./platform/lifecycle.ts";
 import { createLogger, type Logger } from "./platform/logger.ts";
@@ -99,7 +100,10 @@ async function start(
   const workersStarted = Promise.allSettled([pool.start()]);
   closables.add(() => pool.stop());
   stop.addEventListener("abort", () => void pool.stop());
-  const db = await Database.open(await openEmbeddedDatabase(lock), join(ROOT, "prisma/migrations"));
+  const engine = await (config.databaseUrl === undefined
+    ? openEmbeddedDatabase(lock)
+    : openPostgresDatabase({ url: config.databaseUrl, logger }));
+  const db = await Database.open(engine, join(ROOT, "prisma/migrations"));
   closables.add(() => db.close());
   const address = { publicUrl: config.publicUrl ?? "" };
   const services = compose(config, { db, clock, logger, pool, publicUrl: () => address.publicUrl });

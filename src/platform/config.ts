@@ -29,6 +29,13 @@ export const environmentSchema = z.object({
     .optional(),
   /** Database, pictures, built models, secrets and credentials. */
   DATA_DIR: z.string().min(1).default(".atelier"),
+  /** A PostgreSQL server (15 or later) to use instead of the database in DATA_DIR. */
+  DATABASE_URL: z
+    .url({
+      protocol: /^postgres(ql)?$/,
+      error: "Give the address of a PostgreSQL database, such as postgresql://atelier:secret@127.0.0.1:5432/atelier.",
+    })
+    .optional(),
   /** trace, debug, info, warn, error or silent. */
   LOG_LEVEL: z.enum(LOG_LEVELS, { error: `Give one of ${LOG_LEVELS.join(", ")}.` }).default("info"),
   /** Worker processes on this machine. */
@@ -49,6 +56,8 @@ export interface Config {
   /** Without a trailing slash; undefined until the port is known when neither is set. */
   readonly publicUrl: string | undefined;
   readonly dataDir: string;
+  /** Undefined for the embedded database. */
+  readonly databaseUrl: string | undefined;
   readonly logLevel: string;
   readonly workers: {
     readonly count: number;
@@ -93,6 +102,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     host: data.HOST,
     publicUrl: data.PUBLIC_URL?.replace(/\/+$/, ""),
     dataDir: resolve(ROOT, data.DATA_DIR),
+    databaseUrl: data.DATABASE_URL,
     logLevel: data.LOG_LEVEL,
     workers: {
       count: data.WORKERS,

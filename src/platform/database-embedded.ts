@@ -20,10 +20,14 @@ const WASI_ENOSPC = 51;
 export async function openEmbeddedDatabase(lock: FolderLock): Promise<DatabaseEngine> {
   try {
     const client = await openPglite(lock.folder);
+    const factory = new PrismaPGlite(client);
     return {
-      factory: new PrismaPGlite(client),
+      factory,
       doorbell: new InProcessDoorbell(),
       isExclusive: true,
+      async migrate(apply) {
+        await apply(factory);
+      },
       // A server has its autovacuum; here, rows that are rewritten all the time would make their tables grow for ever.
       async vacuum() {
         for (const table of REWRITTEN_TABLES) await client.exec(`vacuum ${table}`);

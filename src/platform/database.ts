@@ -19,6 +19,8 @@ export interface DatabaseEngine {
   readonly doorbell: Doorbell;
   /** No other process can have this database open, so whatever a predecessor held is free. */
   readonly isExclusive: boolean;
+  /** Runs what applies missing migrations while no other process does. */
+  migrate(apply: (factory: SqlMigrationAwareDriverAdapterFactory) => Promise<unknown>): Promise<void>;
   /** Makes room of deleted and replaced rows usable again, where nothing else does. */
   vacuum(): Promise<void>;
   close(): Promise<void>;
@@ -39,7 +41,7 @@ export class Database {
   /** Applies missing migrations. Owns the engine from here on, also when this fails. */
   static async open(engine: DatabaseEngine, migrationsFolder: string): Promise<Database> {
     try {
-      await applyMigrations(engine.factory, migrationsFolder);
+      await engine.migrate((factory) => applyMigrations(factory, migrationsFolder));
       return new Database(engine, new PrismaClient({ adapter: engine.factory }));
     } catch (error) {
       await engine.close();

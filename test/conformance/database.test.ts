@@ -1,4 +1,4 @@
-import { createTestDatabase } from "../support/test-database.ts";
+import { databasesHere } from "../support/test-database.ts";
 import { databaseConformance } from "./database.ts";
 
-databaseConformance("the embedded one", createTestDatabase);
+for (const { name, create } of databasesHere()) databaseConformance(name, create);

@@ -7,7 +7,7 @@ import type { Database } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
 import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
-import { createTestDatabase } from "../support/test-database.ts";
+import { databasesHere } from "../support/test-database.ts";
 
 /** Tables without rows of a tenant. */
 const SHARED = ["_prisma_migrations", "pool", "pool_lease"];
@@ -19,7 +19,7 @@ interface TestTenant {
   readonly secret: string;
 }
 
-describe("row-level security", () => {
+describe.each(databasesHere())("row-level security of $name", ({ create }) => {
   let db: Database;
   let close: () => Promise<void>;
   let tables: readonly string[];
@@ -27,7 +27,7 @@ describe("row-level security", () => {
   let theirs: TestTenant;
 
   beforeAll(async () => {
-    ({ db, close } = await createTestDatabase());
+    ({ db, close } = await create());
     ours = await insertTenantWithEverything(db);
     theirs = await insertTenantWithEverything(db);
     tables = (await query<{ name: string }>(asPlatform, TENANT_TABLES)).map(({ name }) => name);

@@ -1,0 +1,142 @@
+/** A PostgreSQL server (15 or later), shared by any number of processes. */
+import { createHash } from "node:crypto";
+import { PrismaPg } from "@prisma/adapter-pg";
+import type { SqlMigrationAwareDriverAdapterFactory } from "@prisma/driver-adapter-utils";
+import pg, { type ClientConfig } from "pg";
+import type { DatabaseEngine } from "./database.ts";
+import { InProcessDoorbell } from "./doorbell.ts";
+import { StartupError } from "./errors.ts";
+import type { Logger } from "./logger.ts";
+import { Ticker } from "./ticker.ts";
+
+/** Connections of this process, the listening one not counted. */
+const POOL_SIZE = 10;
+const CONNECT_TIMEOUT_MS = 10_000;
+/** Rings of one process in this time are one notification: each takes a lock of the whole database when it commits. */
+const RING_MS = 20;
+const RECONNECT_MS = 1000;
+const CHANNEL = "atelier_doorbell";
+/** Any number that other programs hardly lock. */
+const MIGRATION_LOCK = 4_711_001;
+
+export interface PostgresOptions {
+  /** postgresql://user:password@host:port/database */
+  readonly url: string;
+  readonly logger: Logger;
+}
+
+/**
+ * Connects. The login owns the tables and must be allowed to make roles when the first migrations run; it needs no other
+ * privilege, and row-level security holds for it too.
+ */
+export async function openPostgresDatabase({ url, logger }: PostgresOptions): Promise<DatabaseEngine> {
+  const config: ClientConfig = { connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS };
+  const pool = new pg.Pool({ ...config, max: POOL_SIZE });
+  pool.on("error", (err) => logger.warn({ err }, "an idle connection to the database was lost"));
+  const doorbell = new NotifiedDoorbell(pool, config, logger);
+  try {
+    await pool.query("select 1");
+    await doorbell.listen();
+  } catch (cause) {
+    await doorbell.close();
+    await pool.end();
+    throw new StartupError(
+      `The database of DATABASE_URL cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}. Check the address, and that the server runs.`,
+      { cause },
+    );
+  }
+  // Statements of the same text are prepared once for each connection.
+  const factory = new PrismaPg(pool, { statementNameGenerator: ({ sql }) => nameOf(sql) });
+  return {
+    factory,
+    doorbell,
+    isExclusive: false,
+    async migrate(apply) {
+      const client = new pg.Client(config);
+      await client.connect();
+      try {
+        await client.query("select pg_advisory_lock($1)", [MIGRATION_LOCK]);
+        await apply(withWholeScripts(factory, client));
+      } finally {
+        await client.end();
+      }
+    },
+    async vacuum() {}, // the server's autovacuum does
+    async close() {
+      await doorbell.close();
+      await pool.end();
+    },
+  };
+}
+
+/** The adapter cuts scripts at every semicolon, also inside functions: here, the server takes them as they are. */
+function withWholeScripts(factory: PrismaPg, client: pg.Client): SqlMigrationAwareDriverAdapterFactory {
+  return {
+    provider: factory.provider,
+    adapterName: factory.adapterName,
+    connectToShadowDb: () => factory.connectToShadowDb(),
+    async connect() {
+      const adapter = await factory.connect();
+      adapter.executeScript = async (script) => void (await client.query(script));
+      return adapter;
+    },
+  };
+}
+
+function nameOf(sql: string): string {
+  return createHash("md5").update(sql).digest("base64");
+}
+
+/** Rings through NOTIFY, which reaches every process that listens; this process hears its own rings at once. */
+class NotifiedDoorbell extends InProcessDoorbell {
+  private client: pg.Client | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private readonly reconnect: Ticker;
+  private isClosed = false;
+
+  constructor(
+    private readonly pool: pg.Pool,
+    private readonly config: ClientConfig,
+    private readonly logger: Logger,
+  ) {
+    super();
+    const runOnce = () => (this.client === undefined && !this.isClosed ? this.listen() : Promise.resolve());
+    this.reconnect = new Ticker({ name: "doorbell", intervalMs: RECONNECT_MS, runOnce, logger });
+  }
+
+  async listen(): Promise<void> {
+    const client = new pg.Client(this.config);
+    client.on("notification", ({ payload }) => {
+      if (payload !== this.sender) super.ring();
+    });
+    client.on("error", (err) => {
+      this.logger.warn({ err }, "the connection that listens for work was lost: polling goes on");
+      this.client = undefined;
+    });
+    await client.connect();
+    await client.query(`listen ${CHANNEL}`);
+    this.client = client;
+    this.reconnect.start();
+  }
+
+  override ring(): void {
+    super.ring();
+    if (this.timer !== undefined || this.isClosed) return;
+    this.timer = setTimeout(() => {
+      this.timer = undefined;
+      this.pool
+        .query("select pg_notify($1, $2)", [CHANNEL, this.sender])
+        .catch((err) => this.logger.warn({ err }, "others could not be told of work: they poll"));
+    }, RING_MS).unref();
+  }
+
+  async close(): Promise<void> {
+    this.isClosed = true;
+    clearTimeout(this.timer);
+    await this.reconnect.stop();
+    await this.client?.end().catch(() => {});
+  }
+
+  /** This process hears its own rings without the server. */
+  private readonly sender = String(process.pid) + Math.random();
+}

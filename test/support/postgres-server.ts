@@ -1,0 +1,88 @@
+/** A private PostgreSQL server in a temporary folder, from the programs of this machine. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+
+const VERSIONS = "/usr/lib/postgresql";
+/** The oldest that is supported. */
+const MIN_VERSION = 15;
+/** PostgreSQL does not run as root: then as the user that its package made. */
+const SYSTEM_USER = "postgres";
+const PROGRAMS = findPrograms();
+
+export const hasPostgres = PROGRAMS !== undefined;
+
+export interface PostgresServer {
+  /** Of a new, empty database that an ordinary login owns, which may make roles. */
+  createDatabase(): Promise<string>;
+  stop(): void;
+}
+
+/** @param settings of postgresql.conf; with the server's own defaults every commit is durable */
+export async function startPostgres(settings: Readonly<Record<string, string>> = {}): Promise<PostgresServer> {
+  if (PROGRAMS === undefined) throw new Error(`there is no PostgreSQL in ${VERSIONS}`);
+  const folder = mkdtempSync(join(tmpdir(), "atelier-postgres-"));
+  const data = join(folder, "data");
+  const port = await freePort();
+  if (isRoot()) spawnSync("chown", [SYSTEM_USER, folder]);
+  run("initdb", ["--pgdata", data, "--username", "admin", "--auth", "trust", "--encoding", "UTF8", "--no-sync"]);
+  const options = Object.entries({ listen_addresses: "127.0.0.1", unix_socket_directories: folder, ...settings, port });
+  const given = options.map(([name, value]) => `-c ${name}='${value}'`).join(" ");
+  run("pg_ctl", ["start", "--wait", "--pgdata", data, "--log", join(folder, "log"), "--options", given]);
+  const admin = `postgresql://admin@127.0.0.1:${port}`;
+  await query(`${admin}/postgres`, "create role atelier_login login createrole password 'atelier'");
+  let databases = 0;
+  return {
+    async createDatabase() {
+      const name = `test_${++databases}`;
+      await query(`${admin}/postgres`, `create database ${name} owner atelier_login`);
+      return `postgresql://atelier_login:atelier@127.0.0.1:${port}/${name}`;
+    },
+    stop() {
+      run("pg_ctl", ["stop", "--pgdata", data, "--mode", "immediate", "--wait"]);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function query(url: string, sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+function run(program: string, args: readonly string[]): void {
+  const path = join(PROGRAMS ?? "", program);
+  const [command, ...rest] = isRoot() ? ["runuser", "-u", SYSTEM_USER, "--", path, ...args] : [path, ...args];
+  // Nothing is piped: the server would keep the pipes open.
+  const { status } = spawnSync(command ?? "", rest, { stdio: "ignore", cwd: tmpdir() });
+  if (status !== 0) throw new Error(`${program} ended with ${status}`);
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
+function findPrograms(): string | undefined {
+  if (!existsSync(VERSIONS)) return undefined;
+  const versions = readdirSync(VERSIONS).map(Number);
+  const newest = Math.max(...versions.filter((version) => version >= MIN_VERSION));
+  const folder = join(VERSIONS, String(newest), "bin");
+  return existsSync(join(folder, "initdb")) ? folder : undefined;
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
+  const address = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  if (address === null || typeof address === "string") throw new Error("no port was given");
+  return address.port;
+}
