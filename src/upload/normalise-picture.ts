@@ -11,6 +11,8 @@ import sharp from "sharp";
 const MAX_PIXELS = 25_000_000;
 /** A PNG of as many pixels has at most 18 MB, however noisy: workers take 20 MB. */
 const KEPT_PIXELS = 6_000_000;
+/** Workers lay a picture on a square as long as its longer side. */
+const KEPT_SIDE = 4096;
 const REFUSED = 2;
 const LOADERS = ["Jpeg", "Png", "Webp", "Nsgif", "Tiff", "Heif"];
 /** As libvips, libheif and glib say it when an allocation, or the stack of a thread, was refused. */
@@ -72,9 +74,9 @@ function decode(bytes: Buffer): Promise<RawPicture> {
 /** From the pixels, so that pictures of one size become pictures of one size, pixel on pixel: a mask fits its picture. */
 async function shrink(picture: RawPicture): Promise<RawPicture> {
   const { width, height } = picture.info;
-  const scale = Math.sqrt(KEPT_PIXELS / (width * height));
+  const scale = Math.min(Math.sqrt(KEPT_PIXELS / (width * height)), KEPT_SIDE / Math.max(width, height));
   if (scale >= 1) return picture;
-  const kept = (side: number): number => Math.max(1, Math.min(KEPT_PIXELS, Math.floor(side * scale)));
+  const kept = (side: number): number => Math.max(1, Math.floor(side * scale));
   return sharp(picture.data, rawOf(picture))
     .resize({ width: kept(width), height: kept(height), fit: "fill" })
     .raw()

@@ -57,7 +57,7 @@ export class UploadTarget {
 
 @ObjectType({
   description:
-    "A file that a member brings. A picture is kept as it is shown: turned upright, on white, 8 bits a channel, without metadata, scaled down to 6 million pixels.",
+    "A file that a member brings. A picture is kept as it is shown: turned upright, on white, 8 bits a channel, without metadata, scaled down to 6 million pixels and sides of 4096.",
 })
 export class Upload {
   @Field(() => ID)

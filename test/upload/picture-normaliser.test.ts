@@ -87,6 +87,14 @@ describe("a picture is kept as workers would read it:", () => {
     expect([photo.brightest, mask.brightest]).toEqual([84, 255]);
     expect(photo.width * photo.height).toBeLessThanOrEqual(6e6);
   });
+
+  test.each([
+    [20_000, 12, [4096, 2]],
+    [1, 100_000, [1, 4096]],
+  ])("so are long ones: %i x %i", async (width, height, kept) => {
+    const thin = await normalise(await flat(width, height, "red").png().toBuffer());
+    expect([thin.width, thin.height]).toEqual(kept);
+  });
 });
 
 describe("refused with what to do:", () => {
