@@ -9,6 +9,7 @@ import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-serv
 import { InferenceServiceDefinition } from "../proto/gen/inference/v1/inference.ts";
 import { endWithStdin, ignoreInterrupt } from "./child.ts";
 import { chooseProvider, PROVIDERS, type Provider } from "./runtime/provider.ts";
+import { slotsFor } from "./runtime/slots.ts";
 import { threadsFor } from "./runtime/threads.ts";
 import { Compute } from "./worker/compute.ts";
 import { InferenceService } from "./worker/inference-service.ts";
@@ -23,7 +24,7 @@ const { values } = parseArgs({
     listen: { type: "string" },
     provider: { type: "string", default: "cpu" },
     threads: { type: "string" },
-    slots: { type: "string", default: "1" },
+    slots: { type: "string" },
     "ends-with-stdin": { type: "boolean", default: false },
   },
 });
@@ -48,7 +49,7 @@ async function serve(modelFolder: string, address: string): Promise<void> {
     provider,
     threads: values.threads === undefined ? threadsFor(modelFolder) : Number(values.threads),
   };
-  const offer = new Offer(settings, Number(values.slots));
+  const offer = new Offer(settings, values.slots === undefined ? slotsFor(modelFolder) : Number(values.slots));
   const compute = await Compute.start(settings, (error) => fail(`${error.message} ${String(error.cause)}`));
   const service = new InferenceService(compute, offer);
   const health = HealthState();

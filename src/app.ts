@@ -196,6 +196,7 @@ function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorker
     modelFolder: join(dataDir, "models", basename(workers.checkpoint)),
     count: workers.count,
     threads: workers.threads,
+    slots: workers.slots,
     provider: workers.provider,
     logger,
   });

@@ -11,8 +11,11 @@ import { WEIGHTS_FILE } from "../manifest.ts";
 const SMALL_MODEL_BYTES = 256 * 1024 * 1024;
 
 /** The threads to use for a built model unless the operator says otherwise. */
-export const threadsFor = (modelFolder: string): number =>
-  sizeOf(join(modelFolder, WEIGHTS_FILE)) < SMALL_MODEL_BYTES ? 1 : availableParallelism();
+export const threadsFor = (modelFolder: string): number => (isSmallModel(modelFolder) ? 1 : availableParallelism());
+
+/** Its operators take so little time that what surrounds them counts. */
+export const isSmallModel = (modelFolder: string): boolean =>
+  sizeOf(join(modelFolder, WEIGHTS_FILE)) < SMALL_MODEL_BYTES;
 
 /** 0 for a file that is not there: whoever loads the model says so better. */
 const sizeOf = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;

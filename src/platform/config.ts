@@ -42,6 +42,8 @@ export const environmentSchema = z.object({
   WORKERS: integer(1, 64, 1).default(1),
   /** Threads of each worker; by the model's size unless set. */
   WORKER_THREADS: integer(1, 256, 4).optional(),
+  /** Pictures that each worker draws together at most; by the model's size unless set. */
+  WORKER_SLOTS: integer(1, 32, 4).optional(),
   /** What workers compute with: cpu, cuda or webgpu; the processor where another does not work. */
   WORKER_PROVIDER: z.enum(PROVIDERS, { error: `Give one of ${PROVIDERS.join(", ")}.` }).default("cpu"),
   /** Checkpoint folder of the preset that the workers serve. */
@@ -62,6 +64,7 @@ export interface Config {
   readonly workers: {
     readonly count: number;
     readonly threads: number | undefined;
+    readonly slots: number | undefined;
     readonly provider: string;
     readonly checkpoint: string;
   };
@@ -107,6 +110,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     workers: {
       count: data.WORKERS,
       threads: data.WORKER_THREADS,
+      slots: data.WORKER_SLOTS,
       provider: data.WORKER_PROVIDER,
       checkpoint: resolve(ROOT, data.PRESET_CHECKPOINT),
     },

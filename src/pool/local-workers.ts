@@ -24,6 +24,8 @@ export interface LocalWorkersOptions {
   readonly count: number;
   /** Of each worker; the worker decides unless given. */
   readonly threads: number | undefined;
+  /** Of each worker; the worker decides unless given. */
+  readonly slots: number | undefined;
   readonly provider: string;
   readonly logger: Logger;
 }
@@ -61,7 +63,7 @@ export class LocalWorkers implements WorkerDiscovery {
 
   private launch(failures: number): void {
     if (this.isStopping) return;
-    const { inferenceFolder, modelFolder, threads, provider, logger } = this.options;
+    const { inferenceFolder, modelFolder, threads, slots, provider, logger } = this.options;
     const name = `local-${++this.started}`;
     const socket = join(this.sockets.path, `${this.started}.sock`);
     const child = spawn(
@@ -75,6 +77,7 @@ export class LocalWorkers implements WorkerDiscovery {
         "--provider",
         provider,
         ...(threads === undefined ? [] : ["--threads", String(threads)]),
+        ...(slots === undefined ? [] : ["--slots", String(slots)]),
         "--ends-with-stdin",
       ],
       { stdio: ["pipe", "pipe", "pipe"] },

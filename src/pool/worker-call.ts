@@ -20,9 +20,17 @@ export interface AttemptCheckpoint {
 export interface AttemptRequest {
   readonly leaseId: string;
   readonly preset: string;
+  readonly group: AttemptGroup;
   /** Where an earlier attempt stood. */
   readonly resumeFrom: AttemptCheckpoint | undefined;
   readonly task: AttemptTask;
+}
+
+/** Attempts of one claim that a worker draws together. */
+export interface AttemptGroup {
+  readonly id: string;
+  /** Attempts that are sent. */
+  readonly size: number;
 }
 
 /** A task with its pictures by value. */
@@ -125,8 +133,8 @@ export class WorkerCallError extends Error {
   }
 }
 
-export function toGenerateRequest({ leaseId, preset, resumeFrom, task }: AttemptRequest): GenerateRequest {
-  return { leaseId, preset, group: { id: leaseId, size: 1 }, resumeFrom, task: toWireTask(task) };
+export function toGenerateRequest({ task, ...request }: AttemptRequest): GenerateRequest {
+  return { ...request, task: toWireTask(task) };
 }
 
 function toWireTask(task: AttemptTask): GenerateRequest["task"] {

@@ -19,12 +19,17 @@ const MAX_REFUSING_MS = 120_000;
 /** The right to run one attempt on a worker. */
 export interface Slot {
   readonly worker: WorkerConnection;
-  /** Presets that the worker serves. */
-  readonly presets: readonly string[];
   /** The attempt is over. */
   release(): void;
   /** Nothing was run: nobody needs to look again. */
   putBack(): void;
+}
+
+/** A worker that ran nothing, with all its slots. */
+export interface IdleWorker {
+  /** That it serves. */
+  readonly presets: readonly string[];
+  readonly slots: readonly Slot[];
 }
 
 interface Member {
@@ -66,22 +71,29 @@ export class WorkerPool {
     return [...byName.values()];
   }
 
-  /** A free slot on the least busy worker; undefined when there is none. */
-  tryAcquire(): Slot | undefined {
+  /**
+   * Takes all slots of the workers that run nothing. One that runs something gets nothing more before it is done: only
+   * attempts that start together share their graph runs, a later one would take turns with them and make all of them late.
+   */
+  acquireIdle(): readonly IdleWorker[] {
     const now = this.now();
-    const free = [...this.members.values()]
-      .filter(({ slots, busy, pausedUntil }) => busy < slots && pausedUntil <= now)
-      .sort((a, b) => a.busy - b.busy)[0];
-    if (free === undefined) return undefined;
-    free.busy++;
+    return [...this.members.values()]
+      .filter(({ slots, busy, pausedUntil }) => slots > 0 && busy === 0 && pausedUntil <= now)
+      .map((member) => ({
+        presets: member.offers.map(({ name }) => name),
+        slots: Array.from({ length: member.slots }, () => this.acquire(member)),
+      }));
+  }
+
+  private acquire(member: Member): Slot {
+    member.busy++;
     let isHeld = true;
     const putBack = (): void => {
-      if (isHeld) free.busy--;
+      if (isHeld) member.busy--;
       isHeld = false;
     };
     return {
-      worker: free.connection,
-      presets: free.offers.map(({ name }) => name),
+      worker: member.connection,
       putBack,
       release: () => {
         putBack();

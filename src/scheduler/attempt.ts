@@ -19,6 +19,7 @@ import type { ImageStore } from "../storage/image-store.ts";
 import { IMAGE_VARIANTS, type ImageVariant, variantsOf } from "../storage/image-variants.ts";
 import { AttemptProgress } from "./attempt-progress.ts";
 import { attemptTaskOf, SourceGoneError } from "./attempt-task.ts";
+import type { GroupDeparture } from "./group-departure.ts";
 import { findCheckpoint, forgetCheckpoints, isCancelRequested, saveCheckpoint } from "./lease.store.ts";
 
 /** What a failure of a worker tells everyone; its own words, which may hold internals, are in the log under the lease. */
@@ -64,11 +65,17 @@ export class Attempt {
   /** What the worker sent is being stored: its silence is ours. */
   private isReceiving = false;
 
+  readonly claimed: ClaimedGeneration;
+  private readonly slot: Slot;
+  private readonly departure: GroupDeparture;
+
   constructor(
-    readonly claimed: ClaimedGeneration,
-    private readonly slot: Slot,
+    { claimed, slot, departure }: { claimed: ClaimedGeneration; slot: Slot; departure: GroupDeparture },
     private readonly services: AttemptServices,
   ) {
+    this.claimed = claimed;
+    this.slot = slot;
+    this.departure = departure;
     this.progress = new AttemptProgress(claimed, services.bus, services.clock);
   }
 
@@ -76,7 +83,8 @@ export class Attempt {
   async run(): Promise<void> {
     const { logger, db } = this.services;
     const { generationId, leaseId, attempt, tenantId } = this.claimed;
-    const facts = { generationId, tenantId, attempt, leaseId, worker: this.slot.worker.worker.name };
+    const { name: worker } = this.slot.worker.worker;
+    const facts = { generationId, tenantId, attempt, leaseId, worker, group: this.departure.id };
     logger.info(facts, "attempt started");
     try {
       const result = await this.runCall().catch((error) => this.writeFailure(error));
@@ -105,13 +113,13 @@ export class Attempt {
   }
 
   private async runCall(): Promise<FencedResult> {
-    const { claimed } = this;
-    const resumeFrom = await this.services.db.transaction(asDispatcher, (tx) =>
-      findCheckpoint(tx, claimed.generationId),
-    );
-    this.progress.resumeFrom(resumeFrom?.stepsDone ?? 0);
-    const task = await attemptTaskOf(claimed.task, this.services.images);
-    const request = { leaseId: claimed.leaseId, preset: claimed.preset, resumeFrom, task };
+    const { leaseId, preset, generationId, task } = this.claimed;
+    const { prepared, group } = await this.departure.prepare(async () => {
+      const resumeFrom = await this.services.db.transaction(asDispatcher, (tx) => findCheckpoint(tx, generationId));
+      return { resumeFrom, task: await attemptTaskOf(task, this.services.images) };
+    });
+    this.progress.resumeFrom(prepared.resumeFrom?.stepsDone ?? 0);
+    const request = { leaseId, preset, group, ...prepared };
     for await (const event of this.slot.worker.generate(request, this.call.signal)) {
       this.isReceiving = true;
       const result = await this.receive(event);

@@ -1,18 +1,20 @@
 /**
- * Leads one pool: takes free slots first, claims as many generations, and runs an attempt on each. It may claim only while
- * it holds the pool's lease; attempts go on without it, fenced by leases of their own.
+ * Leads one pool: takes the slots of idle workers first, claims a group of generations for each, and runs an attempt on
+ * every slot that it needs. It may claim only while it holds the pool's lease; attempts go on without it, fenced by leases
+ * of their own.
  */
 
-import { parseTask } from "../generation/settings.ts";
 import { claim } from "../generation/transition.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import { Ticker } from "../platform/ticker.ts";
 import { savePool } from "../pool/pool.store.ts";
-import type { Slot } from "../pool/worker-pool.ts";
+import type { IdleWorker, Slot } from "../pool/worker-pool.ts";
 import { Attempt, type AttemptServices, type ClaimedGeneration } from "./attempt.ts";
 import { chooseNext } from "./fair-share.ts";
+import { GroupDeparture } from "./group-departure.ts";
+import { fillGroups, type GroupCandidate } from "./group-filling.ts";
 import { extendLeases, listCancelRequested } from "./lease.store.ts";
 import { LeaseRescuer } from "./lease-rescuer.ts";
 import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
@@ -23,10 +25,13 @@ const LEASE_EXTENSION_MS = 3000;
 /** The guarantee behind the doorbell. */
 const CLAIM_POLL_MS = 500;
 const OFFER_MS = 10_000;
-/** How far into the queue a claim looks for work that fits its slots. */
+/** How far behind those whose turn it is a claim looks for company of theirs. */
 const LOOK_AHEAD = 32;
 /** After a yield was asked for, streams get this long to end. */
 const YIELD_GRACE_MS = 10_000;
+
+/** Generations that were claimed for one worker, each with its slot. */
+type ClaimedGroup = readonly { readonly claimed: ClaimedGeneration; readonly slot: Slot }[];
 
 export class Dispatcher {
   /** This process, in leases. */
@@ -116,56 +121,55 @@ export class Dispatcher {
   }
 
   private async claimOnce(): Promise<void> {
-    const slots: Slot[] = [];
-    for (let slot = this.services.pool.tryAcquire(); slot !== undefined; slot = this.services.pool.tryAcquire())
-      slots.push(slot);
-    if (slots.length === 0) return;
+    const idle = this.services.pool.acquireIdle();
+    if (idle.length === 0) return;
     const used = new Set<Slot>();
     try {
-      const claimed = await this.services.db.transaction(asDispatcher, (tx) => this.claimFor(tx, slots));
-      for (const { generation, slot } of claimed) {
-        used.add(slot);
-        this.services.lifecycle.announce({
-          id: generation.generationId,
-          milestoneSeq: generation.seq,
-          state: "RUNNING",
-        });
-        this.run(new Attempt(generation, slot, this.services));
+      for (const group of await this.services.db.transaction(asDispatcher, (tx) => this.claimFor(tx, idle))) {
+        const departure = new GroupDeparture(group.length);
+        for (const { claimed, slot } of group) {
+          used.add(slot);
+          const { generationId: id, seq: milestoneSeq } = claimed;
+          this.services.lifecycle.announce({ id, milestoneSeq, state: "RUNNING" });
+          this.run(new Attempt({ claimed, slot, departure }, this.services));
+        }
       }
     } finally {
-      for (const slot of slots) if (!used.has(slot)) slot.putBack();
+      for (const { slots } of idle) for (const slot of slots) if (!used.has(slot)) slot.putBack();
     }
   }
 
-  private async claimFor(tx: Tx, slots: readonly Slot[]): Promise<{ generation: ClaimedGeneration; slot: Slot }[]> {
+  /** Whose turn it is, is decided for each worker first; then who shares it. */
+  private async claimFor(tx: Tx, idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
     if (!(await holdsPoolLease(tx, this.pool, this.holder))) return [];
-    const presets = [...new Set(slots.flatMap((slot) => slot.presets))];
-    const candidates = await listCandidates(tx, this.pool, { presets, limit: LOOK_AHEAD + slots.length });
-    const claimed: { generation: ClaimedGeneration; slot: Slot }[] = [];
-    for (const { candidate, slot: index } of chooseNext(
+    const presets = [...new Set(idle.flatMap((worker) => worker.presets))];
+    const candidates = await listCandidates(tx, this.pool, { presets, limit: LOOK_AHEAD + idle.length });
+    const heads = chooseNext(
       candidates,
-      slots.map(({ presets }) => presets),
-    )) {
-      const slot = slots[index];
-      if (slot === undefined) continue;
+      idle.map((worker) => worker.presets),
+    ).map(({ candidate: head, worker }) => ({ head, slots: idle[worker]?.slots ?? [] }));
+    const groups = fillGroups(
+      heads.map(({ head, slots }) => ({ head, room: slots.length })),
+      candidates,
+    );
+    const claimed: ClaimedGroup[] = [];
+    for (const [i, { slots }] of heads.entries()) claimed.push(await this.claimGroup(tx, groups[i] ?? [], slots));
+    return claimed;
+  }
+
+  private async claimGroup(tx: Tx, members: readonly GroupCandidate[], slots: readonly Slot[]): Promise<ClaimedGroup> {
+    const group: { claimed: ClaimedGeneration; slot: Slot }[] = [];
+    for (const [i, { id: generationId, preset, task }] of members.entries()) {
+      const slot = slots[i];
+      if (slot === undefined) break;
       const leaseId = newId();
       const worker = slot.worker.worker.name;
-      const row = await claim(tx, {
-        generationId: candidate.id,
-        leaseId,
-        holder: this.holder,
-        worker,
-        leaseSeconds: LEASE_SECONDS,
-      });
+      const row = await claim(tx, { generationId, leaseId, holder: this.holder, worker, leaseSeconds: LEASE_SECONDS });
       if (row === undefined) continue;
-      const { id: generationId, tenantId, attempt, milestoneSeq: seq } = row;
-      const task = parseTask(row);
-      claimed.push({
-        slot,
-        generation: { generationId, tenantId, leaseId, attempt, seq, preset: candidate.preset, task },
-      });
+      const { tenantId, attempt, milestoneSeq: seq } = row;
+      group.push({ slot, claimed: { generationId, tenantId, leaseId, attempt, seq, preset, task } });
     }
-    return claimed;
+    return group;
   }
 
   private run(attempt: Attempt): void {

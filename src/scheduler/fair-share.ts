@@ -13,24 +13,24 @@ export interface Candidate {
 const RANK: Record<Priority, number> = { INTERACTIVE: 0, STANDARD: 1, BATCH: 2 };
 
 /**
- * The generations to start, in order: by class, then first come, first served. At most one for each of `slots`, which say
- * what presets a free slot serves.
+ * The generations to start, in order: by class, then first come, first served. At most one for each of `workers`, which
+ * say what presets they serve.
  */
-export function chooseNext(
-  candidates: readonly Candidate[],
-  slots: readonly (readonly string[])[],
-): readonly { candidate: Candidate; slot: number }[] {
+export function chooseNext<Queued extends Candidate>(
+  candidates: readonly Queued[],
+  workers: readonly (readonly string[])[],
+): readonly { candidate: Queued; worker: number }[] {
   const queue = [...candidates].sort(
     (a, b) =>
       RANK[a.priority] - RANK[b.priority] || a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1),
   );
-  const free = new Set(slots.keys());
-  const chosen: { candidate: Candidate; slot: number }[] = [];
+  const free = new Set(workers.keys());
+  const chosen: { candidate: Queued; worker: number }[] = [];
   for (const candidate of queue) {
-    const slot = [...free].find((index) => slots[index]?.includes(candidate.preset));
-    if (slot === undefined) continue;
-    free.delete(slot);
-    chosen.push({ candidate, slot });
+    const worker = [...free].find((index) => workers[index]?.includes(candidate.preset));
+    if (worker === undefined) continue;
+    free.delete(worker);
+    chosen.push({ candidate, worker });
   }
   return chosen;
 }

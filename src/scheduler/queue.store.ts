@@ -1,5 +1,7 @@
+import type { TaskKind } from "../generated/prisma/enums.ts";
+import { parseTask } from "../generation/settings.ts";
 import type { Tx } from "../platform/database.ts";
-import type { Candidate } from "./fair-share.ts";
+import type { GroupCandidate } from "./group-filling.ts";
 
 /**
  * The heads of a pool's queue that could start now on workers with these presets, per class oldest first; locked. Those of
@@ -9,9 +11,9 @@ export async function listCandidates(
   tx: Tx,
   pool: string,
   { presets, limit }: { presets: readonly string[]; limit: number },
-): Promise<readonly Candidate[]> {
-  return tx.$queryRaw<Candidate[]>`
-    select id, tenant_id as "tenantId", preset, priority, created_at as "createdAt"
+): Promise<readonly GroupCandidate[]> {
+  const rows = await tx.$queryRaw<(Omit<GroupCandidate, "task"> & { task: TaskKind; settings: unknown })[]>`
+    select id, tenant_id as "tenantId", preset, priority, created_at as "createdAt", task, settings, attempt = 0 as "isNew"
     from generation
     where pool = ${pool} and state = 'QUEUED' and not parked and preset = any(${[...presets]}::text[])
       and (not_before is null or not_before <= now()) and (deadline_at is null or deadline_at > now())
@@ -19,6 +21,7 @@ export async function listCandidates(
     order by priority, created_at, id
     limit ${limit}::int
     for update skip locked`;
+  return rows.map((row) => ({ ...row, task: parseTask(row) }));
 }
 
 /** Queued generations whose deadline has passed. */

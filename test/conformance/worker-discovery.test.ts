@@ -17,6 +17,7 @@ workerDiscoveryConformance("local child processes", async () => {
     count: 1,
     provider: "cpu",
     threads: 1,
+    slots: undefined,
     logger: pino({ base: null }, { write: noteStart }),
   });
   return { discovery, kill: (name) => process.kill(pids.get(name)!, "SIGKILL") };

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { CREATE, newInput } from "../support/graphql-client.ts";
+import { expectSamePicture, pictureOf } from "../support/company.ts";
+import { CANCEL, CREATE, newInput } from "../support/graphql-client.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 
@@ -111,6 +112,28 @@ describe("the whole product", () => {
         });
       }
     }
+  });
+
+  test("draws what waits together, each with the picture that it has alone, also when one of them is cancelled", async () => {
+    const requests = ["a red circle", "two stars", "a blue square"].map((prompt, i) => ({ prompt, seed: `${i}` }));
+    const blocker = await app.member.create({ prompt: "a star", count: offer.maxCount, steps: offer.maxSteps });
+    const ids = await Promise.all(requests.map((request) => app.member.create(request)));
+    const cancelled = await app.member.create({ prompt: "a heart" });
+    const other = await app.member.create({ prompt: "a heart", speed: "FAST" });
+    await app.member.finished(blocker);
+    for await (const event of app.member.events(cancelled)) if (event.step >= 2) break;
+    await app.member.query(CANCEL, { id: cancelled });
+    expect((await app.member.finished(cancelled)).state).toBe("CANCELED");
+    for (const [i, id] of ids.entries()) {
+      await app.member.finished(id);
+      const together = await app.member.generation(id);
+      expect([together.state, together.recipe.groupSize]).toEqual(["SUCCEEDED", 4]);
+      const alone = await app.member.finished(await app.member.create(requests[i]!));
+      await expectSamePicture(await pictureOf(together), await pictureOf(alone.generation));
+    }
+    expect((await app.member.finished(other)).state).toBe("SUCCEEDED");
+    expect((await app.member.generation(other)).recipe.groupSize).toBe(1);
+    await expectBalancedLedger(app.db);
   });
 
   test("cancels a running generation between two steps and charges what was computed", async () => {

@@ -13,7 +13,7 @@ test("without any variable every setting has a default", () => {
     dataDir: resolve(".atelier"),
     startedByNpm: false,
   });
-  expect(config.workers).toMatchObject({ count: 1, threads: undefined });
+  expect(config.workers).toMatchObject({ count: 1, threads: undefined, slots: undefined });
 });
 
 test("an empty variable means its default", () => {
@@ -33,6 +33,7 @@ test("a wrong variable is told with what it may be, and with an example", () => 
     LOG_LEVEL: "loud",
     WORKERS: "0",
     WORKER_THREADS: "-0.5",
+    WORKER_SLOTS: "33",
     WORKER_PROVIDER: "gpu",
   };
   expect(() => loadConfig(environment)).toThrow(
@@ -44,6 +45,7 @@ test("a wrong variable is told with what it may be, and with an example", () => 
         '  LOG_LEVEL: Give one of trace, debug, info, warn, error, silent. It is "loud".',
         '  WORKERS: Give a whole number from 1 to 64, such as 1. It is "0".',
         '  WORKER_THREADS: Give a whole number from 1 to 256, such as 4. It is "-0.5".',
+        '  WORKER_SLOTS: Give a whole number from 1 to 32, such as 4. It is "33".',
         '  WORKER_PROVIDER: Give one of cpu, cuda, webgpu. It is "gpu".',
       ].join("\n"),
     ),

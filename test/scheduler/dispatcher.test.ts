@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { Status } from "nice-grpc";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
-import { FakeWorker } from "../support/fake-worker.ts";
+import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL } from "../support/graphql-client.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
@@ -31,7 +31,12 @@ describe("a dispatcher", () => {
     expect(state).toBe("SUCCEEDED");
     expect(generation.creditsCharged).toBe("0.165888");
     expect(generation.images).toHaveLength(1);
-    expect((await app.member.generation(id)).recipe).toEqual({ buildDigest: "fake", provider: "cpu", threads: 1 });
+    expect((await app.member.generation(id)).recipe).toEqual({
+      buildDigest: "fake",
+      provider: "cpu",
+      threads: 1,
+      groupSize: 1,
+    });
   });
 
   test("claims nothing while no slot is free, and the oldest of the most urgent class first", async () => {
@@ -200,6 +205,104 @@ describe("a dispatcher", () => {
     const { attempts, images } = await app.member.generation(id);
     expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["ORPHANED", "SUCCEEDED"]);
     expect(images).toHaveLength(1);
+  });
+});
+
+describe("a worker with several slots", () => {
+  let worker: FakeWorker;
+  let app: TestApp;
+
+  beforeAll(async () => {
+    worker = new FakeWorker(4);
+    app = await createTestApp({ workers: worker });
+  });
+  afterEach(() => expectBalancedLedger(app.db));
+  afterAll(() => app.stop());
+
+  const nextCalls = (count: number) => Promise.all(Array.from({ length: count }, () => worker.nextCall()));
+  const createAll = (all: readonly (readonly [prompt: string, settings?: object, input?: object])[]) =>
+    all.reduce<Promise<string[]>>(
+      async (ids, [prompt, settings, input]) => [
+        ...(await ids),
+        await app.member.create({ prompt, ...settings }, input),
+      ],
+      Promise.resolve([]),
+    );
+  const promptsOf = (calls: readonly { prompt: string }[]) => calls.map(({ prompt }) => prompt).sort();
+  const groupsOf = (calls: readonly { request: { group?: object | undefined } }[]) =>
+    new Set(calls.map(({ request }) => JSON.stringify(request.group)));
+
+  test("gets nothing more while it works; then what fits to the oldest is sent to it as one group", async () => {
+    const ids = await createAll([["first"]]);
+    const first = await worker.nextCall();
+    expect(first.request.group?.size).toBe(1);
+    ids.push(
+      ...(await createAll([["a"], ["b"], ["other", { steps: 6 }], ["c"], ["d"], ["e"], ["also other", { steps: 6 }]])),
+    );
+    const states = await app.member.query("{ generations(first: 8) { nodes { state } } }");
+    expect(states.generations.nodes.filter(({ state }: any) => state === "RUNNING")).toHaveLength(1);
+    await first.started().succeed();
+    for (const prompts of [["a", "b", "c", "d"], ["also other", "other"], ["e"]]) {
+      const calls = await nextCalls(prompts.length);
+      expect(promptsOf(calls)).toEqual(prompts);
+      expect([...groupsOf(calls)]).toEqual([JSON.stringify({ id: calls[0]!.request.group!.id, size: prompts.length })]);
+      for (const call of calls) await call.started().succeed();
+    }
+    for (const id of ids) expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
+  });
+
+  test("has members that end on their own: one succeeds, one is refused, one is cancelled, one is tried again alone", async () => {
+    const [blocker, ...ids] = await createAll([["blocker"], ["good"], ["refused"], ["cancelled"], ["broken"]]);
+    const first = await worker.nextCall();
+    await first.started().succeed();
+    await app.member.finished(blocker!);
+    const calls = await nextCalls(4);
+    expect(groupsOf(calls).size).toBe(1);
+    const call = (prompt: string) => calls.find((each) => each.prompt === prompt)!;
+    call("refused").fail(Status.INVALID_ARGUMENT, "The prompt is too long. Shorten it.");
+    call("cancelled").started().step(6);
+    for await (const event of app.member.events(ids[2]!)) if (event.step === 6) break;
+    await app.member.query(CANCEL, { id: ids[2] });
+    await call("cancelled").hungUp;
+    call("broken").started().step(3).fail(Status.INTERNAL);
+    await expect.poll(async () => (await app.member.generation(ids[3]!)).state).toBe("QUEUED");
+    const [late] = await createAll([["late"]]);
+    await call("good").started().succeed();
+    const singles: FakeCall[] = [];
+    for (let i = 0; i < 2; i++) {
+      const call = await worker.nextCall();
+      singles.push(
+        await call
+          .started()
+          .succeed()
+          .then(() => call),
+      );
+    }
+    expect(promptsOf(singles)).toEqual(["broken", "late"]);
+    expect(singles.map(({ request }) => request.group?.size)).toEqual([1, 1]);
+    const ends = await Promise.all([...ids, late!].map((id) => app.member.finished(id)));
+    expect(ends.map(({ state }) => state)).toEqual(["SUCCEEDED", "FAILED", "CANCELED", "SUCCEEDED", "SUCCEEDED"]);
+    expect(ends.map(({ generation }) => generation.creditsCharged)).toEqual([
+      "0.165888",
+      "0",
+      "0.055296", // 6 of 18 steps
+      "0.165888",
+      "0.165888",
+    ]);
+  });
+
+  test("looks no further than 32 generations behind whose turn it is", async () => {
+    const [blocker] = await createAll([["blocker"]]);
+    const first = await worker.nextCall();
+    const other = Array.from({ length: 31 }, () => ["other", { steps: 1 }] as const);
+    const ids = await createAll([["head"], ...other, ["near"], ["far"]]);
+    await first.started().succeed();
+    await app.member.finished(blocker!);
+    const calls = await nextCalls(2);
+    expect(promptsOf(calls)).toEqual(["head", "near"]);
+    for (const call of calls) await call.started().succeed();
+    for (let i = 0; i < ids.length - 2; i++) await (await worker.nextCall()).started().succeed();
+    for (const id of ids) await app.member.finished(id);
   });
 });
 

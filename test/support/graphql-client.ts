@@ -98,7 +98,7 @@ const GENERATION = `query($id: ID!) {
   generation(id: $id) {
     id state seq creditsReserved creditsCharged startedAt finishedAt
     failure { code message }
-    recipe { buildDigest provider threads }
+    recipe { buildDigest provider threads groupSize }
     attempts { number outcome message stepsDone checkpointSteps endedAt }
     images { id index width height mimeType sizeBytes sha256 url }
     task answer textToImage { prompt seed steps speed }
