@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { Credentials } from "./credentials.ts";
 import { type GenerationEvent, generationEventSchema, WATCH } from "./generation-event.ts";
 import { Outage, type OutageOptions, Unreachable } from "./outage.ts";
+import type { TaskWish } from "./task-wish.ts";
 
 const CREATE = /* GraphQL */ `
   mutation Create($input: CreateGenerationInput!) {
@@ -24,7 +25,7 @@ const CANCEL = /* GraphQL */ `
 
 const COUNT = /* GraphQL */ `
   query Count($id: ID!) {
-    generation(id: $id) { textToImage { count } }
+    generation(id: $id) { textToImage { count } imageEdit { count } imageVariation { count } }
   }
 `;
 
@@ -33,8 +34,11 @@ const createdSchema = z.object({
   createGeneration: z.object({ generation: z.object({ id: z.string() }).nullable(), userErrors: userErrorsSchema }),
 });
 const cancelledSchema = z.object({ cancelGeneration: z.object({ userErrors: userErrorsSchema }) });
+const drawingSchema = z.object({ count: z.number() }).nullable();
 const countSchema = z.object({
-  generation: z.object({ textToImage: z.object({ count: z.number() }).nullable() }).nullable(),
+  generation: z
+    .object({ textToImage: drawingSchema, imageEdit: drawingSchema, imageVariation: drawingSchema })
+    .nullable(),
 });
 const answerSchema = z.object({
   data: z.unknown().optional(),
@@ -48,19 +52,14 @@ const REFUSALS = { from: 4400, to: 4498 };
 /** … except that it waited too long for the first message. */
 const SLOW_START = 4408;
 
-/** The settings of a picture; the server has a default for each but the prompt. */
-export interface TextToImageWish {
-  readonly prompt: string;
-  readonly unconditionalPrompt?: string | undefined;
-  readonly width?: number | undefined;
-  readonly height?: number | undefined;
-  readonly count?: number | undefined;
-  readonly steps?: number | undefined;
-  readonly guidanceScale?: number | undefined;
-  readonly temperature?: number | undefined;
-  /** A value of the API's enum. */
-  readonly speed?: string | undefined;
-  readonly seed?: string | undefined;
+/** Where a file goes. */
+export interface SendTarget {
+  /** Of the file, for messages. */
+  readonly name: string;
+  readonly method: string;
+  readonly url: string;
+  readonly headers: readonly { readonly name: string; readonly value: string }[];
+  readonly sizeBytes: number;
 }
 
 export class ApiClient {
@@ -74,8 +73,8 @@ export class ApiClient {
   }
 
   /** Queues a generation. Asks again with the same key when the answer is lost, so that it is queued once. */
-  async create(textToImage: TextToImageWish, preset: string | undefined): Promise<string> {
-    const input = { idempotencyKey: randomUUID(), preset, task: { textToImage } };
+  async create(task: TaskWish, preset: string | undefined): Promise<string> {
+    const input = { idempotencyKey: randomUUID(), preset, task };
     const { createGeneration } = await this.request(createdSchema, CREATE, { input });
     const id = createGeneration.generation?.id;
     if (id === undefined) throw new Error(sentence(createGeneration.userErrors));
@@ -91,7 +90,10 @@ export class ApiClient {
   async countPictures(id: string): Promise<number> {
     const { generation } = await this.request(countSchema, COUNT, { id });
     if (generation === null) throw new Error(`There is no generation ${id} that this key may read.`);
-    return generation.textToImage?.count ?? 0;
+    const drawing = generation.textToImage ?? generation.imageEdit ?? generation.imageVariation;
+    if (drawing === null)
+      throw new Error(`${id} draws no pictures: it is a question. Read its answer with describe --resume.`);
+    return drawing.count;
   }
 
   /** Events from the first to FinishedEvent; after a cut it goes on behind the last event received. */
@@ -117,6 +119,25 @@ export class ApiClient {
       const response = await fetch(url).catch(rethrowUnreachable);
       if (!response.ok) throw new Error(`The picture at ${url} cannot be downloaded: ${await response.text()}`);
       return new Uint8Array(await response.arrayBuffer().catch(rethrowUnreachable));
+    });
+  }
+
+  /** Sends bytes to a signed link, and again from the beginning when the connection is lost. */
+  send(target: SendTarget, bytes: () => AsyncIterable<Uint8Array>, stop: AbortSignal): Promise<void> {
+    const { name, method, url, sizeBytes } = target;
+    const headers = { ...Object.fromEntries(target.headers.map((header) => [header.name, header.value])) };
+    headers["content-length"] = String(sizeBytes);
+    return this.untilAnswered(async () => {
+      stop.throwIfAborted();
+      const response = await fetch(url, { method, headers, body: bytes(), duplex: "half", signal: stop }).catch(
+        (error: unknown) => {
+          stop.throwIfAborted();
+          rethrowUnreachable(error);
+        },
+      );
+      const reason = await response.text().catch(rethrowUnreachable);
+      if (GATEWAY_STATUSES.includes(response.status)) throw new Unreachable(`status ${response.status}`, true);
+      if (!response.ok) throw new Error(`${name} was refused: ${reason || `status ${response.status}`}`);
     });
   }
 

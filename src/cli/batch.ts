@@ -3,10 +3,11 @@ import { createHash, randomUUID } from "node:crypto";
 import { createInterface } from "node:readline/promises";
 import { setTimeout } from "node:timers/promises";
 import cliProgress from "cli-progress";
-import type { ApiClient, TextToImageWish } from "./api-client.ts";
+import type { ApiClient } from "./api-client.ts";
 import { readSamples, type Sample } from "./batch-file.ts";
 import { BatchFolder } from "./batch-folder.ts";
 import { type BatchPage, cancelBatch, createBatch, type Item, readBatch } from "./batch-requests.ts";
+import type { DrawingWish } from "./task-wish.ts";
 
 /** What the server takes in one request. */
 const MAX_ITEMS = 1000;
@@ -25,7 +26,7 @@ export interface BatchOptions {
   /** Pictures of a prompt: the square of it, tiled into one. */
   readonly gridSize: number;
   readonly preset: string | undefined;
-  readonly settings: Omit<TextToImageWish, "prompt" | "count">;
+  readonly settings: Omit<DrawingWish, "count">;
   /** Aborts when the user wants to stop. */
   readonly stop: AbortSignal;
   readonly say: (text: string) => void;

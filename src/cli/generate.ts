@@ -1,106 +1,41 @@
-/** The command that draws: queues a generation or picks one up, shows its progress, and writes its pictures. */
-import type { ApiClient, TextToImageWish } from "./api-client.ts";
+/** The commands that draw: queue a generation or pick one up, show its progress, and write its pictures. */
+import { ask, type Follower, type FollowOptions, follow, type Wish } from "./follow.ts";
 import type { FinishedEvent } from "./generation-event.ts";
 import { ServerLost } from "./outage.ts";
 import { choosePictureFiles, writePicture } from "./picture-files.ts";
-import type { ProgressLine } from "./progress-line.ts";
 
-/** Exit code of a command that was interrupted: 128 + SIGINT. */
-const INTERRUPTED = 130;
-
-export interface GenerateOptions {
-  readonly client: ApiClient;
-  readonly progress: ProgressLine;
+export interface GenerateOptions extends FollowOptions {
   /** As the user gave it. */
   readonly out: string;
   /** Where a relative `out` starts. */
   readonly folder: string;
-  /** Aborts when the user wants to stop. */
-  readonly stop: AbortSignal;
-  readonly say: (text: string) => void;
-  /** The command that fetches the pictures of a generation. */
-  readonly resumeCommand: (id: string) => string;
 }
 
-/** @returns the exit code */
-export async function draw(
-  wish: TextToImageWish & { readonly preset?: string | undefined },
-  options: GenerateOptions,
-): Promise<number> {
-  const { preset, ...textToImage } = wish;
+/** @param wish.count pictures; 1 unless given. @returns the exit code */
+export function draw(wish: Wish & { readonly count?: number | undefined }, options: GenerateOptions): Promise<number> {
   const files = choosePictureFiles(options.out, { folder: options.folder, count: wish.count ?? 1 });
-  const id = await options.client.create(textToImage, preset);
-  options.say(`queued ${id}`);
-  return follow(id, files, options);
+  return ask(wish, writerOf(files, options), options);
 }
 
 /** Waits for a generation that exists, and writes its pictures. @returns the exit code */
 export async function resume(id: string, options: GenerateOptions): Promise<number> {
   const count = await options.client.countPictures(id);
-  return follow(id, choosePictureFiles(options.out, { folder: options.folder, count }), options);
+  const files = choosePictureFiles(options.out, { folder: options.folder, count });
+  return follow(id, writerOf(files, options), options);
 }
 
-async function follow(id: string, files: readonly string[], options: GenerateOptions): Promise<number> {
-  const { stop, say, resumeCommand } = options;
-  const cancel = (): void => void cancelGeneration(id, options);
-  if (stop.aborted) cancel();
-  else stop.addEventListener("abort", cancel, { once: true });
-  try {
-    const finished = await waitForEnd(id, options);
-    if (stop.aborted) {
-      say(farewell(id, finished, resumeCommand));
-      return INTERRUPTED;
-    }
-    await writePictures(id, finished, files, options);
-    return 0;
-  } catch (error) {
-    if (!(error instanceof ServerLost)) throw error;
-    throw new Error(
-      `${error.message} Nothing is lost: once the server runs again it finishes ${id}. Fetch it with\n  ${resumeCommand(id)}`,
-      { cause: error },
-    );
-  } finally {
-    stop.removeEventListener("abort", cancel);
-  }
-}
-
-async function waitForEnd(id: string, { client, progress, stop }: GenerateOptions): Promise<FinishedEvent> {
-  try {
-    for await (const event of client.events(id)) {
-      if (!stop.aborted) progress.show(event);
-      if (event.__typename === "FinishedEvent") return event;
-    }
-    throw new Error(`The events of ${id} broke off.`);
-  } finally {
-    progress.end();
-  }
-}
-
-async function cancelGeneration(id: string, { client, progress, say }: GenerateOptions): Promise<void> {
-  progress.end();
-  say("cancelling … (Ctrl-C again ends at once)");
-  try {
-    await client.cancel(id);
-  } catch (error) {
-    say(`${id} could not be cancelled: ${error instanceof Error ? error.message : String(error)}`);
-  }
-}
-
-function farewell(id: string, { state, generation }: FinishedEvent, resumeCommand: (id: string) => string): string {
-  const charged = `${generation.creditsCharged} credits charged`;
-  return state === "SUCCEEDED"
-    ? `${id} was finished before it could be cancelled (${charged}). Fetch it with\n  ${resumeCommand(id)}`
-    : `cancelled ${id} (${charged})`;
-}
+const writerOf = (files: readonly string[], options: GenerateOptions): Follower => ({
+  show: (event) => options.progress.show(event),
+  finish: (id, finished) => writePictures(id, finished, files, options),
+});
 
 async function writePictures(
   id: string,
-  { state, failure, generation }: FinishedEvent,
+  { generation }: FinishedEvent,
   files: readonly string[],
   { client, say, resumeCommand }: GenerateOptions,
 ): Promise<void> {
-  const { images, textToImage, creditsCharged } = generation;
-  if (state !== "SUCCEEDED") throw new Error(`${id} ended as ${state}. ${failure?.message ?? ""}`.trim());
+  const { images, textToImage, imageEdit, imageVariation, creditsCharged } = generation;
   for (const [i, { url }] of images.entries()) {
     const file = files[i];
     if (file === undefined) throw new Error(`${id} has more pictures than it was asked for.`);
@@ -121,5 +56,6 @@ async function writePictures(
       );
     }
   }
-  say(`${files.map((file) => `wrote ${file}`).join("\n")} (seed ${textToImage?.seed}, ${creditsCharged} credits)`);
+  const seed = (textToImage ?? imageEdit ?? imageVariation)?.seed;
+  say(`${files.map((file) => `wrote ${file}`).join("\n")} (seed ${seed}, ${creditsCharged} credits)`);
 }

@@ -7,21 +7,31 @@ export const WATCH = /* GraphQL */ `
       __typename
       seq
       ... on ProgressEvent { stage step totalSteps etaMs }
+      ... on TextDeltaEvent { offset text }
       ... on FinishedEvent {
         state
         failure { message }
-        generation { creditsCharged textToImage { seed } images { url(expiresInSeconds: 3600) } }
+        generation {
+          creditsCharged
+          answer
+          textToImage { seed }
+          imageEdit { seed }
+          imageVariation { seed }
+          images { url(expiresInSeconds: 3600) }
+        }
       }
     }
   }
 `;
+
+const drawingSchema = z.object({ seed: z.string() }).nullable();
 
 export const generationEventSchema = z.discriminatedUnion("__typename", [
   z.object({ __typename: z.literal("QueuedEvent"), seq: z.number() }),
   z.object({ __typename: z.literal("StartedEvent"), seq: z.number() }),
   z.object({ __typename: z.literal("AttemptFailedEvent"), seq: z.number() }),
   z.object({ __typename: z.literal("PreviewEvent"), seq: z.number() }),
-  z.object({ __typename: z.literal("TextDeltaEvent"), seq: z.number() }),
+  z.object({ __typename: z.literal("TextDeltaEvent"), seq: z.number(), offset: z.number(), text: z.string() }),
   z.object({
     __typename: z.literal("ProgressEvent"),
     seq: z.number(),
@@ -37,7 +47,10 @@ export const generationEventSchema = z.discriminatedUnion("__typename", [
     failure: z.object({ message: z.string() }).nullable(),
     generation: z.object({
       creditsCharged: z.string().nullable(),
-      textToImage: z.object({ seed: z.string() }).nullable(),
+      answer: z.string().nullable(),
+      textToImage: drawingSchema,
+      imageEdit: drawingSchema,
+      imageVariation: drawingSchema,
       images: z.array(z.object({ url: z.string() })),
     }),
   }),

@@ -9,6 +9,7 @@ export interface CommandOptions {
 export class Command {
   /** Of both standard streams. */
   output = "";
+  standardOutput = "";
   private readonly child: ChildProcess;
   private readonly closed: Promise<number | string>;
 
@@ -24,6 +25,9 @@ export class Command {
         this.output += chunk.toString("utf8");
       });
     }
+    this.child.stdout?.on("data", (chunk: Buffer) => {
+      this.standardOutput += chunk.toString("utf8");
+    });
     this.closed = new Promise((resolve) => this.child.on("close", (code, signal) => resolve(code ?? signal ?? "?")));
   }
 

@@ -6,6 +6,8 @@ import { ApiClient } from "../../src/cli/api-client.ts";
 import { draw } from "../../src/cli/generate.ts";
 import { ProgressLine } from "../../src/cli/progress-line.ts";
 
+const TASK = { textToImage: { prompt: "a red circle" } };
+
 let server: Server | undefined;
 afterEach(() => void server?.close());
 
@@ -40,7 +42,7 @@ async function setup(losses: number) {
 
 test("a lost answer is asked for again with the same key, so that nothing is queued twice", async () => {
   const { client, keys, outages } = await setup(3);
-  expect(await client.create({ prompt: "a red circle" }, undefined)).toBe("gen_1");
+  expect(await client.create(TASK, undefined)).toBe("gen_1");
   expect(keys).toHaveLength(4);
   expect(new Set(keys).size).toBe(1);
   expect(outages).toHaveLength(1);
@@ -48,15 +50,13 @@ test("a lost answer is asked for again with the same key, so that nothing is que
 
 test("the patience has an end", async () => {
   const { client } = await setup(Number.POSITIVE_INFINITY);
-  await expect(client.create({ prompt: "a red circle" }, undefined)).rejects.toThrow(
-    /^The server has not answered for 0\.3 s/,
-  );
+  await expect(client.create(TASK, undefined)).rejects.toThrow(/^The server has not answered for 0\.3 s/);
 });
 
 test("the end of it names the generation, and how to fetch it later", async () => {
   const { client } = await setup(0);
   const drawing = draw(
-    { prompt: "a red circle" },
+    { makeTask: async () => TASK, preset: undefined },
     {
       client,
       progress: new ProgressLine(process.stderr),

@@ -71,6 +71,15 @@ export class FakeCall {
     });
   }
 
+  /** Words of an answer, and that many tokens. */
+  words(stepsDone: number, { offset, text }: { offset: number; text: string }): this {
+    this.send({
+      $case: "frame",
+      value: { stage: Stage.WRITING, stepsDone, totalSteps: this.totalSteps, previews: [] },
+    });
+    return this.send({ $case: "text", value: { offset, text } });
+  }
+
   checkpoint(stepsDone: number): this {
     return this.send({ $case: "checkpoint", value: { stepsDone, state: Buffer.from(`state after ${stepsDone}`) } });
   }
@@ -80,7 +89,7 @@ export class FakeCall {
     const data = await sharp({ create: { width: 96, height: 96, channels: 3, background: "red" } })
       .png()
       .toBuffer();
-    const { count } = this.drawing;
+    const count = this.request.task?.$case === "imageToText" ? 0 : this.drawing.count;
     for (let index = 0; index < count; index++) {
       this.send({ $case: "image", value: { index, size: { width: 96, height: 96 }, mimeType: "image/png", data } });
     }
@@ -114,7 +123,8 @@ export class FakeCall {
   }
 
   private get totalSteps(): number {
-    return this.drawing.steps;
+    const task = this.request.task!;
+    return task.$case === "imageToText" ? task.value.maxTokens : this.drawing.steps;
   }
 
   /** The settings of a task that draws. */
