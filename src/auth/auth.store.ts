@@ -32,8 +32,7 @@ export async function findPrincipal(tx: Tx, secret: string): Promise<Principal |
 }
 
 /** Stored lists restrict when they are not empty. */
-const orAll = <T>(list: readonly T[] | null): readonly T[] | null =>
-  list === null || list.length === 0 ? null : list;
+const orAll = <T>(list: readonly T[] | null): readonly T[] | null => (list === null || list.length === 0 ? null : list);
 
 export interface NewApiKey {
   readonly tenantId: string;
