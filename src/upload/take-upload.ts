@@ -33,7 +33,8 @@ export async function takeUpload(tx: Tx, principal: Principal, { id, purpose, pa
   if (row === undefined || !may(principal, "upload:use", row)) throw notFound("Upload", id, path);
   if (row.purpose !== purpose) refuse(`This upload has the purpose ${row.purpose}; here, it must be ${purpose}.`, path);
   if (row.status === "WAITING") refuse("This upload is not finished. Call finishUpload first.", path);
-  if (row.status === "EXPIRED" || (purpose === "PICTURE" && !(await keepForever(tx, row.id))))
+  const expires = row.status === "READY" && row.expiresAt !== null && purpose === "PICTURE";
+  if (row.status === "EXPIRED" || (expires && !(await keepForever(tx, row.id))))
     refuse("This upload has expired. Send the file again, with createUpload.", path);
   invariant(row.storageKey !== null, "a finished upload has a file");
   return { id: row.id, storageKey: row.storageKey, picture: pictureOf(row) };
