@@ -1,17 +1,7 @@
 /** Checkpoint folder to model folder: skipped when nothing changed, never half done. */
 import { createHash } from "node:crypto";
-import {
-  createReadStream,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { createReadStream, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Dtype, loadManifest, MANIFEST_FILE, type Manifest, WEIGHTS_FILE } from "./manifest.ts";
 import { type CheckpointFolder, findCheckpointFolder } from "./model/checkpoint-folder.ts";
@@ -20,6 +10,7 @@ import { fitLatentPreview } from "./pipelines/latent-preview.ts";
 import { LoadedModel } from "./runtime/loaded-model.ts";
 import { threadsFor } from "./runtime/threads.ts";
 import { PromptTokenizer } from "./tokenizer/prompt-tokenizer.ts";
+import { makeUnfinishedFolder, removeUnfinishedFolder, replaceFolder } from "./unfinished-folder.ts";
 
 export interface BuildOptions {
   readonly checkpointFolder: string;
@@ -83,8 +74,7 @@ export async function buildModel(options: BuildOptions): Promise<BuildResult> {
     replaceFolder(out, unfinished);
     return { manifest, isNew: true };
   } finally {
-    rmSync(unfinished, { recursive: true, force: true });
-    unfinishedHere.delete(basename(unfinished));
+    removeUnfinishedFolder(unfinished);
   }
 }
 
@@ -112,64 +102,6 @@ function tryLoadManifest(folder: string): Manifest | undefined {
 
 /** At a time; the default of 64 KiB costs more in turns of the event loop than in reading. */
 const READ_BYTES = 4 * 1024 * 1024;
-
-/** Names of the unfinished folders of this process. */
-const unfinishedHere = new Set<string>();
-let buildCount = 0;
-
-/** Leftovers of builds that were killed are removed on the way. */
-function makeUnfinishedFolder(out: string): string {
-  const parent = dirname(resolve(out));
-  const prefix = `.${basename(resolve(out))}.building-`;
-  const name = `${prefix}${process.pid}-${++buildCount}`;
-  try {
-    makeFolder(parent);
-    for (const other of readdirSync(parent)) {
-      if (other.startsWith(prefix) && !isBeingBuilt(other, prefix)) {
-        rmSync(join(parent, other), { recursive: true, force: true });
-      }
-    }
-    mkdirSync(join(parent, name));
-  } catch (cause) {
-    throw new Error(`Cannot write to ${parent}. Name a folder that you may write to.`, { cause });
-  }
-  unfinishedHere.add(name);
-  return join(parent, name);
-}
-
-/** In a container an earlier process may have had the id of this one: its own folders it knows by name. */
-function isBeingBuilt(name: string, prefix: string): boolean {
-  const pid = Number.parseInt(name.slice(prefix.length), 10);
-  return pid === process.pid ? unfinishedHere.has(name) : isAlive(pid);
-}
-
-/** Like mkdir -p. Not mkdirSync's `recursive`, which never returns where a folder can be seen but not made (as in /proc). */
-function makeFolder(folder: string): void {
-  if (existsSync(folder)) return;
-  makeFolder(dirname(folder));
-  mkdirSync(folder);
-}
-
-/** Builds to one place may end at the same time: the last one stays. */
-function replaceFolder(out: string, finished: string): void {
-  const replaced = `${finished}.old`;
-  for (let isInPlace = false; !isInPlace; ) {
-    rename(out, replaced, ["ENOENT"]);
-    isInPlace = rename(finished, out, ["ENOTEMPTY", "EEXIST"]);
-    rmSync(replaced, { recursive: true, force: true });
-  }
-}
-
-/** False when it failed in one of the expected ways. */
-function rename(from: string, to: string, expected: readonly string[]): boolean {
-  try {
-    renameSync(from, to);
-    return true;
-  } catch (error) {
-    if (error instanceof Error && "code" in error && expected.includes(String(error.code))) return false;
-    throw error;
-  }
-}
 
 /**
  * What a build depends on: the checkpoint's files by path, size and time (reading 12 GB would take minutes), its
@@ -204,13 +136,4 @@ async function contentDigest(folder: string, onProgress: (share: number) => void
     }
   }
   return hash.digest("hex");
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -10,7 +10,7 @@ import { InferenceServiceDefinition } from "../proto/gen/inference/v1/inference.
 import { endWithStdin, ignoreInterrupt } from "./child.ts";
 import { chooseProvider, PROVIDERS, type Provider } from "./runtime/provider.ts";
 import { slotsFor } from "./runtime/slots.ts";
-import { threadsFor } from "./runtime/threads.ts";
+import { isSmallModel, threadsFor } from "./runtime/threads.ts";
 import { Compute } from "./worker/compute.ts";
 import { InferenceService } from "./worker/inference-service.ts";
 import { Offer } from "./worker/offer.ts";
@@ -48,6 +48,8 @@ async function serve(modelFolder: string, address: string): Promise<void> {
     modelFolder,
     provider,
     threads: values.threads === undefined ? threadsFor(modelFolder) : Number(values.threads),
+    // Small ones have little to gain: tiny opens in 0.4 s with 30 MiB of anonymous memory, prepared in 0.5 s with 14 MiB.
+    prepares: !isSmallModel(modelFolder),
   };
   const offer = new Offer(settings, values.slots === undefined ? slotsFor(modelFolder) : Number(values.slots));
   const compute = await Compute.start(settings, (error) => fail(`${error.message} ${String(error.cause)}`));

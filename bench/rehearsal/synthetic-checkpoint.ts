@@ -23,9 +23,14 @@ const SPECIAL_TOKENS: Readonly<Record<string, number>> = {
 
 const FIRST_SPECIAL_TOKEN = 151643;
 
-/** Writes into the empty folder `folder`. */
-export function writeSyntheticCheckpoint(folder: string): void {
-  const config = parseUnipicConfig({ defaults: {} }, "the published configuration");
+/**
+ * Writes into the empty folder `folder`.
+ *
+ * @param difference what its unipic.json says; without one it has the published dimensions
+ */
+export function writeSyntheticCheckpoint(folder: string, difference?: Readonly<Record<string, object>>): void {
+  const config = parseUnipicConfig({ defaults: {}, ...difference }, "the published configuration");
+  if (difference !== undefined) writeFileSync(join(folder, "unipic.json"), JSON.stringify(difference));
   const shapes = tensorShapes(config);
   writeTorchZip(join(folder, "pytorch_model.bin"), stateDict(shapes, "bfloat16"));
   const vae = new Map([...shapes].flatMap(([key, shape]) => (key.startsWith("vae.") ? [[key.slice(4), shape]] : [])));

@@ -1,18 +1,12 @@
 /** A built model folder, ready to run: graphs as sessions that open when first needed, and tensors read in place. */
 import { closeSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
-import { InferenceSession } from "onnxruntime-node";
+import type { InferenceSession } from "onnxruntime-node";
 import { type GraphName, loadManifest, type Manifest, type StoredTensorName, WEIGHTS_FILE } from "../manifest.ts";
 import { type Grid, resizePositionTable } from "./position-tables.ts";
-import type { Provider } from "./provider.ts";
+import { PreparedGraphs, type PreparedOptions } from "./prepared-graphs.ts";
+import { openGraph } from "./session.ts";
 import type { Tensor } from "./tensor.ts";
-
-export interface Execution {
-  /** One that works on this machine: see chooseProvider(). */
-  readonly provider: Provider;
-  /** Threads of one operator. In a container, set it to the CPUs of the container. */
-  readonly threads: number;
-}
 
 export interface GraphRun {
   readonly graph: GraphName;
@@ -21,7 +15,7 @@ export interface GraphRun {
   readonly cpuMs: number;
 }
 
-export interface LoadOptions extends Execution {
+export interface LoadOptions extends PreparedOptions {
   /** Told of every finished run: for measuring. */
   readonly onRun?: (run: GraphRun) => void;
 }
@@ -37,6 +31,8 @@ export class LoadedModel {
   private readonly tensors = new Map<StoredTensorName, Float32Array>();
   private readonly tables = new Map<string, Float32Array>();
   private readonly weights: number;
+  /** Undefined where a provider keeps weights in memory of its own. */
+  private readonly prepared: PreparedGraphs | undefined;
 
   private constructor(
     readonly folder: string,
@@ -44,6 +40,7 @@ export class LoadedModel {
     readonly options: LoadOptions,
   ) {
     this.weights = openSync(join(folder, WEIGHTS_FILE), "r");
+    this.prepared = options.provider === "cpu" ? new PreparedGraphs(folder, manifest, options) : undefined;
   }
 
   /** @param manifest the folder's own, unless it is still being built */
@@ -127,14 +124,7 @@ export class LoadedModel {
   private async openSession(graph: GraphName): Promise<InferenceSession> {
     const { file } = this.manifest.graphs[graph];
     try {
-      return await InferenceSession.create(join(this.folder, file), {
-        executionProviders: [this.options.provider, ...(this.options.provider === "cpu" ? [] : ["cpu"])],
-        intraOpNumThreads: this.options.threads,
-        interOpNumThreads: 1,
-        // Threads that spin between operators would take the processor from whoever shares this machine.
-        extra: { session: { intra_op: { allow_spinning: "0" } } },
-        logSeverityLevel: 3,
-      });
+      return (await this.prepared?.open(graph)) ?? (await openGraph(join(this.folder, file), this.options));
     } catch (cause) {
       this.sessions.delete(graph);
       throw new Error(`Cannot load the graph ${file} of ${this.folder}. Build the model again.`, { cause });

@@ -11,6 +11,8 @@ export interface ComputeSettings {
   /** One that works on this machine. */
   readonly provider: Provider;
   readonly threads: number;
+  /** Whether graphs without a copy that is prepared for this processor get one. */
+  readonly prepares: boolean;
 }
 
 /** A task with its pictures as the files they came as. */

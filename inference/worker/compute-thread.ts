@@ -22,6 +22,8 @@ let lastTick = 0;
 const pipelines = openPipelines(settings.modelFolder, {
   provider: settings.provider,
   threads: settings.threads,
+  prepares: settings.prepares,
+  onNotice: (notice) => process.stderr.write(`worker: ${notice}\n`),
   onRun() {
     if (performance.now() - lastTick < TICK_INTERVAL_MS) return;
     lastTick = performance.now();

@@ -33,7 +33,10 @@ afterAll(() => model.remove());
 /** A computing thread of its own. */
 async function setup() {
   const module = (await import(compiled)) as { Compute: typeof Compute };
-  const compute = await module.Compute.start({ modelFolder: model.folder, provider: "cpu", threads: 1 }, () => {});
+  const compute = await module.Compute.start(
+    { modelFolder: model.folder, provider: "cpu", threads: 1, prepares: false },
+    () => {},
+  );
   onTestFinished(() => compute.stop());
   return {
     /** The events of a run; `onEvent` is called with each of them. */
