@@ -1,8 +1,8 @@
 /**
  * Copies of a model's graphs that are prepared for this processor. When ONNX Runtime opens a graph, it packs the weights
  * of products into memory of its own, as large as the weights, that no other process can share. A prepared copy holds
- * the packed weights in a file that every process maps: anonymous memory of the published widths falls from 1.0 of the
- * weights to 0.04 (bench/memory.ts). ONNX Runtime uses a stored packing only where it equals its own, weight by weight.
+ * the packed weights in a file that every process maps: anonymous memory after two pictures falls from 0.92 of the weights
+ * to 0.18 (bench/memory.ts). ONNX Runtime uses a stored packing only where it equals its own, weight by weight.
  *
  *     <model folder>/prepared/onnxruntime-<version>-<digest of the model>/<processor>/<graph>/
  */
