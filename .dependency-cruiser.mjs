@@ -4,7 +4,7 @@ const MAY_IMPORT = {
   "src/platform": [],
   "src/audit": ["src/platform"],
   "src/auth": ["src/audit", "src/platform"],
-  "src/tenancy": ["src/auth", "src/platform"],
+  "src/tenancy": ["src/audit", "src/auth", "src/platform"],
   "src/quota": ["src/auth", "src/tenancy", "src/platform"],
   "src/storage": ["src/platform"],
   "src/progress": ["src/platform"],

@@ -3,6 +3,8 @@
 import { basename, join } from "node:path";
 import { makeSchema } from "./api/schema.ts";
 import { ApiServer, checkAddress } from "./api/server.ts";
+import { ApiKeyResolver } from "./auth/api-key.resolver.ts";
+import { ApiKeyService } from "./auth/api-key.service.ts";
 import { AuthService } from "./auth/auth.service.ts";
 import { bootstrap, type Credentials } from "./bootstrap.ts";
 import { BatchResolver, CreateBatchPayloadResolver } from "./generation/batch.resolver.ts";
@@ -40,6 +42,12 @@ import { Duties } from "./scheduler/duties.ts";
 import { DiskImageStore } from "./storage/disk-image-store.ts";
 import { SignedLinks } from "./storage/signed-links.ts";
 import { UrlSigner } from "./storage/url-signer.ts";
+import { AuditLogResolver } from "./tenancy/audit-log.resolver.ts";
+import { AuditLogService } from "./tenancy/audit-log.service.ts";
+import { MemberResolver } from "./tenancy/member.resolver.ts";
+import { MemberService } from "./tenancy/member.service.ts";
+import { PlatformResolver } from "./tenancy/platform.resolver.ts";
+import { PlatformService } from "./tenancy/platform.service.ts";
 import { TenancyService } from "./tenancy/tenancy.service.ts";
 import { ViewerResolver } from "./tenancy/viewer.resolver.ts";
 import { PictureNormaliser } from "./upload/picture-normaliser.ts";
@@ -219,7 +227,11 @@ const resolversOf = ({
   new UploadResolver(uploads),
   new EventsResolver(),
   new PresetResolver(db, presets),
+  new ApiKeyResolver(new ApiKeyService(db)),
   new ViewerResolver(new TenancyService(db)),
+  new MemberResolver(new MemberService(db)),
+  new PlatformResolver(new PlatformService(db)),
+  new AuditLogResolver(new AuditLogService(db)),
   new CreditsResolver(db),
 ];
 

@@ -3,6 +3,7 @@ import "reflect-metadata";
 import { createPubSub } from "@graphql-yoga/subscription";
 import { type GraphQLSchema, isInputObjectType } from "graphql";
 import { buildSchema, type NonEmptyArray } from "type-graphql";
+import { ApiKeyResolver } from "../auth/api-key.resolver.ts";
 import { BatchResolver, CreateBatchPayloadResolver } from "../generation/batch.resolver.ts";
 import { CreatePayloadResolver } from "../generation/create-payload.resolver.ts";
 import {
@@ -18,16 +19,20 @@ import { EventsResolver } from "../generation/events.resolver.ts";
 import { GenerationResolver } from "../generation/generation.resolver.ts";
 import { PresetError } from "../generation/generation-payload.type.ts";
 import { ImageResolver } from "../generation/image.resolver.ts";
-import { GenericError } from "../platform/user-error.type.ts";
+import { GenericError, VersionError } from "../platform/user-error.type.ts";
 import { PresetResolver } from "../pool/preset.resolver.ts";
 import { CreditsResolver } from "../quota/credits.resolver.ts";
 import { QuotaError } from "../quota/quota.type.ts";
+import { AuditLogResolver } from "../tenancy/audit-log.resolver.ts";
+import { MemberResolver } from "../tenancy/member.resolver.ts";
+import { PlatformResolver } from "../tenancy/platform.resolver.ts";
 import { ViewerResolver } from "../tenancy/viewer.resolver.ts";
 import { UploadResolver } from "../upload/upload.resolver.ts";
 
 type ResolverClass = abstract new (...services: never[]) => object;
 
 const RESOLVERS: NonEmptyArray<ResolverClass> = [
+  ApiKeyResolver,
   GenerationResolver,
   CreatePayloadResolver,
   BatchResolver,
@@ -37,12 +42,16 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   EventsResolver,
   PresetResolver,
   ViewerResolver,
+  MemberResolver,
+  PlatformResolver,
+  AuditLogResolver,
   CreditsResolver,
 ];
 
 /** Types that are reached only through the interfaces they implement. */
 const IMPLEMENTATIONS = [
   GenericError,
+  VersionError,
   QuotaError,
   PresetError,
   QueuedEvent,

@@ -1,3 +1,5 @@
+import type { ApiKey as ApiKeyRow } from "../generated/prisma/client.ts";
+import type { Scope } from "../generated/prisma/enums.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import { hashSecret, prefixOf } from "./api-key.ts";
@@ -32,22 +34,32 @@ export async function findPrincipal(tx: Tx, secret: string): Promise<Principal |
 }
 
 /** Stored lists restrict when they are not empty. */
-const orAll = <T>(list: readonly T[] | null): readonly T[] | null => (list === null || list.length === 0 ? null : list);
+export const orAll = <T>(list: readonly T[] | null): readonly T[] | null =>
+  list === null || list.length === 0 ? null : list;
 
 export interface NewApiKey {
   readonly tenantId: string;
   readonly userId: string;
   readonly name: string;
   readonly secret: string;
+  /** Everything the member may when null. */
+  readonly scopes?: readonly Scope[] | null;
+  /** All when null. */
+  readonly allowedPresets?: readonly string[] | null;
+  readonly expiresAt?: Date | null;
 }
 
-export async function insertApiKey(tx: Tx, { tenantId, userId, name, secret }: NewApiKey): Promise<void> {
-  await tx.apiKey.create({
-    data: { id: newId(), tenantId, userId, name, prefix: prefixOf(secret), hash: hashSecret(secret) },
+export async function insertApiKey(
+  tx: Tx,
+  { tenantId, userId, name, secret, scopes, allowedPresets, expiresAt = null }: NewApiKey,
+): Promise<ApiKeyRow> {
+  const data = { id: newId(), tenantId, userId, name, prefix: prefixOf(secret), hash: hashSecret(secret), expiresAt };
+  return tx.apiKey.create({
+    data: { ...data, scopes: [...(scopes ?? [])], allowedPresets: [...(allowedPresets ?? [])] },
   });
 }
 
 /** Revokes every key of this name that a member has in a tenant. */
-export async function revokeApiKeys(tx: Tx, key: Omit<NewApiKey, "secret">): Promise<void> {
+export async function revokeApiKeys(tx: Tx, key: Pick<NewApiKey, "tenantId" | "userId" | "name">): Promise<void> {
   await tx.apiKey.updateMany({ where: { ...key, revokedAt: null }, data: { revokedAt: new Date() } });
 }

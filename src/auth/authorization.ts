@@ -71,14 +71,20 @@ export function authorizePlatform(principal: Principal): void {
 /** Whether someone with the role `own` may give, take and act for the role `other`. */
 export const reaches = (own: Role, other: Role): boolean => ROLES.indexOf(own) <= ROLES.indexOf(other);
 
-/** Everything the principal may do at least something with. */
-export function effectiveScopes(principal: Principal): readonly Scope[] {
-  const ofRole = Object.values<Rule>(RULES)
-    .filter(({ own, others }) => [...own, ...others].includes(principal.role))
-    .map(({ scope }) => scope);
-  const all: readonly Scope[] = [...new Set(ofRole), ...(principal.isPlatformAdmin ? ["PLATFORM_ADMIN" as const] : [])];
-  return all.filter((scope) => hasScope(principal, scope));
-}
+/** Every scope that a role has a use for. */
+export const scopesOfRole = (role: Role): readonly Scope[] => [
+  ...new Set(
+    Object.values<Rule>(RULES)
+      .filter(({ own, others }) => [...own, ...others].includes(role))
+      .map(({ scope }) => scope),
+  ),
+];
+
+/** Every scope that the principal has a use for. */
+export const effectiveScopes = (principal: Principal): readonly Scope[] =>
+  [...scopesOfRole(principal.role), ...(principal.isPlatformAdmin ? (["PLATFORM_ADMIN"] as const) : [])].filter(
+    (scope) => hasScope(principal, scope),
+  );
 
 type Refusal = readonly ["FORBIDDEN" | "TENANT_SUSPENDED", string];
 

@@ -1,4 +1,5 @@
 /** Who calls: a person who signed in, or a key that acts for a member. Always for one tenant. */
+import type { Actor } from "../audit/audit.store.ts";
 import type { Role, Scope } from "../generated/prisma/enums.ts";
 
 export interface Principal {
@@ -26,3 +27,6 @@ export interface CallerTenant {
   readonly role: Role;
   readonly isSuspended: boolean;
 }
+
+/** For the audit log. */
+export const actorOf = ({ userId, apiKeyId }: Principal): Actor => ({ userId, apiKeyId });

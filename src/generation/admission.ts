@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { DomainError } from "../platform/errors.ts";
 import type { Speed } from "../platform/speed.type.ts";
+import { isStorable } from "../platform/text.ts";
 import type { DrawingOffer, OfferedPreset, Size } from "./preset-catalog.ts";
 import type {
   DrawingSettings,
@@ -227,6 +228,3 @@ const ADVICE = {
   imageVariation: "Say what to draw, or leave it out.",
   imageToText: "Say what to answer.",
 } as const;
-
-/** PostgreSQL stores no NUL and no lone surrogate, which is half a character. */
-export const isStorable = (text: string): boolean => !/\0|\p{Surrogate}/u.test(text);

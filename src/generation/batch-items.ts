@@ -1,8 +1,9 @@
 /** From the items of a batch as they were asked for to items that can be queued and have a price. */
 import { setImmediate } from "node:timers/promises";
 import { DomainError, DomainErrors } from "../platform/errors.ts";
+import { isStorable } from "../platform/text.ts";
 import { priceOf } from "../quota/tariff.ts";
-import { type DrawingWish, isStorable, resolveTextToImage } from "./admission.ts";
+import { type DrawingWish, resolveTextToImage } from "./admission.ts";
 import type { BatchSettings, NewItem } from "./batch.store.ts";
 import type { OfferedPreset } from "./preset-catalog.ts";
 import type { TextToImageSettings } from "./settings.ts";

@@ -11,6 +11,7 @@ import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError, invariant } from "../platform/errors.ts";
 import { fromGlobalId, fromIndexCursor, newId, notFound, toIndexCursor } from "../platform/ids.ts";
+import { pageOf, pageSize } from "../platform/page.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { formatCredits } from "../quota/tariff.ts";
 import type { ImageStore } from "../storage/image-store.ts";
@@ -42,7 +43,6 @@ import type { BatchQueue } from "./batch-queue.ts";
 import { type HistoryRequest, historyPage } from "./history.ts";
 import { findUse, type IdempotencyUse, recordUse } from "./idempotency.store.ts";
 import { createdBy, keyUse } from "./idempotency.ts";
-import { pageOf, pageSize } from "./page.ts";
 import type { OfferedPreset, PresetCatalog } from "./preset-catalog.ts";
 
 const MAX_INLINE_ITEMS = 1000;

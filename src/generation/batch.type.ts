@@ -1,8 +1,8 @@
 import { Field, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
+import { PageInfo } from "../platform/page.type.ts";
 import { Credits } from "../platform/scalars.ts";
 import { UserError } from "../platform/user-error.type.ts";
 import { Failure, Generation, TextToImage } from "./generation.type.ts";
-import { PageInfo } from "./page-info.type.ts";
 
 export const BatchStatus = {
   RUNNING: "RUNNING",

@@ -1,7 +1,7 @@
 /** Pages of a history, after the Relay cursor connections specification. */
 import { Field, ObjectType } from "type-graphql";
+import { PageInfo } from "../platform/page.type.ts";
 import { Generation } from "./generation.type.ts";
-import { PageInfo } from "./page-info.type.ts";
 
 @ObjectType()
 export class GenerationEdge {

@@ -1,5 +1,6 @@
 import { ArgsType, Field, Float, ID, InputType, Int, registerEnumType } from "type-graphql";
 import { Priority } from "../generated/prisma/enums.ts";
+import { PageArguments } from "../platform/page.type.ts";
 import { UInt64 } from "../platform/scalars.ts";
 import { Speed } from "../platform/speed.type.ts";
 import { GuidanceSchedule } from "./generation.type.ts";
@@ -189,19 +190,7 @@ export class CreateGenerationInput {
 }
 
 @ArgsType()
-export class HistoryArguments {
+export class HistoryArguments extends PageArguments {
   @Field(() => GenerationScope, { defaultValue: GenerationScope.MINE })
   scope!: GenerationScope;
-
-  @Field(() => Int, { nullable: true })
-  first?: number;
-
-  @Field(() => String, { nullable: true })
-  after?: string;
-
-  @Field(() => Int, { nullable: true })
-  last?: number;
-
-  @Field(() => String, { nullable: true })
-  before?: string;
 }

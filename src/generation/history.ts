@@ -2,7 +2,8 @@
 import { authorize, mayForAll } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
 import { DomainError } from "../platform/errors.ts";
-import { type PageArguments, type PageRequest, pageRequest } from "./page.ts";
+import { type PageRequest, pageRequest } from "../platform/page.ts";
+import type { PageArguments } from "../platform/page.type.ts";
 
 export interface HistoryPage extends PageRequest {
   readonly tenantId: string;

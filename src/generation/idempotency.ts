@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { Principal } from "../auth/principal.ts";
 import { DomainError } from "../platform/errors.ts";
-import { isStorable } from "./admission.ts";
+import { isStorable } from "../platform/text.ts";
 import type { IdempotencyUse } from "./idempotency.store.ts";
 
 const MAX_KEY_CHARACTERS = 255;

@@ -18,6 +18,10 @@ export const newId = (): string => v7();
 
 export const toGlobalId = (type: IdType, uuid: string): string => `${PREFIXES[type]}_${encodeUuid(uuid)}`;
 
+/** Of something that may have no global id: then as it is. */
+export const toPublicId = (type: string, id: string): string =>
+  Object.hasOwn(PREFIXES, type) ? toGlobalId(type as IdType, id) : id;
+
 /** The database id in a global id; one of another type, or a damaged one, is NOT_FOUND like any id that does not exist. */
 export function fromGlobalId(type: IdType, globalId: string, path: readonly string[] = []): string {
   const prefix = `${PREFIXES[type]}_`;

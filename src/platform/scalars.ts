@@ -16,6 +16,13 @@ export const Credits = new GraphQLScalarType<string, string>({
   parseValue: toText,
 });
 
+/** Given only, never taken. */
+export const Json = new GraphQLScalarType<unknown, unknown>({
+  name: "JSON",
+  description: "Any JSON value.",
+  serialize: (value) => value,
+});
+
 /** What the text means is for admission to judge. */
 function toText(value: unknown): string {
   if (typeof value === "string") return value;

@@ -36,6 +36,15 @@ export abstract class UserError {
 @ObjectType({ implements: UserError, description: "A refusal that its code and message describe completely." })
 export class GenericError extends UserError {}
 
+@ObjectType({
+  implements: UserError,
+  description: "What was to be changed is not what the caller saw. Read it again, then decide anew.",
+})
+export class VersionError extends UserError {
+  @Field(() => String)
+  currentEtag!: string;
+}
+
 /** For fields that return a payload with `userErrors`: a DomainError becomes an entry there instead of failing the field. */
 export const reportUserErrors: MiddlewareFn = async (_, next) => {
   try {

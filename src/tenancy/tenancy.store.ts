@@ -1,6 +1,8 @@
+import type { Tenant as TenantRow } from "../generated/prisma/client.ts";
 import type { Role } from "../generated/prisma/enums.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
+import type { PageRequest } from "../platform/page.ts";
 
 export async function insertTenant(tx: Tx, name: string): Promise<string> {
   const { id } = await tx.tenant.create({ data: { id: newId(), name } });
@@ -28,4 +30,33 @@ export async function findFirstTenant(
 
 export async function getMembership(tx: Tx, key: { tenantId: string; userId: string }) {
   return tx.membership.findUniqueOrThrow({ where: { tenantId_userId: key }, include: { tenant: true, user: true } });
+}
+
+export async function listTenants(tx: Tx, { after, before, from, limit }: PageRequest): Promise<readonly TenantRow[]> {
+  const rows = await tx.tenant.findMany({
+    where: { id: { ...(after === undefined ? {} : { lt: after }), ...(before === undefined ? {} : { gt: before }) } },
+    orderBy: { id: from === "newest" ? "desc" : "asc" },
+    take: limit,
+  });
+  return from === "newest" ? rows : rows.reverse();
+}
+
+export async function getTenant(tx: Tx, id: string): Promise<TenantRow> {
+  return tx.tenant.findUniqueOrThrow({ where: { id } });
+}
+
+/** Until the transaction ends no other administrator changes the tenant. */
+export async function lockTenant(tx: Tx, id: string): Promise<TenantRow | undefined> {
+  await tx.$queryRaw`select 1 from tenant where id = ${id}::uuid for no key update`;
+  return (await tx.tenant.findUnique({ where: { id } })) ?? undefined;
+}
+
+/** Suspends a tenant or lets it go on, and takes what it has queued out of the way of claims, or back. */
+export async function setSuspended(tx: Tx, id: string, isSuspended: boolean): Promise<TenantRow> {
+  await tx.$executeRaw`
+    update tenant set suspended_at = case when ${isSuspended} then now() end, version = version + 1 where id = ${id}::uuid`;
+  await tx.$executeRaw`
+    update generation set parked = ${isSuspended}
+    where tenant_id = ${id}::uuid and state = 'QUEUED' and parked <> ${isSuspended}`;
+  return getTenant(tx, id);
 }

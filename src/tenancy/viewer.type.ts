@@ -1,5 +1,6 @@
-import { Field, ID, ObjectType, registerEnumType } from "type-graphql";
-import { Role } from "../generated/prisma/enums.ts";
+import { Field, GraphQLISODateTime, ID, ObjectType, registerEnumType } from "type-graphql";
+import { ApiKey } from "../auth/api-key.type.ts";
+import { Role, Scope } from "../generated/prisma/enums.ts";
 
 registerEnumType(Role, { name: "Role", description: "What a member may do in a tenant." });
 
@@ -11,17 +12,44 @@ export class Tenant {
   @Field(() => String)
   name!: string;
 
+  @Field(() => GraphQLISODateTime)
+  createdAt!: Date;
+
+  @Field(() => GraphQLISODateTime, { nullable: true, description: "While it is set, its members can only read." })
+  suspendedAt!: Date | null;
+
+  @Field(() => String, { description: "For ifMatch." })
+  etag!: string;
+
   /** Not public: the database id. */
   uuid!: string;
 }
 
-@ObjectType({ description: "A person." })
+@ObjectType({ description: "A person, or a program that is treated like one." })
 export class User {
   @Field(() => ID)
   id!: string;
 
   @Field(() => String)
   name!: string;
+
+  @Field(() => String, { nullable: true })
+  email!: string | null;
+}
+
+@ObjectType({ description: "A tenant that the caller can name in X-Tenant." })
+export class ViewerTenant {
+  @Field(() => ID)
+  id!: string;
+
+  @Field(() => String)
+  name!: string;
+
+  @Field(() => Role)
+  role!: Role;
+
+  @Field(() => Boolean)
+  isSuspended!: boolean;
 }
 
 @ObjectType({ description: "Who calls, and for which tenant." })
@@ -37,4 +65,13 @@ export class Viewer {
 
   @Field(() => Boolean, { description: "Manages tenants of the whole platform." })
   isPlatformAdmin!: boolean;
+
+  @Field(() => [Scope], { description: "What the caller may do something of: the role's, as far as the key has them." })
+  scopes!: readonly Scope[];
+
+  @Field(() => ApiKey, { nullable: true, description: "Null for a person who signed in." })
+  apiKey!: ApiKey | null;
+
+  @Field(() => [ViewerTenant], { description: "All tenants of a person; the one of a key." })
+  tenants!: readonly ViewerTenant[];
 }

@@ -1,16 +1,9 @@
 /** Pages of a list that is shown newest first, after the Relay cursor connections specification. */
-import { DomainError } from "../platform/errors.ts";
-import { fromCursor, toCursor } from "../platform/ids.ts";
-import type { PageInfo } from "./page-info.type.ts";
+import { DomainError } from "./errors.ts";
+import { fromCursor, toCursor } from "./ids.ts";
+import type { PageArguments, PageInfo } from "./page.type.ts";
 
 const MAX_PAGE = 100;
-
-export interface PageArguments {
-  readonly first?: number;
-  readonly after?: string;
-  readonly last?: number;
-  readonly before?: string;
-}
 
 /** What to read for a page. */
 export interface PageRequest {

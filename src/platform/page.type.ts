@@ -1,5 +1,5 @@
 /** Pages of a list, after the Relay cursor connections specification. */
-import { Field, ObjectType } from "type-graphql";
+import { ArgsType, Field, Int, ObjectType } from "type-graphql";
 
 @ObjectType()
 export class PageInfo {
@@ -14,4 +14,19 @@ export class PageInfo {
 
   @Field(() => String, { nullable: true })
   endCursor!: string | null;
+}
+
+@ArgsType()
+export class PageArguments {
+  @Field(() => Int, { nullable: true })
+  first?: number;
+
+  @Field(() => String, { nullable: true })
+  after?: string;
+
+  @Field(() => Int, { nullable: true })
+  last?: number;
+
+  @Field(() => String, { nullable: true })
+  before?: string;
 }

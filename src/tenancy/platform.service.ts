@@ -1,0 +1,108 @@
+/** Tenants, as administrators of the platform manage them. Each use of their rights is in the platform's audit log. */
+import { type AuditContent, appendAudit, PLATFORM_CHAIN } from "../audit/audit.store.ts";
+import { newSecret } from "../auth/api-key.ts";
+import { insertApiKey } from "../auth/auth.store.ts";
+import { authorizePlatform } from "../auth/authorization.ts";
+import { actorOf, type Principal } from "../auth/principal.ts";
+import { asPlatform } from "../platform/access.ts";
+import type { Database } from "../platform/database.ts";
+import { DomainError } from "../platform/errors.ts";
+import { checkEtag } from "../platform/etag.ts";
+import { fromGlobalId, notFound, toGlobalId } from "../platform/ids.ts";
+import { pageOf, pageRequest } from "../platform/page.ts";
+import type { PageArguments } from "../platform/page.type.ts";
+import { readReason, requireText } from "../platform/text.ts";
+import { readPerson } from "./member.service.ts";
+import { findOrAddPerson, insertMembership } from "./member.store.ts";
+import type { CreateTenantInput, CreateTenantPayload, SuspendTenantInput, TenantConnection } from "./platform.type.ts";
+import { getTenant, insertTenant, listTenants, lockTenant, setSuspended } from "./tenancy.store.ts";
+import { toTenant } from "./tenant.mapper.ts";
+import type { Tenant } from "./viewer.type.ts";
+
+const MAX_NAME = 100;
+const FIRST_KEY_NAME = "first key";
+
+export class PlatformService {
+  constructor(private readonly db: Database) {}
+
+  async list(principal: Principal, page: PageArguments): Promise<TenantConnection> {
+    authorizePlatform(principal);
+    const request = pageRequest(page);
+    const rows = await this.db.transaction(asPlatform, async (tx) => {
+      const found = await listTenants(tx, request);
+      const target = { type: "Platform", id: PLATFORM_CHAIN };
+      const nothing = { reason: null, before: null, after: null };
+      await appendAudit(tx, PLATFORM_CHAIN, { actor: actorOf(principal), action: "tenant:list", target, ...nothing });
+      return found;
+    });
+    return pageOf(rows, request, toTenant);
+  }
+
+  async create(principal: Principal, input: CreateTenantInput): Promise<Omit<CreateTenantPayload, "userErrors">> {
+    authorizePlatform(principal);
+    const name = requireText(input.name, { max: MAX_NAME, path: ["input", "name"] });
+    const person = readPerson(input.owner);
+    if (person.email === null && !input.withApiKey) {
+      throw new DomainError("INVALID_INPUT", "Nobody could enter: give the owner an email, or set withApiKey.", {
+        path: ["input", "withApiKey"],
+      });
+    }
+    const reason = readReason(input.reason);
+    return this.db.transaction(asPlatform, async (tx) => {
+      const tenantId = await insertTenant(tx, name);
+      const userId = await findOrAddPerson(tx, person);
+      const owner = await insertMembership(tx, { tenantId, userId, role: "OWNER" });
+      const secret = input.withApiKey ? newSecret() : null;
+      if (secret !== null) await insertApiKey(tx, { tenantId, userId, name: FIRST_KEY_NAME, secret });
+      const target = { type: "Tenant", id: tenantId };
+      const after = { name, ownerId: userId, withApiKey: input.withApiKey };
+      const content = { actor: actorOf(principal), action: "tenant:create", target, reason, before: null, after };
+      await this.audit(tx, content);
+      const user = { id: toGlobalId("User", userId), name: owner?.user.name ?? person.name, email: person.email };
+      return { tenant: toTenant(await getTenant(tx, tenantId)), owner: user, secret };
+    });
+  }
+
+  suspend(principal: Principal, input: SuspendTenantInput): Promise<Tenant> {
+    return this.setSuspended(principal, input, { isSuspended: true, action: "tenant:suspend" });
+  }
+
+  async resume(principal: Principal, input: SuspendTenantInput): Promise<Tenant> {
+    const tenant = await this.setSuspended(principal, input, { isSuspended: false, action: "tenant:resume" });
+    this.db.doorbell.ring();
+    return tenant;
+  }
+
+  private async setSuspended(
+    principal: Principal,
+    { id: globalId, ifMatch, ...input }: SuspendTenantInput,
+    { isSuspended, action }: { isSuspended: boolean; action: string },
+  ): Promise<Tenant> {
+    authorizePlatform(principal);
+    const reason = readReason(input.reason);
+    const path = ["input", "id"];
+    const id = fromGlobalId("Tenant", globalId, path);
+    return this.db.transaction(asPlatform, async (tx) => {
+      const before = await lockTenant(tx, id);
+      if (before === undefined) throw notFound("Tenant", globalId, path);
+      checkEtag(ifMatch, before.version);
+      if ((before.suspendedAt !== null) === isSuspended) return toTenant(before);
+      const row = await setSuspended(tx, id, isSuspended);
+      await this.audit(tx, {
+        actor: actorOf(principal),
+        action,
+        target: { type: "Tenant", id },
+        reason,
+        before: { suspendedAt: before.suspendedAt?.toISOString() ?? null },
+        after: { suspendedAt: row.suspendedAt?.toISOString() ?? null },
+      });
+      return toTenant(row);
+    });
+  }
+
+  /** In the tenant's own log and in the platform's, always in this order. */
+  private async audit(tx: Parameters<typeof appendAudit>[0], content: AuditContent): Promise<void> {
+    await appendAudit(tx, content.target.id, content);
+    await appendAudit(tx, PLATFORM_CHAIN, content);
+  }
+}

@@ -1,0 +1,13 @@
+import type { Tenant as TenantRow } from "../generated/prisma/client.ts";
+import { toEtag } from "../platform/etag.ts";
+import { toGlobalId } from "../platform/ids.ts";
+import type { Tenant } from "./viewer.type.ts";
+
+export const toTenant = ({ id, name, createdAt, suspendedAt, version }: TenantRow): Tenant => ({
+  id: toGlobalId("Tenant", id),
+  name,
+  createdAt,
+  suspendedAt,
+  etag: toEtag(version),
+  uuid: id,
+});
