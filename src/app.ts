@@ -6,6 +6,8 @@ import { ApiServer, checkAddress } from "./api/server.ts";
 import { ApiKeyResolver } from "./auth/api-key.resolver.ts";
 import { ApiKeyService } from "./auth/api-key.service.ts";
 import { AuthService } from "./auth/auth.service.ts";
+import { CallerWatch } from "./auth/caller-watch.ts";
+import { Oidc } from "./auth/oidc.ts";
 import { bootstrap, type Credentials } from "./bootstrap.ts";
 import { BatchResolver, CreateBatchPayloadResolver } from "./generation/batch.resolver.ts";
 import { BatchService } from "./generation/batch.service.ts";
@@ -115,9 +117,10 @@ async function start(
   closables.add(() => db.close());
   const address = { publicUrl: config.publicUrl ?? "" };
   const services = compose(config, { db, clock, logger, pool, publicUrl: () => address.publicUrl });
-  const { server, bus, poll, duties, dispatcher, quota } = services;
+  const { server, bus, poll, callers, duties, dispatcher, quota } = services;
   closables.add(() => bus.close());
   closables.add(() => poll.stop());
+  closables.add(() => callers.stop());
   await server.prepare(await makeSchema(resolversOf(services)));
   const port = await server.listen(config);
   address.publicUrl ||= `http://${urlHost(config.host)}:${port}`;
@@ -127,6 +130,7 @@ async function start(
   const credentials = await bootstrap({ db, quota }, { dataDir: config.dataDir, url: `${address.publicUrl}/graphql` });
   duties.start();
   poll.start();
+  callers.start();
   await dispatcher.start();
   const [outcome] = await workersStarted;
   stop.throwIfAborted();
@@ -168,10 +172,12 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const normaliser = new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
   const uploads = new UploadService({ db, images, links, normaliser });
   const poll = new MilestonePoll(db, logger);
+  const callers = new CallerWatch({ db, clock, logger });
   const attempts = { db, lifecycle, bus, images, pool, clock, logger };
   const dispatcher = new Dispatcher(attempts, POOL);
   const server = new ApiServer({
-    auth: new AuthService(db),
+    auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, logger })),
+    callers,
     generationEvents: new GenerationEvents({ db, bus, poll, generations }),
     serveFile: (request, response) => images.serve(request, response),
     batchResults,
@@ -190,6 +196,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     batchResults,
     uploads,
     poll,
+    callers,
     pool,
     dispatcher,
     duties: new Duties({ ...attempts, batchQueue }),

@@ -6,11 +6,12 @@ import { ApolloServerPluginDrainHttpServer } from "@apollo/server/plugin/drainHt
 import { expressMiddleware } from "@as-integrations/express5";
 import express, { type ErrorRequestHandler } from "express";
 import { GraphQLError, type GraphQLSchema } from "graphql";
-import type { AuthService } from "../auth/auth.service.ts";
+import type { AuthService, CallerCredentials } from "../auth/auth.service.ts";
+import type { CallerWatch } from "../auth/caller-watch.ts";
 import type { BatchResults } from "../generation/batch-results.ts";
 import type { EventContext } from "../generation/events.resolver.ts";
 import type { GenerationEvents } from "../generation/generation-events.ts";
-import { DomainError, StartupError } from "../platform/errors.ts";
+import { DomainError, type DomainErrorCode, StartupError } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 import { FILES_PATH } from "../storage/disk-image-store.ts";
 import type { UploadReceiver } from "../upload/upload-receiver.ts";
@@ -28,6 +29,7 @@ interface Address {
 
 export interface ApiOptions {
   readonly auth: AuthService;
+  readonly callers: CallerWatch;
   readonly generationEvents: GenerationEvents;
   readonly serveFile: (request: http.IncomingMessage, response: http.ServerResponse) => Promise<void>;
   readonly batchResults: BatchResults;
@@ -60,8 +62,13 @@ export class ApiServer {
     await apollo.start();
     this.apollo = apollo;
     this.mountRoutes(apollo);
-    const contextOf = (authorization: string | undefined) => this.contextOf(authorization);
-    this.disposeSockets = serveSockets(this.http, GRAPHQL_PATH, { schema, contextOf, logger });
+    const contextOf = (credentials: CallerCredentials) => this.contextOf(credentials);
+    this.disposeSockets = serveSockets(this.http, GRAPHQL_PATH, {
+      schema,
+      contextOf,
+      callers: this.options.callers,
+      logger,
+    });
   }
 
   /** @returns the port, which the system chose when 0 was asked for */
@@ -98,7 +105,7 @@ export class ApiServer {
     app.use(
       GRAPHQL_PATH,
       express.json({ limit: MAX_BODY }),
-      expressMiddleware(apollo, { context: ({ req }) => this.httpContextOf(req.headers.authorization) }),
+      expressMiddleware(apollo, { context: ({ req }) => this.httpContextOf(req) }),
     );
     app.use(answerBadRequest);
     app.use(
@@ -106,20 +113,32 @@ export class ApiServer {
     );
   }
 
-  private async contextOf(authorization: string | undefined): Promise<EventContext> {
+  private async contextOf(credentials: CallerCredentials): Promise<EventContext> {
     const { auth, generationEvents } = this.options;
-    return { principal: await auth.authenticate(authorization), generationEvents };
+    return { principal: await auth.authenticate(credentials), generationEvents };
   }
 
-  private async httpContextOf(authorization: string | undefined): Promise<EventContext> {
+  private async httpContextOf({ headers }: http.IncomingMessage): Promise<EventContext> {
     try {
-      return await this.contextOf(authorization);
+      const tenant = headers["x-tenant"];
+      return await this.contextOf({ authorization: headers.authorization, tenant: tenant?.toString() });
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
-      throw new GraphQLError(error.message, { originalError: error, extensions: { http: { status: 401 } } });
+      throw new GraphQLError(error.message, {
+        originalError: error,
+        extensions: { http: { status: STATUS[error.code] ?? 400 } },
+      });
     }
   }
 }
+
+/** Of a request whose caller could not be told, or is refused. */
+const STATUS: Partial<Record<DomainErrorCode, number>> = {
+  UNAUTHENTICATED: 401,
+  FORBIDDEN: 403,
+  NOT_FOUND: 404,
+  UNAVAILABLE: 503,
+};
 
 /** Throws a StartupError when nothing can listen there: before anything is set up that takes time. */
 export async function checkAddress(address: Address): Promise<void> {

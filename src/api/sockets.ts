@@ -1,9 +1,12 @@
-/** GraphQL over WebSocket (the graphql-transport-ws protocol). A key that does not work, or no longer, closes with 4403. */
+/** GraphQL over WebSocket (the graphql-transport-ws protocol). A key or token that does not work, or no longer, closes with 4403. */
 import type { Server } from "node:http";
 import { type ExecutionArgs, GraphQLError, type GraphQLSchema } from "graphql";
 import type { Context, ServerOptions, SubscribePayload } from "graphql-ws";
 import { type Extra, useServer } from "graphql-ws/use/ws";
 import { WebSocketServer } from "ws";
+import type { CallerCredentials } from "../auth/auth.service.ts";
+import type { CallerWatch } from "../auth/caller-watch.ts";
+import type { Principal } from "../auth/principal.ts";
 import type { EventContext } from "../generation/events.resolver.ts";
 import { DomainError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
@@ -24,8 +27,9 @@ type SocketContext = Context<Parameters, Extra>;
 
 export interface SocketOptions {
   readonly schema: GraphQLSchema;
-  /** Throws a DomainError for a key that does not work. */
-  readonly contextOf: (authorization: string | undefined) => Promise<EventContext>;
+  /** Throws a DomainError for a caller who is refused. */
+  readonly contextOf: (credentials: CallerCredentials) => Promise<EventContext>;
+  readonly callers: CallerWatch;
   readonly logger: Logger;
 }
 
@@ -43,11 +47,11 @@ export function serveSockets(http: Server, path: string, options: SocketOptions)
   return async () => server.dispose();
 }
 
-function protocolOptions({ schema, contextOf, logger }: SocketOptions): ServerOptions<Parameters, Extra> {
+function protocolOptions({ schema, contextOf, callers, logger }: SocketOptions): ServerOptions<Parameters, Extra> {
   const format = (error: GraphQLError) => formatError(error.toJSON(), error, logger);
   const contextFor = async (context: SocketContext): Promise<EventContext | undefined> => {
     try {
-      return await contextOf(authorizationOf(context.connectionParams));
+      return await contextOf(credentialsOf(context.connectionParams));
     } catch (error) {
       closeFor(error, context, logger);
       return undefined;
@@ -55,7 +59,11 @@ function protocolOptions({ schema, contextOf, logger }: SocketOptions): ServerOp
   };
   return {
     connectionInitWaitTimeout: CONNECTION_INIT_TIMEOUT_MS,
-    onConnect: async (context) => (await contextFor(context)) !== undefined,
+    onConnect: async (context) => {
+      const found = await contextFor(context);
+      if (found?.principal !== undefined) closeWhenRefused(context, found.principal, callers);
+      return found !== undefined;
+    },
     onSubscribe: async (context, _id, payload) => {
       if (Object.keys(context.subscriptions).length > MAX_OPERATIONS)
         return [new GraphQLError(`A socket may have ${MAX_OPERATIONS} operations at a time. Open another one.`)];
@@ -89,7 +97,17 @@ function closeFor(error: unknown, { extra }: SocketContext, logger: Logger): voi
   extra.socket.close(INTERNAL_ERROR, `Something went wrong on our side. Quote ${errorId}.`);
 }
 
-function authorizationOf(parameters: Parameters | undefined): string | undefined {
-  const authorization = parameters?.["authorization"] ?? parameters?.["Authorization"];
-  return typeof authorization === "string" ? authorization : undefined;
+/** What a caller may do can end while the socket is open, and its subscriptions with it. */
+function closeWhenRefused({ extra: { socket } }: SocketContext, principal: Principal, callers: CallerWatch): void {
+  const leave = callers.watch(principal, (reason) => socket.close(FORBIDDEN, reason));
+  socket.once("close", leave);
+  if (socket.readyState !== socket.OPEN) leave(); // it went while we asked
+}
+
+function credentialsOf(parameters: Parameters = {}): CallerCredentials {
+  const textOf = (value: unknown) => (typeof value === "string" ? value : undefined);
+  return {
+    authorization: textOf(parameters["authorization"] ?? parameters["Authorization"]),
+    tenant: textOf(parameters["tenant"]),
+  };
 }

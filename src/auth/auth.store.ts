@@ -1,9 +1,10 @@
 import type { ApiKey as ApiKeyRow } from "../generated/prisma/client.ts";
-import type { Scope } from "../generated/prisma/enums.ts";
+import type { Role, Scope } from "../generated/prisma/enums.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import { hashSecret, prefixOf } from "./api-key.ts";
-import type { Principal } from "./principal.ts";
+import type { SignIn } from "./oidc.ts";
+import type { CallerTenant, Principal } from "./principal.ts";
 
 /** Why a caller that was known is refused. */
 export type Refusal = "REVOKED" | "EXPIRED" | "REMOVED";
@@ -31,6 +32,52 @@ export async function lookUpKey(tx: Tx, secret: string): Promise<KeyLookup | und
 export async function findPrincipal(tx: Tx, secret: string): Promise<Principal | undefined> {
   const found = await lookUpKey(tx, secret);
   return found && "principal" in found ? found.principal : undefined;
+}
+
+interface PersonRow {
+  readonly userId: string;
+  readonly isPlatformAdmin: boolean;
+  /** Null in the only row of a person who is a member nowhere. */
+  readonly tenantId: string | null;
+  readonly tenantName: string;
+  readonly role: Role;
+  readonly isSuspended: boolean;
+}
+
+export interface Person {
+  readonly userId: string;
+  readonly isPlatformAdmin: boolean;
+  readonly tenants: readonly CallerTenant[];
+}
+
+/** Who signed in, known by the issuer's name for them; at the first time by their verified e-mail address. */
+export async function findPerson(
+  tx: Tx,
+  { issuer, subject, email }: Omit<SignIn, "expiresAt">,
+): Promise<Person | undefined> {
+  const rows = await tx.$queryRaw<PersonRow[]>`
+    select * from auth_sign_in(${issuer}::text, ${subject}::text, ${email}::text)`;
+  const [first] = rows;
+  if (first === undefined) return undefined;
+  const tenants = rows.flatMap(({ tenantId: id, tenantName: name, role, isSuspended }) =>
+    id === null ? [] : [{ id, name, role, isSuspended }],
+  );
+  return { userId: first.userId, isPlatformAdmin: first.isPlatformAdmin, tenants };
+}
+
+/** What a caller would be now. */
+export interface CallerState {
+  readonly role: Role | null;
+  readonly isPlatformAdmin: boolean;
+  readonly isSuspended: boolean;
+  readonly refusal: Refusal | null;
+}
+
+/** In the order of the callers, of whatever tenants they are. */
+export async function recheckCallers(tx: Tx, callers: readonly Principal[]): Promise<readonly CallerState[]> {
+  const asked = callers.map(({ apiKeyId: keyId, userId, tenantId }) => ({ keyId, userId, tenantId }));
+  return tx.$queryRaw<CallerState[]>`
+    select role, "isPlatformAdmin", "isSuspended", refusal from auth_recheck(${JSON.stringify(asked)}::jsonb)`;
 }
 
 /** Stored lists restrict when they are not empty. */

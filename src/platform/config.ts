@@ -14,6 +14,12 @@ function integer(min: number, max: number, example: number) {
 const PROVIDERS = ["cpu", "cuda", "webgpu"] as const;
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 
+const ISSUER_EXPECTED = "Give an address with https, such as https://accounts.example.org.";
+const KEYS_EXPECTED = "Give an address with https, such as https://accounts.example.org/jwks.";
+
+/** Keys that come without https can be anybody's; only on this machine that is no matter. */
+const isSafe = (url: string): boolean => /^(https:|http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:|\/|$))/.test(url);
+
 /** One entry per variable, in the order of .env.example. */
 export const environmentSchema = z.object({
   /** Port of the GraphQL endpoint, the signed files and the health checks. */
@@ -35,6 +41,18 @@ export const environmentSchema = z.object({
       protocol: /^postgres(ql)?$/,
       error: "Give the address of a PostgreSQL database, such as postgresql://atelier:secret@127.0.0.1:5432/atelier.",
     })
+    .optional(),
+  /** OpenID Connect issuer whose tokens people sign in with; without one, there are keys only. */
+  OIDC_ISSUER: z
+    .url({ protocol: /^https?$/, error: ISSUER_EXPECTED })
+    .refine(isSafe, { error: ISSUER_EXPECTED })
+    .optional(),
+  /** Who the tokens are for, as the issuer names this server. */
+  OIDC_AUDIENCE: z.string().min(1).optional(),
+  /** Where the issuer publishes its keys; found by discovery unless set. */
+  OIDC_JWKS_URL: z
+    .url({ protocol: /^https?$/, error: KEYS_EXPECTED })
+    .refine(isSafe, { error: KEYS_EXPECTED })
     .optional(),
   /** trace, debug, info, warn, error or silent. */
   LOG_LEVEL: z.enum(LOG_LEVELS, { error: `Give one of ${LOG_LEVELS.join(", ")}.` }).default("info"),
@@ -68,6 +86,10 @@ export interface Config {
     readonly provider: string;
     readonly checkpoint: string;
   };
+  /** Undefined when nobody signs in here. */
+  readonly oidc:
+    | { readonly issuer: string; readonly audience: string; readonly jwksUrl: string | undefined }
+    | undefined;
   readonly shutdownGraceMs: number;
   /** By `npm start`, whose end must be ours. */
   readonly startedByNpm: boolean;
@@ -114,9 +136,22 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
       provider: data.WORKER_PROVIDER,
       checkpoint: resolve(ROOT, data.PRESET_CHECKPOINT),
     },
+    oidc: oidcOf(data),
     shutdownGraceMs: data.SHUTDOWN_GRACE_SECONDS * 1000,
     startedByNpm: environment["npm_lifecycle_event"] === "start",
   };
+}
+
+function oidcOf({
+  OIDC_ISSUER: issuer,
+  OIDC_AUDIENCE: audience,
+  OIDC_JWKS_URL: jwksUrl,
+}: z.infer<typeof environmentSchema>): Config["oidc"] {
+  if (issuer !== undefined && audience !== undefined) return { issuer, audience, jwksUrl };
+  if (issuer === undefined && audience === undefined && jwksUrl === undefined) return undefined;
+  throw new StartupError(
+    "OIDC_ISSUER and OIDC_AUDIENCE go together: who issues the tokens of people, and for whom. Set both, or none.",
+  );
 }
 
 export function loadCommandConfig(environment: NodeJS.ProcessEnv = process.env): CommandConfig {
