@@ -21,7 +21,7 @@ const stateSchema = z.object({
   /** Of the first prompt; the others have the following ones. */
   seed: z.string(),
   /** The batch that was asked for last, until all that it drew is here; no id before the answer came. */
-  asked: z.object({ key: z.string(), id: z.string().optional() }).optional(),
+  asked: z.object({ key: z.string(), uploadId: z.string(), id: z.string().optional() }).optional(),
 });
 type State = z.infer<typeof stateSchema>;
 

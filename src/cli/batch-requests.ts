@@ -53,19 +53,31 @@ const batchSchema = z.object({
 export type BatchPage = z.infer<typeof batchSchema>;
 const watchedSchema = z.object({ batch: batchSchema.nullable() });
 
-/** Accepts a batch; with the same key and input, the same one. @returns its id */
+/** The server does not take a batch as it is. */
+export class BatchRefused extends Error {}
+
+/**
+ * Accepts a batch; with the same key and input, the same one.
+ *
+ * @param nameOf the item in a line of the file that was sent, for messages
+ * @returns its id
+ */
 export async function createBatch(
   client: ApiClient,
   input: {
     readonly idempotencyKey: string;
     readonly preset: string | undefined;
     readonly defaults: object;
-    readonly items: readonly object[];
+    readonly sourceUploadId: string;
   },
+  nameOf: (line: number) => string | undefined,
 ): Promise<string> {
   const { createBatch: created } = await client.request(createdSchema, CREATE, { input });
   if (created.batch !== null) return created.batch.id;
-  throw new Error(created.userErrors.map(({ message }) => message).join("\n"));
+  const complaints = created.userErrors.map(({ message }) =>
+    message.replace(/^Line (\d+)/, (line, number) => nameOf(Number(number)) ?? line),
+  );
+  throw new BatchRefused(complaints.join("\n"));
 }
 
 /** How far a batch is, with a hundred items behind a cursor. */

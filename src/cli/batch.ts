@@ -1,17 +1,19 @@
 /** The command that draws every prompt of a file. Run again, it goes on: it fetches what was drawn, and asks for what is missing. */
 import { createHash, randomUUID } from "node:crypto";
 import { createInterface } from "node:readline/promises";
+import { Readable } from "node:stream";
 import { setTimeout } from "node:timers/promises";
 import cliProgress from "cli-progress";
 import type { ApiClient } from "./api-client.ts";
 import { readSamples, type Sample } from "./batch-file.ts";
 import { BatchFolder } from "./batch-folder.ts";
-import { type BatchPage, cancelBatch, createBatch, type Item, readBatch } from "./batch-requests.ts";
+import { type BatchPage, BatchRefused, cancelBatch, createBatch, type Item, readBatch } from "./batch-requests.ts";
 import type { DrawingWish } from "./task-wish.ts";
+import { upload } from "./upload.ts";
 
-/** What the server takes in one request. */
-const MAX_ITEMS = 1000;
-const MAX_BYTES = 800_000;
+/** What the server takes in one batch. */
+const MAX_ITEMS = 50_000;
+const MAX_BYTES = 60_000_000;
 const POLL_MS = 1000;
 /** Exit code of a command that was interrupted: 128 + SIGINT. */
 const INTERRUPTED = 130;
@@ -99,19 +101,33 @@ class BatchRun {
     say(`canceled ${id}. Run the command again to draw what is missing.`);
   }
 
-  /** Asks for as many as a request takes. */
+  /** Asks for as many as a batch takes. An earlier run that was cut short may have done so: that batch is the same. */
   private async ask(names: readonly string[]): Promise<string> {
     const { client, preset, gridSize, settings, say } = this.options;
     const { seed: _, ...common } = settings;
-    const items = fitting(names.map((customId) => this.itemOf(customId)));
-    const key = this.folder.asked?.key ?? randomUUID();
-    this.folder.noteAsked({ key });
     const defaults = { ...common, count: gridSize ** 2 };
-    const id = await createBatch(client, { idempotencyKey: key, preset, defaults, items });
-    this.folder.noteAsked({ key, id });
+    const items = fitting(names.map((customId) => this.itemOf(customId)));
+    const earlier = this.folder.asked;
+    const { key, uploadId } = earlier ?? { key: randomUUID(), uploadId: await this.send(items) };
+    this.folder.noteAsked({ key, uploadId });
+    const input = { idempotencyKey: key, preset, defaults, sourceUploadId: uploadId };
+    const id = await createBatch(client, input, (line) => items[line - 1]?.customId).catch((error: unknown) => {
+      if (error instanceof BatchRefused) this.folder.noteAsked(undefined);
+      if (error instanceof BatchRefused && earlier !== undefined) return undefined;
+      throw error;
+    });
+    if (id === undefined) return this.ask(names); // what the earlier run sent has expired
+    this.folder.noteAsked({ key, uploadId, id });
     say(`queued ${id} (${items.length} prompts)`);
     for (const { customId } of items) this.tried.add(customId);
     return id;
+  }
+
+  private send(items: readonly object[]): Promise<string> {
+    const { client, file, stop } = this.options;
+    const bytes = Buffer.from(items.map((item) => `${JSON.stringify(item)}\n`).join(""));
+    const source = { name: file, sizeBytes: bytes.length, open: () => Readable.from([bytes]) };
+    return upload(client, source, { purpose: "BATCH", stop });
   }
 
   private itemOf(customId: string): { customId: string; prompt: string; seed: string } {
@@ -165,7 +181,7 @@ class BatchRun {
 
 const nameOf = (index: number): string => String(index).padStart(8, "0");
 
-/** The first items, as far as one request holds them. */
+/** The first items, as far as one batch holds them. */
 function fitting<T extends object>(items: readonly T[]): readonly T[] {
   let bytes = 0;
   const end = items.findIndex((item, index) => {

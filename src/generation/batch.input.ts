@@ -43,7 +43,7 @@ export class CreateBatchInput {
   @Field(() => ID, {
     nullable: true,
     description:
-      "1 to 50000 items in an upload of the purpose BATCH: a JSON list of what `items` takes, or JSONL with one of them a line. It is read once: afterwards the batch does not need the upload.",
+      "1 to 50000 items in an upload of the purpose BATCH: a JSON list of what `items` takes, or JSONL with one of them a line. The upload makes one batch, and is gone then.",
   })
   sourceUploadId?: string;
 }

@@ -16,6 +16,7 @@ import type { QuotaService } from "../quota/quota.service.ts";
 import { formatCredits } from "../quota/tariff.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import { takeUpload } from "../upload/take-upload.ts";
+import { spendUpload } from "../upload/upload.store.ts";
 import { openBatchFile } from "../upload/upload-files.ts";
 import { choosePreset } from "./admission.ts";
 import type { BatchItemInput, CreateBatchInput } from "./batch.input.ts";
@@ -57,6 +58,12 @@ export interface BatchServices {
   readonly batchQueue: BatchQueue;
 }
 
+/** Items as they were sent, and the upload that they were sent with. */
+interface BatchSource {
+  readonly candidates: Iterable<Candidate> | AsyncIterable<Candidate>;
+  readonly uploadId: string | undefined;
+}
+
 export class BatchService {
   constructor(private readonly services: BatchServices) {}
 
@@ -83,11 +90,12 @@ export class BatchService {
       input.preset,
       principal.allowedPresets,
     );
-    const candidates = await this.open(principal, input, itemType);
-    const { settings, items, credits } = await resolveItems(candidates, { defaults: input.defaults, preset });
+    const source = await this.open(principal, input, itemType);
+    const { settings, items, credits } = await resolveItems(source.candidates, { defaults: input.defaults, preset });
     const { tenantId, userId, apiKeyId } = principal;
     const owner = { id: use.createdId, tenantId, userId, apiKeyId, ...poolOf(preset) };
-    const accepted = await this.write({ ...owner, settings, total: items.length, credits }, items, use);
+    const batch = { ...owner, settings, total: items.length, credits, uploadId: source.uploadId };
+    const accepted = await this.write(batch, items, use);
     if (accepted.id === use.createdId) db.doorbell.ring();
     return { batch: toBatch(accepted), replayed: accepted.id !== use.createdId };
   }
@@ -172,10 +180,10 @@ export class BatchService {
     principal: Principal,
     { items, sourceUploadId }: CreateBatchInput,
     itemType: GraphQLInputType,
-  ): Promise<Iterable<Candidate> | AsyncIterable<Candidate>> {
+  ): Promise<BatchSource> {
     if ((items === undefined) === (sourceUploadId === undefined))
       throw new DomainError("INVALID_INPUT", "Give either items or sourceUploadId.", { path: ["input"] });
-    if (sourceUploadId === undefined) return placedItems(items ?? []);
+    if (sourceUploadId === undefined) return { candidates: placedItems(items ?? []), uploadId: undefined };
     const path = ["input", "sourceUploadId"];
     const use = { id: sourceUploadId, purpose: "BATCH", path } as const;
     const upload = await this.services.db.transaction(asTenant(principal.tenantId), (tx) =>
@@ -183,11 +191,15 @@ export class BatchService {
     );
     const file = await openBatchFile(this.services.images, upload);
     if (file === undefined) throw notFound("Upload", sourceUploadId, path); // it expired meanwhile
-    return readBatchFile(file, itemType, path);
+    return { candidates: readBatchFile(file, itemType, path), uploadId: upload.id };
   }
 
   /** Writes the draft and accepts it, or takes it away again. @returns the batch of the idempotency key */
-  private async write(batch: NewBatch, items: readonly NewItem[], use: IdempotencyUse): Promise<BatchRow> {
+  private async write(
+    { uploadId, ...batch }: NewBatch & Pick<BatchSource, "uploadId">,
+    items: readonly NewItem[],
+    use: IdempotencyUse,
+  ): Promise<BatchRow> {
     const { db } = this.services;
     try {
       await db.transaction(asTenant(batch.tenantId), (tx) => insertDraft(tx, batch));
@@ -197,7 +209,9 @@ export class BatchService {
         );
         await setImmediate(); // queries of the embedded database leave no turn to others
       }
-      const accepted = await db.transaction(asTenant(batch.tenantId), (tx) => this.accept(tx, batch, use));
+      const accepted = await db.transaction(asTenant(batch.tenantId), (tx) =>
+        this.accept(tx, { ...batch, uploadId }, use),
+      );
       if (accepted.id !== batch.id) await db.transaction(asTenant(batch.tenantId), (tx) => deleteDraft(tx, batch.id)); // a twin was faster
       return accepted;
     } catch (error) {
@@ -206,9 +220,14 @@ export class BatchService {
     }
   }
 
-  private async accept(tx: Tx, { id, tenantId, credits }: NewBatch, use: IdempotencyUse): Promise<BatchRow> {
+  private async accept(
+    tx: Tx,
+    { id, tenantId, credits, uploadId }: NewBatch & Pick<BatchSource, "uploadId">,
+    use: IdempotencyUse,
+  ): Promise<BatchRow> {
     const earlier = await recordUse(tx, use);
     if (earlier !== undefined) return getBatch(tx, createdBy(earlier, use));
+    if (uploadId !== undefined) await spendUpload(tx, uploadId);
     const row = await acceptDraft(tx, id);
     invariant(row !== undefined, `the draft of batch ${id} is gone`);
     await this.services.quota.reserve(tx, { tenantId, batchId: id, credits });

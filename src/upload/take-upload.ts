@@ -24,9 +24,14 @@ export interface TakenUpload {
   readonly picture: PictureFacts | undefined;
 }
 
+const GONE: Readonly<Record<UploadPurpose, string>> = {
+  PICTURE: "has expired",
+  BATCH: "has expired, or a batch was made of it",
+};
+
 /**
  * The finished upload that an input names. Another's is as absent as none. A picture no longer expires, because what starts
- * from it shows it; the items of a batch are in its own rows, so its file goes when its time has come.
+ * from it shows it; the items of a batch are in its own rows, so its file goes once the batch exists.
  */
 export async function takeUpload(tx: Tx, principal: Principal, { id, purpose, path }: UploadUse): Promise<TakenUpload> {
   const row = await findUpload(tx, fromGlobalId("Upload", id, path));
@@ -35,7 +40,7 @@ export async function takeUpload(tx: Tx, principal: Principal, { id, purpose, pa
   if (row.status === "WAITING") refuse("This upload is not finished. Call finishUpload first.", path);
   const expires = row.status === "READY" && row.expiresAt !== null && purpose === "PICTURE";
   if (row.status === "EXPIRED" || (expires && !(await keepForever(tx, row.id))))
-    refuse("This upload has expired. Send the file again, with createUpload.", path);
+    refuse(`This upload ${GONE[purpose]}. Send the file again, with createUpload.`, path);
   invariant(row.storageKey !== null, "a finished upload has a file");
   return { id: row.id, storageKey: row.storageKey, picture: pictureOf(row) };
 }

@@ -131,6 +131,11 @@ export async function keepForever(tx: Tx, id: string): Promise<boolean> {
   return changed === 1;
 }
 
+/** All of it was read: its bytes are needed no more. */
+export async function spendUpload(tx: Tx, id: string): Promise<void> {
+  await tx.$executeRaw`update upload set expires_at = now() where id = ${id}::uuid and status = 'READY'`;
+}
+
 /** Of an upload, as its folders in the image store begin: <tenant>/<upload> */
 export interface UploadPlace {
   readonly id: string;

@@ -1,6 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
-import { fromGlobalId } from "../../src/platform/ids.ts";
 import { CANCEL_BATCH, CREATE_BATCH, newBatch, readBatch, readItems, readResults } from "../support/batches.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import type { GraphqlClient } from "../support/graphql-client.ts";
@@ -58,19 +57,19 @@ describe("a batch of an uploaded file", () => {
     expect(await itemsOf(batch.id)).toEqual(await itemsOf(inline.createBatch.batch.id));
   });
 
-  test("no longer needs its file, and is the same under the same key", async () => {
+  test("uses its file up, and is the same under the same key", async () => {
     const id = await uploadFile(JSON.stringify([{ prompt: "a" }, { prompt: "b" }]));
     const input = inputOf(newBatch([]), id);
     const first = await create(id, input);
-    await app.db.transaction(
-      asPlatform,
-      (tx) => tx.$executeRaw`
-        update upload set expires_at = now() - interval '1 second' where id = ${fromGlobalId("Upload", id)}::uuid`,
+    expect((await app.member.query("query($id: ID!) { upload(id: $id) { status } }", { id })).upload.status).toBe(
+      "EXPIRED",
     );
     const second = await create(id, input);
     expect([second.batch.id, second.replayed]).toEqual([first.batch.id, true]);
     expect((await readResults(app.member, first.batch.id)).map(({ prompt }) => prompt)).toEqual(["a", "b"]);
-    expect((await create(id)).userErrors).toMatchObject([{ path: ["input", "sourceUploadId"] }]);
+    expect((await create(id)).userErrors).toMatchObject([
+      { path: ["input", "sourceUploadId"], message: expect.stringContaining("or a batch was made of it") },
+    ]);
   });
 
   test("may have more items than fit inline, and is canceled as any other", async () => {
@@ -100,6 +99,8 @@ describe("a batch of an uploaded file", () => {
     const file = await uploadFile(jsonl([{ prompt: "a" }, { prompt: "b" }, { prompt: "c" }]), poor);
     expect((await create(file, {}, poor)).userErrors).toMatchObject([{ code: "QUOTA_EXHAUSTED" }]);
     expect(await countRows()).toEqual(before);
+    const cheap = await create(file, { defaults: { steps: 9 } }, poor); // the file is still there
+    expect(cheap.userErrors).toEqual([]);
   });
 
   describe("is refused with every wrong item named by its place:", () => {

@@ -5,9 +5,11 @@ import { Status } from "nice-grpc";
 import sharp from "sharp";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
+import { CANCEL_BATCH } from "../support/batches.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { createUpload } from "../support/uploads.ts";
 import { Command, runCommand } from "./command.ts";
 
 const SAMPLES = [{ prompt: "a red circle", tag: "first" }, { prompt: "  a blue square " }, { prompt: "a star" }];
@@ -128,6 +130,35 @@ describe("batch", () => {
     );
     expect(code).toBe(1);
     expect(output).toContain("atelier: Defaults: steps is 99; this preset allows 1 to 36.");
+  });
+
+  test("says which prompt the server refuses", async () => {
+    writeFileSync(join(folder, "prompts.json"), JSON.stringify([{ prompt: "a" }, { prompt: "x".repeat(4000) }]));
+    const { code, output } = await runCommand(["batch", "prompts.json", "--out", "pictures"], options());
+    expect(code).toBe(1);
+    expect(output).toContain("atelier: 00000001: prompt has 4001 characters; at most 4000 are read. Shorten it.");
+  });
+
+  test("draws more prompts than a request holds as one batch, and forgets an upload that expired before its batch", async () => {
+    const prompts = Array.from({ length: 1001 }, (_, i) => ({ prompt: `picture ${i}` }));
+    writeFileSync(join(folder, "prompts.json"), JSON.stringify(prompts));
+    const before = await countBatches();
+    const first = start();
+    await vi.waitFor(() => expect(first.output).toContain("(1001 prompts)"), { timeout: 20_000 });
+    const state = JSON.parse(readFileSync(out("batch.json"), "utf8"));
+    expect(await countBatches()).toBe(before + 1);
+    first.kill("SIGINT");
+    await first.ended();
+    // As if the first run had been cut short between its upload and its batch, a day ago.
+    const { uploadId } = (await createUpload(app.member, "BATCH")) as { uploadId: string };
+    const asked = { key: "another", uploadId };
+    writeFileSync(out("batch.json"), JSON.stringify({ ...state, asked }));
+    const second = start();
+    await vi.waitFor(() => expect(second.output).toContain("(1001 prompts)"), { timeout: 20_000 });
+    second.kill("SIGINT");
+    await second.ended();
+    await app.member.query(CANCEL_BATCH, { id: state.asked.id });
+    await app.member.query(CANCEL_BATCH, { id: JSON.parse(readFileSync(out("batch.json"), "utf8")).asked.id });
   });
 
   test.each<[string, string, string]>([
