@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import {
   type Action,
@@ -70,4 +71,21 @@ test("a role reaches itself and those below it", () => {
   expect(reaches("ADMIN", "ADMIN")).toBe(true);
   expect(reaches("ADMIN", "VIEWER")).toBe(true);
   expect(reaches("ADMIN", "OWNER")).toBe(false);
+});
+
+test("the table in docs/tenancy.md has exactly the rules of the code", () => {
+  const rows = ACTIONS.map((action) => {
+    const cells = Object.values(Role).map((role) => {
+      const principal = principalFor({ ...OWN, role });
+      if (may(principal, action, COLLEAGUES)) return "all";
+      return may(principal, action, OWN) ? "own" : "";
+    });
+    const { scope, reads } = RULES[action];
+    const row = [`\`${action}\``, scope, ...cells, reads ? "yes" : ""];
+    return `|${row.map((cell) => (cell === "" ? " " : ` ${cell} `)).join("|")}|`;
+  });
+  const table = readFileSync("docs/tenancy.md", "utf8")
+    .split("\n")
+    .filter((line) => /^\| `\w+:/.test(line));
+  expect(table).toEqual(rows);
 });

@@ -52,6 +52,25 @@ test("a wrong variable is told with what it may be, and with an example", () => 
   );
 });
 
+test("an issuer needs an audience, and https unless it is on this machine", () => {
+  const environment = { OIDC_ISSUER: "https://accounts.example.org", OIDC_AUDIENCE: "atelier" };
+  expect(loadConfig(environment).oidc).toEqual({
+    issuer: "https://accounts.example.org",
+    audience: "atelier",
+    jwksUrl: undefined,
+  });
+  expect(loadConfig({}).oidc).toBeUndefined();
+  for (const name of ["OIDC_ISSUER", "OIDC_AUDIENCE"]) {
+    const start = () => loadConfig({ ...environment, [name]: "" });
+    expect(start).toThrow("OIDC_ISSUER and OIDC_AUDIENCE go together");
+  }
+  const insecure = { ...environment, OIDC_ISSUER: "http://accounts.example.org", OIDC_JWKS_URL: "http://example.org/" };
+  expect(() => loadConfig(insecure)).toThrow(/OIDC_ISSUER: Give an address with https[\s\S]*OIDC_JWKS_URL: /);
+  for (const host of ["127.0.0.1:9000", "localhost", "[::1]:9000"])
+    expect(loadConfig({ ...environment, OIDC_ISSUER: `http://${host}/` }).oidc?.issuer).toBe(`http://${host}/`);
+  expect(() => loadConfig({ ...environment, OIDC_ISSUER: "http://127.0.0.1.example.org" })).toThrow(StartupError);
+});
+
 test("a command finds the data folder as the server does", () => {
   for (const DATA_DIR of [undefined, "", "elsewhere", "/somewhere"]) {
     const environment = DATA_DIR === undefined ? {} : { DATA_DIR };

@@ -82,6 +82,9 @@ describe.each(databasesHere())("row-level security of $name", ({ create }) => {
     expect(await count("update generation set answer = 'x' where tenant_id = $1::uuid")).toBe(0);
     expect(await count("update limits set used = 0 where tenant_id = $1::uuid")).toBe(0);
     expect(await count("delete from batch where tenant_id = $1::uuid")).toBe(0);
+    expect(await count("update api_key set revoked_at = now() where tenant_id = $1::uuid")).toBe(0);
+    expect(await count("update membership set role = 'VIEWER' where tenant_id = $1::uuid")).toBe(0);
+    expect(await count("delete from membership where tenant_id = $1::uuid")).toBe(0);
     const moved = count("update generation set tenant_id = $1::uuid");
     await expect(moved).rejects.toThrow(DENIED);
   });
@@ -107,6 +110,22 @@ describe.each(databasesHere())("row-level security of $name", ({ create }) => {
     const revoke = "update api_key set revoked_at = now() where hash = $1";
     await db.transaction(asPlatform, (tx) => tx.$executeRawUnsafe(revoke, hashSecret(theirs.secret)));
     expect(await find(theirs.secret)).toBeUndefined();
+  });
+
+  test("shows identities of people to nobody, and answers questions across tenants to the API only", async () => {
+    for (const access of [asTenant(ours.id), asAnyone, asDispatcher, asPoll([ours.id])])
+      await expect(query(access, "select * from identity")).rejects.toThrow(DENIED);
+    const doors = [
+      "auth_lookup('hash')",
+      "auth_sign_in('issuer', 'subject', null)",
+      "auth_recheck('[]')",
+      `auth_person('${newId()}', 'somebody', null)`,
+    ];
+    for (const door of doors) {
+      for (const access of [asDispatcher, asPoll([ours.id])])
+        await expect(query(access, `select * from ${door}`), door).rejects.toThrow(DENIED);
+      await query(asAnyone, `select * from ${door}`);
+    }
   });
 
   test("lets nobody change the ledger", async () => {
