@@ -1,8 +1,13 @@
 /** The composition root: constructs every service by hand and chooses the adapters. */
 
+import "reflect-metadata";
 import { basename, join } from "node:path";
+import { CostBuckets } from "./api/cost-buckets.ts";
+import { OperationGate } from "./api/operation-gate.ts";
+import { RateLimitResolver } from "./api/rate-limit.resolver.ts";
 import { makeSchema } from "./api/schema.ts";
 import { ApiServer, checkAddress } from "./api/server.ts";
+import { TrustedDocuments } from "./api/trusted-documents.ts";
 import { ApiKeyResolver } from "./auth/api-key.resolver.ts";
 import { ApiKeyService } from "./auth/api-key.service.ts";
 import { AuthService } from "./auth/auth.service.ts";
@@ -21,7 +26,7 @@ import { GenerationEvents } from "./generation/generation-events.ts";
 import { GenerationLifecycle } from "./generation/generation-lifecycle.ts";
 import { ImageResolver } from "./generation/image.resolver.ts";
 import { MilestonePoll } from "./generation/milestone-poll.ts";
-import { asAnyone } from "./platform/access.ts";
+import { asAnyone, asTenant } from "./platform/access.ts";
 import { type Clock, systemClock } from "./platform/clock.ts";
 import { type Config, ROOT } from "./platform/config.ts";
 import { Database } from "./platform/database.ts";
@@ -30,6 +35,7 @@ import { openPostgresDatabase } from "./platform/database-postgres.ts";
 import { lockFolder } from "./platform/folder-lock.ts";
 import { Closables } from "./platform/lifecycle.ts";
 import { createLogger, type Logger } from "./platform/logger.ts";
+import { ReadSession } from "./platform/read-session.ts";
 import { loadSecrets } from "./platform/secrets.ts";
 import { LocalWorkers } from "./pool/local-workers.ts";
 import { PoolCatalog } from "./pool/pool-catalog.ts";
@@ -162,6 +168,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const links = new SignedLinks({ signer: new UrlSigner(urlSigning), clock, publicUrl });
   const images = new DiskImageStore({ folder: join(config.dataDir, "images"), links });
   const bus = new InProcessFrameBus(clock);
+  const buckets = new CostBuckets({ clock, ...config.rateLimit });
   const quota = new QuotaService();
   const presets = new PoolCatalog();
   const lifecycle = new GenerationLifecycle(db, quota, bus);
@@ -181,6 +188,11 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     generationEvents: new GenerationEvents({ db, bus, poll, generations }),
     serveFile: (request, response) => images.serve(request, response),
     batchResults,
+    gate: new OperationGate(buckets),
+    openReads: ({ tenantId }) => new ReadSession(db, asTenant(tenantId)),
+    trustedDocuments:
+      config.trustedDocuments === undefined ? undefined : TrustedDocuments.read(config.trustedDocuments),
+    isAllowedOrigin: (origin) => config.allowedOrigins.includes(origin) || origin === new URL(publicUrl()).origin,
     uploads: new UploadReceiver({ db, images, links, logger }),
     isReady: async () => (await db.transaction(asAnyone, (tx) => presets.list(tx))).length > 0,
     logger,
@@ -190,6 +202,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     images,
     bus,
     quota,
+    buckets,
     presets,
     generations,
     batches,
@@ -219,6 +232,7 @@ function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorker
 
 const resolversOf = ({
   db,
+  buckets,
   generations,
   batches,
   batchResults,
@@ -240,6 +254,7 @@ const resolversOf = ({
   new PlatformResolver(new PlatformService(db)),
   new AuditLogResolver(new AuditLogService(db)),
   new CreditsResolver(db),
+  new RateLimitResolver(buckets),
 ];
 
 /** How a client on this machine names the address that the server listens on. */

@@ -34,10 +34,10 @@ export function formatError(formatted: GraphQLFormattedError, error: unknown, lo
   }
   const code = formatted.extensions?.["code"];
   if (typeof code === "string" && CLIENT_CODES.has(code))
-    return { message: formatted.message, ...place, extensions: { code } };
+    return { message: withoutSuggestions(formatted.message), ...place, extensions: { code } };
   if (original instanceof GraphQLError) {
     return {
-      message: formatted.message,
+      message: withoutSuggestions(formatted.message),
       ...place,
       extensions: { code: formatted.path === undefined ? "GRAPHQL_VALIDATION_FAILED" : "BAD_USER_INPUT" },
     };
@@ -50,3 +50,6 @@ export function formatError(formatted: GraphQLFormattedError, error: unknown, lo
     extensions: { code: "INTERNAL", errorId },
   };
 }
+
+/** GraphQL's own suggestions would tell callers without a key the names of the schema. */
+const withoutSuggestions = (message: string): string => message.replace(/ Did you mean .*\?$/, "");

@@ -28,6 +28,7 @@ import { MemberResolver } from "../tenancy/member.resolver.ts";
 import { PlatformResolver } from "../tenancy/platform.resolver.ts";
 import { ViewerResolver } from "../tenancy/viewer.resolver.ts";
 import { UploadResolver } from "../upload/upload.resolver.ts";
+import { RateLimitResolver } from "./rate-limit.resolver.ts";
 
 type ResolverClass = abstract new (...services: never[]) => object;
 
@@ -46,6 +47,7 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   PlatformResolver,
   AuditLogResolver,
   CreditsResolver,
+  RateLimitResolver,
 ];
 
 /** Types that are reached only through the interfaces they implement. */

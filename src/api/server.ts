@@ -4,23 +4,31 @@ import { type AddressInfo, createServer, type Server } from "node:net";
 import { ApolloServer } from "@apollo/server";
 import { ApolloServerPluginDrainHttpServer } from "@apollo/server/plugin/drainHttpServer";
 import { expressMiddleware } from "@as-integrations/express5";
-import express, { type ErrorRequestHandler } from "express";
+import cors from "cors";
+import express, { type ErrorRequestHandler, type RequestHandler } from "express";
 import { GraphQLError, type GraphQLSchema } from "graphql";
 import type { AuthService, CallerCredentials } from "../auth/auth.service.ts";
 import type { CallerWatch } from "../auth/caller-watch.ts";
+import type { Principal } from "../auth/principal.ts";
 import type { BatchResults } from "../generation/batch-results.ts";
 import type { EventContext } from "../generation/events.resolver.ts";
 import type { GenerationEvents } from "../generation/generation-events.ts";
 import { DomainError, type DomainErrorCode, StartupError } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
+import type { ReadSession } from "../platform/read-session.ts";
 import { FILES_PATH } from "../storage/disk-image-store.ts";
 import type { UploadReceiver } from "../upload/upload-receiver.ts";
+import { costPlugin } from "./cost-plugin.ts";
 import { formatError } from "./format-error.ts";
-import { limitRootFields, MAX_TOKENS } from "./query-limits.ts";
+import type { OperationGate } from "./operation-gate.ts";
+import { LIMITS, MAX_TOKENS } from "./query-limits.ts";
 import { serveSockets } from "./sockets.ts";
+import type { QueryRequest, TrustedDocuments } from "./trusted-documents.ts";
 
 const GRAPHQL_PATH = "/graphql";
 const MAX_BODY = "1mb";
+/** Who sends headers byte by byte does not keep a connection. */
+const HEADERS_TIMEOUT_MS = 5_000;
 
 interface Address {
   readonly port: number;
@@ -34,6 +42,13 @@ export interface ApiOptions {
   readonly serveFile: (request: http.IncomingMessage, response: http.ServerResponse) => Promise<void>;
   readonly batchResults: BatchResults;
   readonly uploads: UploadReceiver;
+  readonly gate: OperationGate;
+  /** For one request. */
+  readonly openReads: (principal: Principal) => ReadSession;
+  /** Undefined when every query is taken. */
+  readonly trustedDocuments: TrustedDocuments | undefined;
+  /** Whether pages of this origin may use the API. */
+  readonly isAllowedOrigin: (origin: string) => boolean;
   /** Whether generations can be asked for. */
   readonly isReady: () => Promise<boolean>;
   readonly logger: Logger;
@@ -41,32 +56,40 @@ export interface ApiOptions {
 
 export class ApiServer {
   private readonly app = express();
-  private readonly http = http.createServer(this.app);
+  private readonly http = http.createServer(
+    { headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: 1000 },
+    this.app,
+  );
   private apollo: ApolloServer<EventContext> | undefined;
   private disposeSockets: (() => Promise<void>) | undefined;
 
   constructor(private readonly options: ApiOptions) {}
 
   async prepare(schema: GraphQLSchema): Promise<void> {
-    const { logger } = this.options;
+    const { logger, gate, trustedDocuments, isAllowedOrigin } = this.options;
     const apollo = new ApolloServer<EventContext>({
       schema,
       csrfPrevention: true,
+      allowBatchedHttpRequests: false,
+      persistedQueries: false,
+      introspection: true, // for callers with a key: the gate refuses all others
       includeStacktraceInErrorResponses: false,
       parseOptions: { maxTokens: MAX_TOKENS },
-      validationRules: [limitRootFields],
+      validationRules: [...LIMITS],
       stopOnTerminationSignals: false, // this process stops in an order of its own
       formatError: (formatted, error) => formatError(formatted, error, logger),
-      plugins: [ApolloServerPluginDrainHttpServer({ httpServer: this.http })],
+      plugins: [ApolloServerPluginDrainHttpServer({ httpServer: this.http }), costPlugin(gate)],
     });
     await apollo.start();
     this.apollo = apollo;
     this.mountRoutes(apollo);
-    const contextOf = (credentials: CallerCredentials) => this.contextOf(credentials);
     this.disposeSockets = serveSockets(this.http, GRAPHQL_PATH, {
       schema,
-      contextOf,
+      contextOf: (credentials, address) => this.contextOf(credentials, address),
       callers: this.options.callers,
+      gate,
+      trustedDocuments,
+      isAllowedOrigin,
       logger,
     });
   }
@@ -104,7 +127,9 @@ export class ApiServer {
     );
     app.use(
       GRAPHQL_PATH,
+      cors({ origin: (origin, answer) => answer(null, origin !== undefined && options.isAllowedOrigin(origin)) }),
       express.json({ limit: MAX_BODY }),
+      this.requireTrusted,
       expressMiddleware(apollo, { context: ({ req }) => this.httpContextOf(req) }),
     );
     app.use(answerBadRequest);
@@ -113,15 +138,32 @@ export class ApiServer {
     );
   }
 
-  private async contextOf(credentials: CallerCredentials): Promise<EventContext> {
-    const { auth, generationEvents } = this.options;
-    return { principal: await auth.authenticate(credentials), generationEvents };
+  /** Puts the text of a query in the place of its id. */
+  private readonly requireTrusted: RequestHandler = (request, response, next) => {
+    const { trustedDocuments } = this.options;
+    if (trustedDocuments === undefined) return next();
+    try {
+      const body: QueryRequest = request.method === "GET" ? request.query : request.body;
+      request.body = { ...body, query: trustedDocuments.textOf(body) };
+      next();
+    } catch (error) {
+      if (!(error instanceof DomainError)) return next(error);
+      response.status(403).json({ errors: [{ message: error.message, extensions: { code: error.code } }] });
+    }
+  };
+
+  private async contextOf(credentials: CallerCredentials, address = "unknown"): Promise<EventContext> {
+    const { auth, generationEvents, openReads } = this.options;
+    const principal = await auth.authenticate(credentials);
+    const caller =
+      principal === undefined ? `address ${address}` : (principal.apiKeyId ?? `person ${principal.userId}`);
+    return { principal, caller, reads: principal && openReads(principal), generationEvents };
   }
 
-  private async httpContextOf({ headers }: http.IncomingMessage): Promise<EventContext> {
+  private async httpContextOf({ headers, socket }: http.IncomingMessage): Promise<EventContext> {
     try {
-      const tenant = headers["x-tenant"];
-      return await this.contextOf({ authorization: headers.authorization, tenant: tenant?.toString() });
+      const tenant = headers["x-tenant"]?.toString();
+      return await this.contextOf({ authorization: headers.authorization, tenant }, socket.remoteAddress);
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
       throw new GraphQLError(error.message, {

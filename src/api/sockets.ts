@@ -12,12 +12,17 @@ import { DomainError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import type { Logger } from "../platform/logger.ts";
 import { formatError } from "./format-error.ts";
+import type { CostReport, OperationGate } from "./operation-gate.ts";
 import { readQuery } from "./query-limits.ts";
+import type { TrustedDocuments } from "./trusted-documents.ts";
 
 const CONNECTION_INIT_TIMEOUT_MS = 3000;
 const MAX_MESSAGE_BYTES = 64 * 1024;
 const MAX_OPERATIONS = 100;
+/** Open sockets of one key. */
+const MAX_SOCKETS = 100;
 const FORBIDDEN = 4403;
+const TOO_MANY = 4429;
 const INTERNAL_ERROR = 4500;
 /** RFC 6455, 5.5: a close frame holds 125 bytes, two of them the code. */
 const MAX_REASON_BYTES = 123;
@@ -28,8 +33,11 @@ type SocketContext = Context<Parameters, Extra>;
 export interface SocketOptions {
   readonly schema: GraphQLSchema;
   /** Throws a DomainError for a caller who is refused. */
-  readonly contextOf: (credentials: CallerCredentials) => Promise<EventContext>;
+  readonly contextOf: (credentials: CallerCredentials, address: string | undefined) => Promise<EventContext>;
   readonly callers: CallerWatch;
+  readonly gate: OperationGate;
+  readonly trustedDocuments: TrustedDocuments | undefined;
+  readonly isAllowedOrigin: (origin: string) => boolean;
   readonly logger: Logger;
 }
 
@@ -41,21 +49,31 @@ export function serveSockets(http: Server, path: string, options: SocketOptions)
       socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n");
       return;
     }
+    const { origin } = request.headers;
+    if (origin !== undefined && !options.isAllowedOrigin(origin)) {
+      socket.end("HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n");
+      return;
+    }
     sockets.handleUpgrade(request, socket, head, (client) => sockets.emit("connection", client, request));
   });
   const server = useServer<Parameters>(protocolOptions(options), sockets);
   return async () => server.dispose();
 }
 
-function protocolOptions({ schema, contextOf, callers, logger }: SocketOptions): ServerOptions<Parameters, Extra> {
+function protocolOptions(options: SocketOptions): ServerOptions<Parameters, Extra> {
+  const { callers, logger } = options;
   const format = (error: GraphQLError) => formatError(error.toJSON(), error, logger);
+  const open = new OpenSockets();
   const contextFor = async (context: SocketContext): Promise<EventContext | undefined> => {
     try {
-      return await contextOf(credentialsOf(context.connectionParams));
+      const { socket, request } = context.extra;
+      const found = await options.contextOf(credentialsOf(context.connectionParams), request.socket.remoteAddress);
+      if (open.add(context.extra, found.caller)) return found;
+      socket.close(TOO_MANY, `A key may have ${MAX_SOCKETS} open sockets. Use one for many subscriptions.`);
     } catch (error) {
       closeFor(error, context, logger);
-      return undefined;
     }
+    return undefined;
   };
   return {
     connectionInitWaitTimeout: CONNECTION_INIT_TIMEOUT_MS,
@@ -64,27 +82,71 @@ function protocolOptions({ schema, contextOf, callers, logger }: SocketOptions):
       if (found?.principal !== undefined) closeWhenRefused(context, found.principal, callers);
       return found !== undefined;
     },
+    onClose: ({ extra }) => open.delete(extra),
     onSubscribe: async (context, _id, payload) => {
       if (Object.keys(context.subscriptions).length > MAX_OPERATIONS)
         return [new GraphQLError(`A socket may have ${MAX_OPERATIONS} operations at a time. Open another one.`)];
       const contextValue = await contextFor(context);
       if (contextValue === undefined) return [new GraphQLError("The socket is closed.")];
-      return executionOf(schema, payload, contextValue);
+      return admit(options, payload, contextValue);
     },
     onError: (_context, _id, _payload, errors) => errors.map(format),
-    onNext: (_context, _id, _payload, _args, { errors, data = null }) =>
-      errors === undefined ? undefined : { data, errors: errors.map(format) },
+    onNext: (_context, _id, _payload, { contextValue }, { errors, data = null }) => ({
+      data,
+      ...(errors && { errors: errors.map(format) }),
+      extensions: { ...(contextValue as AdmittedContext).report },
+    }),
   };
 }
 
-function executionOf(
-  schema: GraphQLSchema,
-  { query, operationName, variables }: SubscribePayload,
-  contextValue: EventContext,
+interface AdmittedContext extends EventContext {
+  readonly report: CostReport;
+}
+
+/** Reads an operation and lets it pass the gate. @returns how to execute it, or why not */
+function admit(
+  { schema, gate, trustedDocuments }: SocketOptions,
+  { query, operationName, variables, ...payload }: SubscribePayload,
+  context: EventContext,
 ): ExecutionArgs | readonly GraphQLError[] {
-  const document = readQuery(schema, query);
-  if (!("kind" in document)) return document;
-  return { schema, document, contextValue, operationName: operationName ?? null, variableValues: variables ?? null };
+  try {
+    const document = readQuery(schema, trustedDocuments?.textOf({ query, ...payload }) ?? query);
+    if (!("kind" in document)) return document;
+    const operation = { schema, document, operationName: operationName ?? undefined, variables: variables ?? {} };
+    const { report, refusal } = gate.admit(context, operation);
+    if (refusal !== undefined) throw refusal;
+    const contextValue: AdmittedContext = { ...context, report };
+    return { schema, document, contextValue, operationName: operationName ?? null, variableValues: variables ?? null };
+  } catch (error) {
+    if (error instanceof GraphQLError) return [error];
+    if (error instanceof DomainError) return [new GraphQLError(error.message, { originalError: error })];
+    throw error;
+  }
+}
+
+/** Who has how many sockets. */
+class OpenSockets {
+  private readonly callers = new Map<Extra, string>();
+  private readonly counts = new Map<string, number>();
+
+  /** False when the caller has as many as allowed. Adding a socket again changes nothing. */
+  add(socket: Extra, caller: string): boolean {
+    if (this.callers.has(socket)) return true;
+    const count = (this.counts.get(caller) ?? 0) + 1;
+    if (count > MAX_SOCKETS) return false;
+    this.callers.set(socket, caller);
+    this.counts.set(caller, count);
+    return true;
+  }
+
+  delete(socket: Extra): void {
+    const caller = this.callers.get(socket);
+    if (caller === undefined) return;
+    this.callers.delete(socket);
+    const count = (this.counts.get(caller) ?? 0) - 1;
+    if (count > 0) this.counts.set(caller, count);
+    else this.counts.delete(caller);
+  }
 }
 
 function closeFor(error: unknown, { extra }: SocketContext, logger: Logger): void {

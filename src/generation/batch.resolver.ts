@@ -13,7 +13,7 @@ import {
   Root,
   UseMiddleware,
 } from "type-graphql";
-import { principalOf, type RequestContext } from "../auth/request-context.ts";
+import { principalOf, type RequestContext, readsOf } from "../auth/request-context.ts";
 import { invariant } from "../platform/errors.ts";
 import { reportUserErrors } from "../platform/user-error.type.ts";
 import { withoutNulls } from "../platform/without-nulls.ts";
@@ -81,12 +81,12 @@ export class BatchResolver {
 
   @FieldResolver(() => BatchCounts)
   counts(@Root() batch: Batch, @Ctx() context: RequestContext): Promise<BatchCounts> {
-    return this.service.count(principalOf(context), batch.uuid);
+    return this.service.count(readsOf(context), batch.uuid);
   }
 
   @FieldResolver(() => BatchCredits)
   credits(@Root() batch: Batch, @Ctx() context: RequestContext): Promise<BatchCredits> {
-    return this.service.sumCredits(principalOf(context), batch.uuid);
+    return this.service.sumCredits(readsOf(context), batch.uuid);
   }
 
   @FieldResolver(() => String, {

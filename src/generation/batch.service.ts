@@ -10,8 +10,9 @@ import type { Principal } from "../auth/principal.ts";
 import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError, invariant } from "../platform/errors.ts";
-import { fromGlobalId, fromIndexCursor, newId, notFound, toIndexCursor } from "../platform/ids.ts";
+import { fromGlobalId, fromIndexCursor, newId, notFound, toGlobalId, toIndexCursor } from "../platform/ids.ts";
 import { pageOf, pageSize } from "../platform/page.ts";
+import type { ReadSession } from "../platform/read-session.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { formatCredits } from "../quota/tariff.ts";
 import type { ImageStore } from "../storage/image-store.ts";
@@ -25,7 +26,6 @@ import {
   acceptDraft,
   type BatchRow,
   cancelWaiting,
-  countOpen,
   deleteDraft,
   findBatch,
   getBatch,
@@ -34,7 +34,8 @@ import {
   listBatches,
   type NewBatch,
   type NewItem,
-  sumCredits,
+  readProgress,
+  readSums,
 } from "./batch.store.ts";
 import type { Batch, BatchConnection, BatchCounts, BatchCredits, BatchItemConnection } from "./batch.type.ts";
 import { readBatchFile } from "./batch-file.ts";
@@ -138,26 +139,21 @@ export class BatchService {
   }
 
   /** Of a batch that the caller was shown. */
-  async count(principal: Principal, batchId: string): Promise<BatchCounts> {
-    const { batch, open } = await this.services.db.transaction(asTenant(principal.tenantId), async (tx) => ({
-      batch: await getBatch(tx, batchId),
-      open: await countOpen(tx, batchId),
-    }));
+  async count(reads: ReadSession, batchId: string): Promise<BatchCounts> {
+    const progress = await reads.load(readProgress, batchId);
+    if (progress === undefined) throw notFound("Batch", toGlobalId("Batch", batchId), []);
+    const { queued, running, batch } = progress;
     const { total, nextIndex, cancelRequestedAt, succeeded, failed, canceled } = batch;
-    return { waiting: cancelRequestedAt === null ? total - nextIndex : 0, ...open, succeeded, failed, canceled };
+    const waiting = cancelRequestedAt === null ? total - nextIndex : 0;
+    return { waiting, queued, running, succeeded, failed, canceled };
   }
 
   /** Of a batch that the caller was shown. */
-  async sumCredits(principal: Principal, batchId: string): Promise<BatchCredits> {
-    const { batch, sums } = await this.services.db.transaction(asTenant(principal.tenantId), async (tx) => ({
-      batch: await getBatch(tx, batchId),
-      sums: await sumCredits(tx, batchId),
-    }));
-    return {
-      reserved: formatCredits(batch.credits),
-      charged: formatCredits(sums.charged),
-      held: formatCredits(sums.held),
-    };
+  async sumCredits(reads: ReadSession, batchId: string): Promise<BatchCredits> {
+    const sums = await reads.load(readSums, batchId);
+    if (sums === undefined) throw notFound("Batch", toGlobalId("Batch", batchId), []);
+    const { reserved, charged, held } = sums;
+    return { reserved: formatCredits(reserved), charged: formatCredits(charged), held: formatCredits(held) };
   }
 
   /** Releases what waits, ends what is queued, asks what runs to stop. Cancelling twice is no error. */

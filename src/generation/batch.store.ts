@@ -104,17 +104,48 @@ export async function cancelWaiting(tx: Tx, id: string): Promise<boolean> {
 
 /** What is queued and what runs of a batch. */
 export async function countOpen(tx: Tx, id: string): Promise<{ queued: number; running: number }> {
-  const rows = await tx.$queryRaw<{ state: GenerationState; count: number }[]>`
-    select state, count(*)::int as count from generation
-    where batch_id = ${id}::uuid and state in ('QUEUED', 'RUNNING') group by state`;
-  const count = (of: GenerationState): number => rows.find(({ state }) => state === of)?.count ?? 0;
-  return { queued: count("QUEUED"), running: count("RUNNING") };
+  return (await countOpenOf(tx, [id])).get(id) ?? { queued: 0, running: 0 };
 }
 
-/** Micro-credits that a batch was charged so far, and that it still holds. */
-export async function sumCredits(tx: Tx, id: string): Promise<{ charged: bigint; held: bigint }> {
-  const [row] = await tx.$queryRaw<{ charged: bigint; held: bigint }[]>`
-    select coalesce(sum(settled), 0)::bigint as charged, coalesce(sum(credits) filter (where ended_at is null), 0)::bigint as held
-    from reservation where batch_id = ${id}::uuid`;
-  return row ?? { charged: 0n, held: 0n };
+/** Of each of the batches that has any. */
+async function countOpenOf(
+  tx: Tx,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, { queued: number; running: number }>> {
+  const rows = await tx.$queryRaw<{ id: string; queued: number; running: number }[]>`
+    select batch_id as id, (count(*) filter (where state = 'QUEUED'))::int as queued,
+      (count(*) filter (where state = 'RUNNING'))::int as running
+    from generation where batch_id = any(${[...ids]}::uuid[]) and state in ('QUEUED', 'RUNNING') group by batch_id`;
+  return new Map(rows.map(({ id, queued, running }) => [id, { queued, running }]));
+}
+
+/** How many items of a batch are where. */
+export interface BatchProgress {
+  readonly batch: BatchRow;
+  readonly queued: number;
+  readonly running: number;
+}
+
+export async function readProgress(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, BatchProgress>> {
+  const batches = await tx.batch.findMany({ where: { id: { in: [...ids] } } });
+  const open = await countOpenOf(tx, ids);
+  return new Map(batches.map((batch) => [batch.id, { batch, ...(open.get(batch.id) ?? { queued: 0, running: 0 }) }]));
+}
+
+/** Micro-credits of a batch. */
+export interface BatchSums {
+  /** When it was accepted. */
+  readonly reserved: bigint;
+  readonly charged: bigint;
+  /** Still. */
+  readonly held: bigint;
+}
+
+export async function readSums(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, BatchSums>> {
+  const rows = await tx.$queryRaw<(BatchSums & { id: string })[]>`
+    select b.id, b.credits as reserved, coalesce(sum(r.settled), 0)::bigint as charged,
+      coalesce(sum(r.credits) filter (where r.ended_at is null), 0)::bigint as held
+    from batch b left join reservation r on r.batch_id = b.id
+    where b.id = any(${[...ids]}::uuid[]) group by b.id`;
+  return new Map(rows.map((row) => [row.id, row]));
 }

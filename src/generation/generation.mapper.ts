@@ -28,6 +28,7 @@ export function toGeneration(row: GenerationDetails): Generation {
     creditsReserved: formatCredits(reservation?.credits ?? 0n),
     creditsCharged: reservation?.settled == null ? null : formatCredits(reservation.settled),
     imageRows: row.images,
+    userUuid: row.userId,
   };
 }
 

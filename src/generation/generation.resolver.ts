@@ -1,7 +1,10 @@
 import { Arg, Args, Ctx, FieldResolver, ID, Mutation, Query, Resolver, Root, UseMiddleware } from "type-graphql";
-import { principalOf, type RequestContext } from "../auth/request-context.ts";
+import { principalOf, type RequestContext, readsOf } from "../auth/request-context.ts";
+import { toGlobalId } from "../platform/ids.ts";
 import { reportUserErrors } from "../platform/user-error.type.ts";
 import { withoutNulls } from "../platform/without-nulls.ts";
+import { readUsers } from "../tenancy/tenancy.store.ts";
+import { User } from "../tenancy/viewer.type.ts";
 import { CreateGenerationInput, HistoryArguments } from "./generation.input.ts";
 import { toImage } from "./generation.mapper.ts";
 import type { GenerationService } from "./generation.service.ts";
@@ -55,5 +58,11 @@ export class GenerationResolver {
   @FieldResolver(() => [Image], { description: "Empty until the generation has succeeded." })
   images(@Root() generation: Generation): Image[] {
     return generation.imageRows.map(toImage);
+  }
+
+  @FieldResolver(() => User, { nullable: true, description: "Who made it; null for who is no member any more." })
+  async createdBy(@Root() { userUuid }: Generation, @Ctx() context: RequestContext): Promise<User | null> {
+    const user = await readsOf(context).load(readUsers, userUuid);
+    return user === undefined ? null : { ...user, id: toGlobalId("User", user.id) };
   }
 }

@@ -215,4 +215,7 @@ export class Generation {
 
   /** Not public: the rows of its pictures, for the `images` field. */
   imageRows!: readonly ImageRow[];
+
+  /** Not public: who made it. */
+  userUuid!: string;
 }

@@ -33,6 +33,28 @@ export const environmentSchema = z.object({
       error: "Give an address with http or https, such as https://pictures.example.org.",
     })
     .optional(),
+  /** Pages that may use the API from a browser, beside those of PUBLIC_URL: origins, separated by commas. */
+  ALLOWED_ORIGINS: z
+    .string()
+    .default("")
+    .transform((list) =>
+      list
+        .split(",")
+        .map((entry) => entry.trim())
+        .filter((entry) => entry !== ""),
+    )
+    .pipe(
+      z.array(
+        z.string().regex(/^https?:\/\/[^/\s]+$/, {
+          error: "Give origins without a path, separated by commas, such as https://studio.example.org.",
+        }),
+      ),
+    ),
+  /** JSON file of the queries that clients may send, by SHA-256; all are taken unless set. */
+  TRUSTED_DOCUMENTS: z.string().min(1).optional(),
+  /** Points of query cost that a key may spend at once, and that it gets back each second. */
+  RATE_LIMIT_POINTS: integer(1, 1_000_000_000, 20_000).default(20_000),
+  RATE_LIMIT_POINTS_PER_SECOND: integer(1, 1_000_000, 2000).default(2000),
   /** Database, pictures, built models, secrets and credentials. */
   DATA_DIR: z.string().min(1).default(".atelier"),
   /** A PostgreSQL server (15 or later) to use instead of the database in DATA_DIR. */
@@ -75,6 +97,10 @@ export interface Config {
   readonly host: string;
   /** Without a trailing slash; undefined until the port is known when neither is set. */
   readonly publicUrl: string | undefined;
+  readonly allowedOrigins: readonly string[];
+  /** Absolute path; undefined when every query is taken. */
+  readonly trustedDocuments: string | undefined;
+  readonly rateLimit: { readonly limit: number; readonly restorePerSecond: number };
   readonly dataDir: string;
   /** Undefined for the embedded database. */
   readonly databaseUrl: string | undefined;
@@ -126,6 +152,9 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     port: data.PORT,
     host: data.HOST,
     publicUrl: data.PUBLIC_URL?.replace(/\/+$/, ""),
+    allowedOrigins: data.ALLOWED_ORIGINS,
+    trustedDocuments: data.TRUSTED_DOCUMENTS && resolve(ROOT, data.TRUSTED_DOCUMENTS),
+    rateLimit: { limit: data.RATE_LIMIT_POINTS, restorePerSecond: data.RATE_LIMIT_POINTS_PER_SECOND },
     dataDir: resolve(ROOT, data.DATA_DIR),
     databaseUrl: data.DATABASE_URL,
     logLevel: data.LOG_LEVEL,

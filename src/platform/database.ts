@@ -42,7 +42,7 @@ export class Database {
   static async open(engine: DatabaseEngine, migrationsFolder: string): Promise<Database> {
     try {
       await engine.migrate((factory) => applyMigrations(factory, migrationsFolder));
-      return new Database(engine, new PrismaClient({ adapter: engine.factory }));
+      return new Database(engine, new PrismaClient({ adapter: engine.factory, errorFormat: "minimal" }));
     } catch (error) {
       await engine.close();
       throw error;

@@ -28,6 +28,16 @@ export async function findFirstTenant(
   return tenant === null ? undefined : { id: tenant.id, members: tenant.memberships };
 }
 
+/** People who are members of the tenant still. */
+export async function readUsers(
+  tx: Tx,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, { readonly id: string; readonly name: string; readonly email: string | null }>> {
+  const select = { id: true, name: true, email: true };
+  const users = await tx.user.findMany({ where: { id: { in: [...ids] } }, select });
+  return new Map(users.map((user) => [user.id, user]));
+}
+
 export async function getMembership(tx: Tx, key: { tenantId: string; userId: string }) {
   return tx.membership.findUniqueOrThrow({ where: { tenantId_userId: key }, include: { tenant: true, user: true } });
 }

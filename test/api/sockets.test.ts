@@ -2,55 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import WebSocket from "ws";
 import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
+import { RawSocket } from "../support/raw-socket.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
-
-interface Message {
-  readonly type: string;
-  readonly id?: string;
-  readonly payload?: any;
-}
-
-/** A client that speaks the protocol by hand. */
-class RawSocket {
-  private readonly socket: WebSocket;
-  private readonly messages: Message[] = [];
-  private wake: () => void = () => {};
-  readonly closed: Promise<{ code: number; reason: string }>;
-
-  constructor(url: string, parameters: Record<string, unknown>) {
-    this.socket = new WebSocket(url.replace("http", "ws"), "graphql-transport-ws");
-    this.socket.on("open", () => this.send({ type: "connection_init", payload: parameters }));
-    this.socket.on("message", (data) => {
-      this.messages.push(JSON.parse(String(data)));
-      this.wake();
-    });
-    this.closed = new Promise((resolve) =>
-      this.socket.on("close", (code, reason) => resolve({ code, reason: String(reason) })),
-    );
-  }
-
-  send(message: object): void {
-    this.socket.send(JSON.stringify(message));
-  }
-
-  subscribe(id: string, query: string, variables: object = {}): void {
-    this.send({ id, type: "subscribe", payload: { query, variables } });
-  }
-
-  async next(): Promise<Message> {
-    while (this.messages.length === 0) await new Promise<void>((resolve) => (this.wake = resolve));
-    return this.messages.shift()!;
-  }
-
-  async acknowledged(): Promise<this> {
-    expect((await this.next()).type).toBe("connection_ack");
-    return this;
-  }
-
-  close(): void {
-    this.socket.close();
-  }
-}
 
 describe("a socket", () => {
   let app: TestApp;
@@ -74,7 +27,7 @@ describe("a socket", () => {
     const member = await app.addMember("MEMBER");
     const socket = await open(`Bearer ${member.apiKey}`).acknowledged();
     socket.subscribe("1", "{ viewer { role } }");
-    expect((await socket.next()).payload).toEqual({ data: { viewer: { role: "MEMBER" } } });
+    expect((await socket.next()).payload).toMatchObject({ data: { viewer: { role: "MEMBER" } } });
     await app.db.transaction(
       asPlatform,
       (tx) => tx.$executeRaw`update api_key set revoked_at = now() where name = 'test' and revoked_at is null`,
