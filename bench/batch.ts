@@ -3,7 +3,7 @@
  *
  *     node --enable-source-maps dist/bench/batch.js [items]
  *
- * Starts a server, and asks it for the caller's role every five milliseconds while a batch is created from an uploaded file,
+ * Starts a server, and asks it for the caller's role twenty times a second while a batch is created from an uploaded file,
  * read and canceled, while a file with a mistake in its last line is refused, while a batch is refused for want of credits,
  * and while a finished batch is read. Prints how long each act took, in time and in the server's CPU time (which includes
  * that for the askers), and what the askers waited. Writes bench/results/batch.json.
@@ -20,7 +20,7 @@ import { openEmbeddedDatabase } from "../src/platform/database-embedded.ts";
 import { lockFolder } from "../src/platform/folder-lock.ts";
 
 const TOTAL = Number(process.argv[2] ?? 50_000);
-const PAUSE_MS = 5;
+const PAUSE_MS = 50;
 /** Of Linux, in /proc. */
 const TICKS_PER_SECOND = 100;
 const ROOT = join(import.meta.dirname, "../..");

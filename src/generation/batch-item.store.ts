@@ -82,7 +82,10 @@ export async function listPrices(
   return rows.map(({ credits }) => credits);
 }
 
-/** Makes QUEUED generations with their first milestones of the next items, and notes that they have one. */
+/**
+ * Makes QUEUED generations with their first milestones of the next items, and notes that they have one. The range of the
+ * items is said twice: by the numbers alone the database would read all items of the batch (70 ms of 50,000, not 1 ms).
+ */
 export async function queueItems(
   tx: Tx,
   batchId: string,
@@ -96,6 +99,7 @@ export async function queueItems(
       from unnest(${[...generationIds]}::uuid[]) with ordinality as new (id, number)
       join batch b on b.id = ${batchId}::uuid
       join batch_item i on i.batch_id = b.id and i.index = ${from}::int + new.number - 1
+        and i.index >= ${from}::int and i.index < ${from}::int + ${generationIds.length}::int
       returning id, tenant_id
     ), noted as (
       insert into milestone (generation_id, tenant_id, seq, kind, attempt, state)
