@@ -1,11 +1,12 @@
 /** Tenants, as administrators of the platform manage them. Each use of their rights is in the platform's audit log. */
+import { setImmediate } from "node:timers/promises";
 import { type AuditContent, appendAudit, PLATFORM_CHAIN } from "../audit/audit.store.ts";
 import { newSecret } from "../auth/api-key.ts";
 import { insertApiKey } from "../auth/auth.store.ts";
 import { authorizePlatform } from "../auth/authorization.ts";
 import { actorOf, type Principal } from "../auth/principal.ts";
 import { asPlatform } from "../platform/access.ts";
-import type { Database } from "../platform/database.ts";
+import type { Database, Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { checkEtag } from "../platform/etag.ts";
 import { fromGlobalId, notFound, toGlobalId } from "../platform/ids.ts";
@@ -15,12 +16,15 @@ import { readReason, requireText } from "../platform/text.ts";
 import { readPerson } from "./member.service.ts";
 import { findOrAddPerson, insertMembership } from "./member.store.ts";
 import type { CreateTenantInput, CreateTenantPayload, SuspendTenantInput, TenantConnection } from "./platform.type.ts";
-import { getTenant, insertTenant, listTenants, lockTenant, setSuspended } from "./tenancy.store.ts";
+import { getTenant, insertTenant, listTenants, lockTenant, setParked, setSuspended } from "./tenancy.store.ts";
 import { toTenant } from "./tenant.mapper.ts";
 import type { Tenant } from "./viewer.type.ts";
 
 const MAX_NAME = 100;
 const FIRST_KEY_NAME = "first key";
+/** Generations that are parked, or taken back, in one transaction. */
+const MOVED_AT_ONCE = 5000;
+const ID_PATH = ["input", "id"];
 
 export class PlatformService {
   constructor(private readonly db: Database) {}
@@ -63,14 +67,35 @@ export class PlatformService {
     });
   }
 
-  suspend(principal: Principal, input: SuspendTenantInput): Promise<Tenant> {
-    return this.setSuspended(principal, input, { isSuspended: true, action: "tenant:suspend" });
+  /** Nothing of the tenant is claimed any more when this has committed; parking its queue only keeps claims fast. */
+  async suspend(principal: Principal, input: SuspendTenantInput): Promise<Tenant> {
+    const tenant = await this.setSuspended(principal, input, { isSuspended: true, action: "tenant:suspend" });
+    await this.parkIfSuspended(tenant.uuid);
+    return tenant;
   }
 
+  /** Nothing of the tenant stays parked when this has committed, so the long part of it comes first. */
   async resume(principal: Principal, input: SuspendTenantInput): Promise<Tenant> {
-    const tenant = await this.setSuspended(principal, input, { isSuspended: false, action: "tenant:resume" });
-    this.db.doorbell.ring();
-    return tenant;
+    authorizePlatform(principal);
+    const id = fromGlobalId("Tenant", input.id, ID_PATH);
+    const unpark = { isParked: false, limit: MOVED_AT_ONCE };
+    while ((await this.db.transaction(asPlatform, (tx) => setParked(tx, id, unpark))) > 0) await setImmediate();
+    try {
+      return await this.setSuspended(principal, input, { isSuspended: false, action: "tenant:resume" });
+    } finally {
+      await this.parkIfSuspended(id);
+      this.db.doorbell.ring();
+    }
+  }
+
+  private async parkIfSuspended(id: string): Promise<void> {
+    const parkSome = () =>
+      this.db.transaction(asPlatform, async (tx) => {
+        const tenant = await lockTenant(tx, id);
+        const isSuspended = tenant !== undefined && tenant.suspendedAt !== null;
+        return isSuspended ? setParked(tx, id, { isParked: true, limit: MOVED_AT_ONCE }) : 0;
+      });
+    while ((await parkSome()) > 0) await setImmediate(); // queries of the embedded database leave no turn to others
   }
 
   private async setSuspended(
@@ -80,14 +105,14 @@ export class PlatformService {
   ): Promise<Tenant> {
     authorizePlatform(principal);
     const reason = readReason(input.reason);
-    const path = ["input", "id"];
-    const id = fromGlobalId("Tenant", globalId, path);
+    const id = fromGlobalId("Tenant", globalId, ID_PATH);
     return this.db.transaction(asPlatform, async (tx) => {
       const before = await lockTenant(tx, id);
-      if (before === undefined) throw notFound("Tenant", globalId, path);
+      if (before === undefined) throw notFound("Tenant", globalId, ID_PATH);
       checkEtag(ifMatch, before.version);
       if ((before.suspendedAt !== null) === isSuspended) return toTenant(before);
       const row = await setSuspended(tx, id, isSuspended);
+      if (!isSuspended) await setParked(tx, id, { isParked: false, limit: null });
       await this.audit(tx, {
         actor: actorOf(principal),
         action,
@@ -101,7 +126,7 @@ export class PlatformService {
   }
 
   /** In the tenant's own log and in the platform's, always in this order. */
-  private async audit(tx: Parameters<typeof appendAudit>[0], content: AuditContent): Promise<void> {
+  private async audit(tx: Tx, content: AuditContent): Promise<void> {
     await appendAudit(tx, content.target.id, content);
     await appendAudit(tx, PLATFORM_CHAIN, content);
   }

@@ -61,12 +61,21 @@ export async function lockTenant(tx: Tx, id: string): Promise<TenantRow | undefi
   return (await tx.tenant.findUnique({ where: { id } })) ?? undefined;
 }
 
-/** Suspends a tenant or lets it go on, and takes what it has queued out of the way of claims, or back. */
 export async function setSuspended(tx: Tx, id: string, isSuspended: boolean): Promise<TenantRow> {
   await tx.$executeRaw`
     update tenant set suspended_at = case when ${isSuspended} then now() end, version = version + 1 where id = ${id}::uuid`;
-  await tx.$executeRaw`
-    update generation set parked = ${isSuspended}
-    where tenant_id = ${id}::uuid and state = 'QUEUED' and parked <> ${isSuspended}`;
   return getTenant(tx, id);
+}
+
+/** Takes what a tenant has queued out of the way of claims, or back; all of it without a limit. @returns how many */
+export async function setParked(
+  tx: Tx,
+  tenantId: string,
+  { isParked, limit }: { isParked: boolean; limit: number | null },
+): Promise<number> {
+  return tx.$executeRaw`
+    update generation set parked = ${isParked} where id in (
+      select id from generation where tenant_id = ${tenantId}::uuid and state = 'QUEUED' and parked <> ${isParked}
+      limit ${limit}::int for update
+    )`;
 }

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL, CREATE, GraphqlClient, newInput } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
@@ -154,9 +155,14 @@ describe("tenants and their members", () => {
     await next.started().succeed();
     await app.member.finished(other);
     expect((await customer.generation(running)).state).toBe("QUEUED");
+    // What was queued then is out of the index of claims; what came back since waits by the list of suspended tenants.
+    const parked = () => app.db.transaction(asPlatform, (tx) => tx.generation.count({ where: { parked: true } }));
+    expect(await parked()).toBe(1);
     const stale = await act(app.owner, RESUME, { id, reason: "paid", ifMatch: "v1" });
     expect(stale.userErrors[0]).toMatchObject({ code: "VERSION_MISMATCH", currentEtag: "v2" });
+    expect(await parked()).toBe(2);
     expect((await act(app.owner, RESUME, { id, reason: "paid" })).tenant.suspendedAt).toBeNull();
+    expect(await parked()).toBe(0);
     expect(["running", "queued"]).toContain((await worker.nextCall()).prompt);
   });
 
