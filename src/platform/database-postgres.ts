@@ -53,11 +53,14 @@ export async function openPostgresDatabase({ url, logger }: PostgresOptions): Pr
     isExclusive: false,
     async migrate(apply) {
       const client = new pg.Client(config);
+      // The schema engine locks the database against other engines, and leaves that to the end of its connection.
+      const ofEngine = new pg.Pool({ ...config, max: 1 });
       await client.connect();
       try {
         await client.query("select pg_advisory_lock($1)", [MIGRATION_LOCK]);
-        await apply(withWholeScripts(factory, client));
+        await apply(withWholeScripts(new PrismaPg(ofEngine), client));
       } finally {
+        await ofEngine.end();
         await client.end();
       }
     },

@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { GraphqlClient } from "../support/graphql-client.ts";
+import { hasPostgres, startPostgres } from "../support/postgres-server.ts";
 import { RawSocket } from "../support/raw-socket.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 import { TokenIssuer } from "../support/token-issuer.ts";
@@ -108,4 +109,26 @@ describe("an open socket", () => {
     });
     expect(await stranger.closed).toMatchObject({ code: 4403, reason: expect.stringContaining("There is no tenant") });
   });
+});
+
+test.skipIf(!hasPostgres)("an open socket is closed by what another server of the same database changed", async () => {
+  const postgres = await startPostgres({ fsync: "off" });
+  onTestFinished(() => postgres.stop());
+  const environment = { DATABASE_URL: await postgres.createDatabase() };
+  const here = await createTestApp({ workers: new FakeWorker(0) }, environment);
+  const there = await createTestApp({ workers: new FakeWorker(0) }, environment);
+  const member = await there.addMember("MEMBER");
+  const parameters = { authorization: `Bearer ${member.apiKey}` };
+  const socket = await new RawSocket(here.credentials.url, parameters).acknowledged();
+  const { apiKey } = (await member.query(ME)).viewer;
+  const from = Date.now();
+  const { revokeApiKey } = await there.owner.query(
+    "mutation($id: ID!) { revokeApiKey(input: { id: $id }) { userErrors { message } } }",
+    { id: apiKey.id },
+  );
+  expect(revokeApiKey.userErrors).toEqual([]);
+  expect(await socket.closed).toMatchObject({ code: 4403, reason: expect.stringContaining("was revoked") });
+  expect(Date.now() - from).toBeLessThan(5000);
+  await there.stop();
+  await here.stop();
 });
