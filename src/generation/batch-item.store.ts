@@ -1,6 +1,7 @@
 /** Items of a batch: read in pages, and queued in order. */
 import type { BatchItem as ItemRow } from "../generated/prisma/client.ts";
 import type { Tx } from "../platform/database.ts";
+import type { Demand } from "../quota/quota.service.ts";
 import { type GenerationDetails, listItemGenerations } from "./generation.store.ts";
 
 /** An item, and its generation once it has one. */
@@ -57,29 +58,32 @@ export async function listOpenBatches(
 /** A batch whose next items may be queued. */
 export interface FeedableBatch {
   readonly nextIndex: number;
+  readonly userId: string;
+  readonly apiKeyId: string | null;
 }
 
 /** Locks a batch that has waiting items, until the transaction ends; undefined when another process feeds it. */
 export async function lockForFeeding(tx: Tx, batchId: string): Promise<FeedableBatch | undefined> {
   const [row] = await tx.$queryRaw<FeedableBatch[]>`
-    select next_index as "nextIndex" from batch
+    select next_index as "nextIndex", user_id as "userId", api_key_id as "apiKeyId" from batch
     where id = ${batchId}::uuid and accepted_at is not null and cancel_requested_at is null and next_index < total
     for update skip locked`;
   return row;
 }
 
-/** Prices of the next items. */
-export async function listPrices(
+/** What the next items cost and draw. */
+export async function listDemands(
   tx: Tx,
   batchId: string,
   { from, limit }: { from: number; limit: number },
-): Promise<readonly bigint[]> {
-  const rows = await tx.batchItem.findMany({
-    where: { batchId, index: { gte: from, lt: from + limit } },
-    orderBy: { index: "asc" },
-    select: { credits: true },
-  });
-  return rows.map(({ credits }) => credits);
+): Promise<readonly Demand[]> {
+  return tx.$queryRaw<Demand[]>`
+    select credits, (settings->>'width')::bigint * (settings->>'height')::bigint * (settings->>'count')::bigint as pixels
+    from (
+      select i.index, i.credits, b.settings || i.settings as settings from batch_item i join batch b on b.id = i.batch_id
+      where i.batch_id = ${batchId}::uuid and i.index >= ${from}::int and i.index < ${from}::int + ${limit}::int
+    ) as item
+    order by index`;
 }
 
 /**

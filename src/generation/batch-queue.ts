@@ -9,7 +9,7 @@ import type { Database } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { countOpen } from "./batch.store.ts";
-import { type BatchKey, listPrices, listUncanceled, lockForFeeding, queueItems } from "./batch-item.store.ts";
+import { type BatchKey, listDemands, listUncanceled, lockForFeeding, queueItems } from "./batch-item.store.ts";
 import type { GenerationLifecycle } from "./generation-lifecycle.ts";
 
 /** Items of a batch that are queued or running at a time: enough to keep as many slots busy, and to fill groups. */
@@ -24,19 +24,24 @@ export interface BatchQueueServices {
 export class BatchQueue {
   constructor(private readonly services: BatchQueueServices) {}
 
-  /** Fills the window of a batch. @returns how many items were queued */
+  /** Fills the window of a batch as far as limits let it: other items wait. @returns how many items were queued */
   async feed({ id: batchId, tenantId }: BatchKey): Promise<number> {
     const { db, quota, lifecycle } = this.services;
     const queued = await db.transaction(asTenant(tenantId), async (tx) => {
       const batch = await lockForFeeding(tx, batchId);
       if (batch === undefined) return [];
-      const { nextIndex: from } = batch;
+      const { nextIndex: from, userId, apiKeyId } = batch;
       const open = await countOpen(tx, batchId);
-      const prices = await listPrices(tx, batchId, { from, limit: BATCH_WINDOW - open.queued - open.running });
-      if (prices.length === 0) return [];
-      const items = prices.map((credits) => ({ generationId: newId(), credits }));
+      const next = await listDemands(tx, batchId, { from, limit: BATCH_WINDOW - open.queued - open.running });
+      const count = await quota.feed(
+        tx,
+        { tenantId, userId, apiKeyId },
+        next.map(({ pixels }) => pixels),
+      );
+      if (count === 0) return [];
+      const items = next.slice(0, count).map(({ credits }) => ({ generationId: newId(), credits }));
       await queueItems(tx, batchId, { from, generationIds: items.map(({ generationId }) => generationId) });
-      await quota.handOver(tx, { tenantId, batchId }, items);
+      await quota.handOver(tx, batchId, items);
       return items;
     });
     for (const { generationId } of queued) lifecycle.announce({ id: generationId, milestoneSeq: 1, state: "QUEUED" });

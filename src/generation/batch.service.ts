@@ -218,7 +218,7 @@ export class BatchService {
 
   private async accept(
     tx: Tx,
-    { id, tenantId, credits, uploadId }: NewBatch & Pick<BatchSource, "uploadId">,
+    { id, credits, uploadId, ...payer }: NewBatch & Pick<BatchSource, "uploadId">,
     use: IdempotencyUse,
   ): Promise<BatchRow> {
     const earlier = await recordUse(tx, use);
@@ -226,7 +226,7 @@ export class BatchService {
     if (uploadId !== undefined) await spendUpload(tx, uploadId);
     const row = await acceptDraft(tx, id);
     invariant(row !== undefined, `the draft of batch ${id} is gone`);
-    await this.services.quota.reserve(tx, { tenantId, batchId: id, credits });
+    await this.services.quota.reserve(tx, payer, { batchId: id }, { credits, pixels: 1n });
     return row;
   }
 }

@@ -9,7 +9,7 @@ import type { Database, Tx } from "../platform/database.ts";
 import type { BusMessage } from "../progress/frame.ts";
 import type { FrameBus } from "../progress/frame-bus.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
-import { priceOf } from "../quota/tariff.ts";
+import { pixelsOf, priceOf } from "../quota/tariff.ts";
 import { noteItemEnd } from "./batch.store.ts";
 import { findForSettlement, insertImages, lockGeneration, type NewImage, requestCancel } from "./generation.store.ts";
 import { parseTask, workOf } from "./settings.ts";
@@ -53,7 +53,8 @@ export class GenerationLifecycle {
   complete(fence: Fence, { images, recipe, stepsDone, answer }: Completion): Promise<FencedResult> {
     return this.endRunning(fence, async (tx) => {
       const attempt: AttemptEnd = { outcome: "SUCCEEDED", stepsDone };
-      const row = await finishRunning(tx, fence, { state: "SUCCEEDED", attempt, recipe, answer });
+      const storedBytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      const row = await finishRunning(tx, fence, { state: "SUCCEEDED", attempt, recipe, answer, storedBytes });
       if (row === undefined) return undefined;
       await insertImages(tx, row, images);
       await this.charge(tx, row, { stepsDone, reason: "generation succeeded" });
@@ -174,6 +175,12 @@ export class GenerationLifecycle {
     { stepsDone, reason }: { stepsDone: number; reason: string },
   ): Promise<void> {
     if (row.batchId !== null) await noteItemEnd(tx, row.batchId, row.state);
-    await this.quota.settle(tx, row.id, { charge: priceOf(workOf(parseTask(row)), stepsDone), reason });
+    const work = workOf(parseTask(row));
+    const hasSucceeded = row.state === "SUCCEEDED";
+    await this.quota.settle(tx, row.id, {
+      charge: priceOf(work, stepsDone),
+      reason,
+      work: { task: row.task, hasSucceeded, pixels: hasSucceeded ? pixelsOf(work) : 0n },
+    });
   }
 }

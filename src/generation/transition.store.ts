@@ -13,6 +13,8 @@ import { isTerminal, mayFollow } from "./generation.state.ts";
 export interface TransitionedRow {
   readonly id: string;
   readonly tenantId: string;
+  readonly userId: string;
+  readonly apiKeyId: string | null;
   readonly state: GenerationState;
   readonly attempt: number;
   readonly milestoneSeq: number;
@@ -54,6 +56,8 @@ interface Change {
     readonly failureCode?: string | undefined;
     readonly willRetry?: boolean;
   };
+  /** How the counters of limits follow. */
+  readonly counters?: { readonly running?: 1 | -1; readonly queued?: 1 | -1; readonly storedBytes?: number };
 }
 
 async function transition(tx: Tx, change: Change): Promise<TransitionedRow | undefined> {
@@ -75,10 +79,17 @@ async function transition(tx: Tx, change: Change): Promise<TransitionedRow | und
       select id, tenant_id, milestone_seq, ${milestone.kind}::milestone_kind, attempt, state, ${milestone.message ?? null}::text, ${milestone.failureCode ?? null}::text, ${milestone.willRetry ?? false}
       from changed
     )
-    select id, tenant_id as "tenantId", state, attempt, milestone_seq as "milestoneSeq", task, settings, batch_id as "batchId"
+    select id, tenant_id as "tenantId", user_id as "userId", api_key_id as "apiKeyId", state, attempt, milestone_seq as "milestoneSeq",
+      task, settings, batch_id as "batchId"${counted(change.counters)}
     from changed`;
   return row;
 }
+
+/** Locks the limits of what runs, is queued and is stored; a change without counters has seen to them itself. */
+const counted = (counters: Change["counters"]): Prisma.Sql =>
+  counters === undefined
+    ? Prisma.empty
+    : Prisma.sql`, limits_move(tenant_id, user_id, api_key_id, ${counters.running ?? 0}::int, ${counters.queued ?? 0}::int, ${counters.storedBytes ?? 0}::bigint)::text`;
 
 const holdsLease = ({ generationId, leaseId, hasExpired = false }: Fence): Prisma.Sql =>
   Prisma.sql`id = ${generationId}::uuid and lease_id = ${leaseId}::uuid and (not ${hasExpired} or lease_expires_at <= now())`;
@@ -90,7 +101,7 @@ export interface Claim extends Fence {
   readonly leaseSeconds: number;
 }
 
-/** QUEUED -> RUNNING: a new attempt under a new lease. */
+/** QUEUED -> RUNNING: a new attempt under a new lease, if every limit lets one more run. */
 export async function claim(
   tx: Tx,
   { generationId, leaseId, holder, worker, leaseSeconds }: Claim,
@@ -98,7 +109,8 @@ export async function claim(
   const row = await transition(tx, {
     from: "QUEUED",
     to: "RUNNING",
-    condition: Prisma.sql`id = ${generationId}::uuid and (deadline_at is null or deadline_at > now())`,
+    condition: Prisma.sql`id = ${generationId}::uuid and case
+      when state = 'QUEUED' and (deadline_at is null or deadline_at > now()) then limits_start(tenant_id, user_id, api_key_id) else false end`,
     set: [
       Prisma.sql`attempt = attempt + 1`,
       Prisma.sql`started_at = coalesce(started_at, now())`,
@@ -124,6 +136,8 @@ export async function finishRunning(
     failure?: Failure | undefined;
     recipe?: object | undefined;
     answer?: string | undefined;
+    /** Of its pictures. */
+    storedBytes?: number;
   },
 ): Promise<TransitionedRow | undefined> {
   const row = await transition(tx, {
@@ -137,6 +151,7 @@ export async function finishRunning(
       Prisma.sql`answer = ${end.answer ?? null}`,
     ],
     milestone: { kind: MilestoneKind.FINISHED, message: end.failure?.message },
+    counters: { running: -1, storedBytes: end.storedBytes ?? 0 },
   });
   if (row !== undefined) {
     await endAttempt(tx, fence, end.attempt);
@@ -179,6 +194,7 @@ export async function requeue(
           willRetry: true,
         }
       : { kind: MilestoneKind.QUEUED, message: attempt.message },
+    counters: { running: -1, queued: 1 },
   });
   if (row !== undefined) await endAttempt(tx, fence, attempt);
   return row;
@@ -199,6 +215,7 @@ export async function finishQueued(
         ? []
         : [Prisma.sql`failure_code = ${failure.code}`, Prisma.sql`failure_message = ${failure.message}`],
     milestone: { kind: MilestoneKind.FINISHED, message: failure?.message },
+    counters: { queued: -1 },
   });
 }
 

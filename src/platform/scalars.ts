@@ -23,6 +23,14 @@ export const Json = new GraphQLScalarType<unknown, unknown>({
   serialize: (value) => value,
 });
 
+export const Amount = new GraphQLScalarType<string, string>({
+  name: "Amount",
+  description:
+    "So much of what a limit counts, as a string: credits with up to six decimals, anything else a whole number.",
+  serialize: String,
+  parseValue: toText,
+});
+
 /** What the text means is for admission to judge. */
 function toText(value: unknown): string {
   if (typeof value === "string") return value;

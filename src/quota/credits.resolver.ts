@@ -2,7 +2,7 @@ import { FieldResolver, Resolver, Root } from "type-graphql";
 import { asTenant } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import { Tenant } from "../tenancy/viewer.type.ts";
-import { findCredits } from "./quota.store.ts";
+import { balanceKey, findLimit } from "./limit.store.ts";
 import { CreditBalance } from "./quota.type.ts";
 import { formatCredits } from "./tariff.ts";
 
@@ -13,7 +13,7 @@ export class CreditsResolver {
 
   @FieldResolver(() => CreditBalance)
   async credits(@Root() tenant: Tenant): Promise<CreditBalance> {
-    const balance = await this.db.transaction(asTenant(tenant.uuid), (tx) => findCredits(tx, tenant.uuid));
+    const balance = await this.db.transaction(asTenant(tenant.uuid), (tx) => findLimit(tx, balanceKey(tenant.uuid)));
     const { max, used, held } = balance ?? { max: 0n, used: 0n, held: 0n };
     return {
       granted: formatCredits(max),

@@ -1,84 +1,112 @@
-import type { LedgerKind } from "../generated/prisma/enums.ts";
+/** Reservations and the ledger. Each change is one statement, whose last part locks the limits it counts against. */
+import { Prisma } from "../generated/prisma/client.ts";
+import type { LedgerKind, TaskKind } from "../generated/prisma/enums.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
+import { type Amounts, admitLimits, balanceKey, type LimitRow, type Payer } from "./limit.store.ts";
 
-export interface CreditBalance {
-  /** Granted in all. */
-  readonly max: bigint;
-  readonly used: bigint;
-  readonly held: bigint;
-}
+/** A reservation that is open for longer is looked at: longer than any deadline. */
+const EXPIRY_DAYS = 8;
+const expiry = Prisma.sql`now() + make_interval(days => ${EXPIRY_DAYS}::int)`;
 
-const tenantCredits = (tenantId: string) => ({ tenantId, level: "TENANT", kind: "CREDITS" }) as const;
-
-export async function findCredits(tx: Tx, tenantId: string): Promise<CreditBalance | undefined> {
-  const limit = await tx.limit.findUnique({ where: { tenantId_level_kind: tenantCredits(tenantId) } });
-  return limit ?? undefined;
-}
-
-export async function addGrant(tx: Tx, tenantId: string, credits: bigint): Promise<void> {
-  await tx.limit.upsert({
-    where: { tenantId_level_kind: tenantCredits(tenantId) },
-    create: { ...tenantCredits(tenantId), max: credits },
-    update: { max: { increment: credits } },
-  });
-}
-
-/** Holds credits if that many are free; false when not. The limit row stays locked until the transaction ends. */
-export async function tryHold(tx: Tx, tenantId: string, credits: bigint): Promise<boolean> {
+/** Changes what a tenant was granted in all; false when less would be left than is used and held. */
+export async function changeBalance(tx: Tx, tenantId: string, credits: bigint): Promise<boolean> {
+  const key = balanceKey(tenantId);
+  if (credits >= 0n) {
+    await tx.limit.upsert({
+      where: { tenantId_level_subjectId_kind_window: key },
+      create: { ...key, max: credits },
+      update: { max: { increment: credits }, version: { increment: 1 } },
+    });
+    return true;
+  }
   const changed = await tx.$executeRaw`
-    update limits set held = held + ${credits}
-    where tenant_id = ${tenantId}::uuid and level = 'TENANT' and kind = 'CREDITS' and used + held + ${credits} <= max`;
+    update limits set max = max + ${credits}, version = version + 1
+    where tenant_id = ${tenantId}::uuid and level = 'TENANT' and subject_id = ${tenantId}::uuid and kind = 'CREDITS' and "window" = 'TOTAL'
+      and used + held <= max + ${credits}`;
   return changed === 1;
-}
-
-/** Turns held credits into used and free ones. */
-export async function unhold(tx: Tx, tenantId: string, { held, used }: { held: bigint; used: bigint }): Promise<void> {
-  await tx.limit.update({
-    where: { tenantId_level_kind: tenantCredits(tenantId) },
-    data: { held: { decrement: held }, used: { increment: used } },
-  });
 }
 
 /** What credits are held for: a generation, or the items of a batch that are not queued yet. */
 export type ReservationSubject = { readonly generationId: string } | { readonly batchId: string };
 
+export interface NewReservation {
+  readonly subject: ReservationSubject;
+  readonly credits: bigint;
+  /** Of every kind of limit, the credits among them. */
+  readonly amounts: Amounts;
+  readonly reason: string;
+}
+
+/** Reserves and counts against every limit. @returns the limits that refuse: then the transaction must be undone */
 export async function insertReservation(
   tx: Tx,
-  reservation: ReservationSubject & { tenantId: string; credits: bigint },
-): Promise<void> {
-  await tx.reservation.create({ data: { id: newId(), ...reservation } });
+  payer: Payer,
+  { subject, credits, amounts, reason }: NewReservation,
+): Promise<readonly LimitRow[]> {
+  const { tenantId, userId, apiKeyId } = payer;
+  const generationId = "generationId" in subject ? subject.generationId : null;
+  const batchId = "batchId" in subject ? subject.batchId : null;
+  return tx.$queryRaw<LimitRow[]>`
+    with reserved as (
+      insert into reservation (id, tenant_id, user_id, api_key_id, generation_id, batch_id, credits, expires_at)
+      values (${newId()}::uuid, ${tenantId}::uuid, ${userId}::uuid, ${apiKeyId}::uuid, ${generationId}::uuid, ${batchId}::uuid, ${credits}, ${expiry})
+    ), noted as (
+      insert into ledger_entry (id, tenant_id, kind, credits, held, generation_id, batch_id, reason)
+      values (${newId()}::uuid, ${tenantId}::uuid, 'RESERVE', 0, ${credits}, ${generationId}::uuid, ${batchId}::uuid, ${reason})
+    )
+    ${admitLimits(payer, amounts)}`;
 }
 
-export interface EndedReservation {
-  readonly tenantId: string;
-  readonly batchId: string | null;
-  /** What was held at the end. */
-  readonly credits: bigint;
-  readonly settled: bigint;
+/** How the usage of a day counts an end. */
+export interface EndedWork {
+  readonly task: TaskKind;
+  readonly hasSucceeded: boolean;
+  /** Of the pictures that were drawn. */
+  readonly pixels: bigint;
 }
 
-/** Ends the open reservation of a generation; undefined when it has ended already. */
-export async function endReservation(
-  tx: Tx,
-  generationId: string,
-  charge: bigint,
-): Promise<EndedReservation | undefined> {
-  const [row] = await tx.$queryRaw<EndedReservation[]>`
-    update reservation set settled = least(credits, ${charge}), ended_at = now()
-    where generation_id = ${generationId}::uuid and ended_at is null
-    returning tenant_id as "tenantId", batch_id as "batchId", credits, settled`;
-  return row;
+export interface Settlement {
+  /** At most what was held is charged. */
+  readonly charge: bigint;
+  readonly reason: string;
+  /** Undefined for what never was queued. */
+  readonly work?: EndedWork;
 }
 
-/** Ends what the waiting items of a batch hold; undefined when it has ended already. */
-export async function endWaitingReservation(tx: Tx, batchId: string): Promise<EndedReservation | undefined> {
-  const [row] = await tx.$queryRaw<EndedReservation[]>`
-    update reservation set settled = 0, ended_at = now()
-    where batch_id = ${batchId}::uuid and generation_id is null and ended_at is null
-    returning tenant_id as "tenantId", batch_id as "batchId", credits, settled`;
-  return row;
+/** Ends the open reservation of a generation; false when it has ended already. */
+export async function endReservation(tx: Tx, generationId: string, settlement: Settlement): Promise<boolean> {
+  return settle(tx, Prisma.sql`generation_id = ${generationId}::uuid`, settlement);
 }
+
+/** Ends what the waiting items of a batch hold; false when it has ended already. */
+export async function endWaitingReservation(tx: Tx, batchId: string, reason: string): Promise<boolean> {
+  return settle(tx, Prisma.sql`batch_id = ${batchId}::uuid and generation_id is null`, { charge: 0n, reason });
+}
+
+async function settle(tx: Tx, condition: Prisma.Sql, { charge, reason, work }: Settlement): Promise<boolean> {
+  const used = work === undefined ? Prisma.empty : countUse(work);
+  const rows = await tx.$queryRaw<unknown[]>`
+    with ended as (
+      update reservation set settled = least(credits, ${charge}), ended_at = now() where ${condition} and ended_at is null
+      returning *
+    ), noted as (
+      insert into ledger_entry (id, tenant_id, kind, credits, held, generation_id, batch_id, reason)
+      select ${newId()}::uuid, tenant_id, (case settled when 0 then 'RELEASE' else 'SETTLE' end)::ledger_kind, -settled, -credits, generation_id, batch_id, ${reason}
+      from ended
+    )${used}
+    select limits_settle(tenant_id, user_id, api_key_id, credits, settled)::text from ended`;
+  return rows.length === 1;
+}
+
+/** The row of a day is locked after the limits. */
+const countUse = ({ task, hasSucceeded, pixels }: EndedWork): Prisma.Sql => Prisma.sql`, used as (
+      insert into usage_day (tenant_id, day, user_id, api_key_id, task, ended, succeeded, credits, pixels)
+      select tenant_id, (now() at time zone 'UTC')::date, user_id, coalesce(api_key_id, '00000000-0000-0000-0000-000000000000'),
+        ${task}::task_kind, 1, ${hasSucceeded ? 1 : 0}::int, settled, ${pixels} from ended
+      on conflict (tenant_id, day, user_id, api_key_id, task) do update set ended = usage_day.ended + 1,
+        succeeded = usage_day.succeeded + excluded.succeeded, credits = usage_day.credits + excluded.credits, pixels = usage_day.pixels + excluded.pixels
+    )`;
 
 /** Makes that much of what the waiting items of a batch hold free to be held otherwise; false when it is not there. */
 export async function shrinkWaitingReservation(tx: Tx, batchId: string, credits: bigint): Promise<boolean> {
@@ -94,12 +122,18 @@ export interface ItemReservation {
   readonly credits: bigint;
 }
 
+/** The items' are their batch's payer's. */
 export async function insertItemReservations(
   tx: Tx,
-  { tenantId, batchId }: { tenantId: string; batchId: string },
+  batchId: string,
   items: readonly ItemReservation[],
 ): Promise<void> {
-  await tx.reservation.createMany({ data: items.map((item) => ({ id: newId(), tenantId, batchId, ...item })) });
+  await tx.$executeRaw`
+    insert into reservation (id, tenant_id, user_id, api_key_id, generation_id, batch_id, credits, expires_at)
+    select item.id, b.tenant_id, b.user_id, b.api_key_id, item.generation_id, b.id, item.credits, ${expiry}
+    from unnest(${items.map(() => newId())}::uuid[], ${items.map(({ generationId }) => generationId)}::uuid[], ${items.map(({ credits }) => String(credits))}::bigint[])
+      as item (id, generation_id, credits)
+    join batch b on b.id = ${batchId}::uuid`;
 }
 
 export interface NewLedgerEntry {
@@ -109,8 +143,6 @@ export interface NewLedgerEntry {
   readonly credits: bigint;
   /** Change of what is held. */
   readonly held: bigint;
-  readonly generationId?: string;
-  readonly batchId?: string | null;
   readonly reason: string;
 }
 

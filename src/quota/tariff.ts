@@ -21,13 +21,16 @@ interface AnswerWork {
   readonly tokens: number;
 }
 
+/** Of the pictures that are drawn. */
+export const pixelsOf = (work: Work): bigint =>
+  "steps" in work ? BigInt(work.width) * BigInt(work.height) * BigInt(work.count) : 0n;
+
 const TOKEN_PRICE = 10_000n;
 
 /** The price of some of the steps, or tokens; of all of them unless told otherwise. Reading a picture costs one step. */
 export function priceOf(work: Work, stepsDone: number = Number.MAX_SAFE_INTEGER): bigint {
   if ("steps" in work) {
-    const { width, height, count, steps } = work;
-    return BigInt(width) * BigInt(height) * BigInt(count) * BigInt(Math.min(stepsDone, steps));
+    return pixelsOf(work) * BigInt(Math.min(stepsDone, work.steps));
   }
   if (stepsDone === 0) return 0n;
   return BigInt(work.size) ** 2n + TOKEN_PRICE * BigInt(Math.min(stepsDone, work.tokens));

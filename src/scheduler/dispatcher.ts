@@ -18,7 +18,7 @@ import { fillGroups, type GroupCandidate } from "./group-filling.ts";
 import { extendLeases, listCancelRequested } from "./lease.store.ts";
 import { LeaseRescuer } from "./lease-rescuer.ts";
 import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
-import { listCandidates } from "./queue.store.ts";
+import { listCandidates, lockRunningLimits } from "./queue.store.ts";
 
 const LEASE_SECONDS = 10;
 const LEASE_EXTENSION_MS = 3000;
@@ -139,9 +139,23 @@ export class Dispatcher {
     }
   }
 
-  /** Whose turn it is, is decided for each worker first; then who shares it. */
+  /** Again for workers that got nothing because limits refused all that was chosen for them: others may run in its place. */
   private async claimFor(tx: Tx, idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
     if (!(await holdsPoolLease(tx, this.pool, this.holder))) return [];
+    const claimed: ClaimedGroup[] = [];
+    for (let left = idle; left.length > 0; ) {
+      const round = await this.claimRound(tx, left);
+      const served = round.filter((group) => group.length > 0);
+      claimed.push(...served);
+      if (served.length === 0 || served.length === round.length) break;
+      const used = new Set(served.flatMap((group) => group.map(({ slot }) => slot)));
+      left = left.filter(({ slots }) => !slots.some((slot) => used.has(slot)));
+    }
+    return claimed;
+  }
+
+  /** Whose turn it is, is decided for each worker first; then who shares it. @returns a group for each whose turn it is */
+  private async claimRound(tx: Tx, idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
     const presets = [...new Set(idle.flatMap((worker) => worker.presets))];
     const candidates = await listCandidates(tx, this.pool, { presets, limit: LOOK_AHEAD + idle.length });
     const heads = chooseNext(
@@ -152,6 +166,7 @@ export class Dispatcher {
       heads.map(({ head, slots }) => ({ head, room: slots.length })),
       candidates,
     );
+    await lockRunningLimits(tx, groups.flat());
     const claimed: ClaimedGroup[] = [];
     for (const [i, { slots }] of heads.entries()) claimed.push(await this.claimGroup(tx, groups[i] ?? [], slots));
     return claimed;

@@ -5,6 +5,8 @@ import type { Priority } from "../generated/prisma/enums.ts";
 export interface Candidate {
   readonly id: string;
   readonly tenantId: string;
+  readonly userId: string;
+  readonly apiKeyId: string | null;
   readonly preset: string;
   readonly priority: Priority;
   readonly createdAt: Date;

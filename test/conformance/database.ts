@@ -67,7 +67,7 @@ export function databaseConformance(name: string, create: () => Promise<Database
     test("never lets more be used and held than a limit allows", async () => {
       const tenantId = await insert("limited");
       await db.transaction(asPlatform, (tx) =>
-        tx.limit.create({ data: { tenantId, level: "TENANT", kind: "CREDITS", max: 10n } }),
+        tx.limit.create({ data: { tenantId, level: "TENANT", subjectId: tenantId, kind: "CREDITS", max: 10n } }),
       );
       const overspend = db.transaction(asPlatform, (tx) =>
         tx.limit.updateMany({ where: { tenantId }, data: { held: 6n, used: 5n } }),

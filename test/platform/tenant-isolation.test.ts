@@ -160,13 +160,15 @@ function insertTenantWithEverything(db: Database): Promise<TestTenant> {
         milestoneSeq: 1,
         milestones: { create: { tenantId, seq: 1, kind: "QUEUED", attempt: 0, state: "QUEUED" } },
         attempts: { create: { tenantId, number: 1, leaseId: newId(), worker: "worker" } },
-        reservation: { create: { tenantId, id: newId(), credits: 1n } },
+        reservation: { create: { tenantId, userId, id: newId(), credits: 1n, expiresAt: new Date() } },
       },
     });
     const image = { index: 0, storageKey: id, width: 1, height: 1, mimeType: "image/png", sizeBytes: 1, sha256: "" };
     await tx.image.create({ data: { ...image, id: newId(), tenantId, generationId: id } });
     const items = { create: { tenantId, index: 0, customId: "a", settings: {}, credits: 1n } };
     await tx.batch.create({ data: { ...made, id: newId(), total: 1, credits: 1n, items } });
+    const used = { day: new Date(), ended: 1, succeeded: 1, credits: 1n, pixels: 1n };
+    await tx.usageDay.create({ data: { ...used, tenantId, userId, apiKeyId: newId(), task: "TEXT_TO_IMAGE" } });
     const use = { tenantId, userId, field: "createGeneration", key: "key", bodyHash: "", createdId: id };
     await tx.idempotencyRecord.create({ data: use });
     await tx.upload.create({ data: { id: newId(), tenantId, userId, purpose: "BATCH", expiresAt: new Date() } });

@@ -79,7 +79,12 @@ describe("credits of a tenant", () => {
           deadlineMs: undefined,
         } as const;
         await insertQueued(tx, generation);
-        await quota.reserve(tx, { tenantId, generationId: id, credits: amount });
+        await quota.reserve(
+          tx,
+          { tenantId, userId, apiKeyId: null },
+          { generationId: id },
+          { credits: amount, pixels: 0n },
+        );
       });
       return id;
     };

@@ -40,6 +40,8 @@ function queueOf(tasks: readonly Task[], change: (index: number) => Partial<Grou
     const candidate = {
       id: `${i}`,
       tenantId: "t",
+      userId: "member",
+      apiKeyId: null,
       preset: "tiny",
       priority: "STANDARD",
       createdAt: new Date(i),

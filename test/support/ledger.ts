@@ -22,7 +22,7 @@ export async function expectBalancedLedger(db: Database): Promise<void> {
         coalesce((select sum(credits) from ledger_entry e where e.tenant_id = t.id), 0)::bigint as entries,
         coalesce((select sum(held) from ledger_entry e where e.tenant_id = t.id), 0)::bigint as "entriesHeld",
         coalesce((select sum(credits) from reservation r where r.tenant_id = t.id and r.ended_at is null), 0)::bigint as reserved
-      from tenant t join limits l on l.tenant_id = t.id`;
+      from tenant t join limits l on l.tenant_id = t.id and l.level = 'TENANT' and l.kind = 'CREDITS' and l."window" = 'TOTAL'`;
     for (const { tenant, balance, entries, held, entriesHeld, reserved } of sums) {
       expect({ tenant, entries, entriesHeld, reserved }).toEqual({
         tenant,

@@ -1,0 +1,152 @@
+/** Limits and their counters. The functions of migration 0010 lock and count them, all in one order: by kind, then by level. */
+import { NIL } from "uuid";
+import { Prisma } from "../generated/prisma/client.ts";
+import type { LimitKind, LimitLevel, LimitWindow } from "../generated/prisma/enums.ts";
+import type { Tx } from "../platform/database.ts";
+
+/** Whose limits something counts against: the member's and key's that asked for it, their tenant's, and the platform's. */
+export interface Payer {
+  readonly tenantId: string;
+  readonly userId: string;
+  /** Null for a person who signed in. */
+  readonly apiKeyId: string | null;
+}
+
+export interface LimitKey {
+  /** The nil id for the platform. */
+  readonly tenantId: string;
+  readonly level: LimitLevel;
+  readonly subjectId: string;
+  readonly kind: LimitKind;
+  readonly window: LimitWindow;
+}
+
+/** A limit as it stands. */
+export interface LimitRow extends LimitKey {
+  readonly isRolling: boolean;
+  readonly max: bigint;
+  readonly used: bigint;
+  readonly held: bigint;
+  /** Of a rolling window: of its newest bucket. */
+  readonly windowStart: Date;
+  /** Of a rolling window: 13, the newest last. */
+  readonly buckets: readonly bigint[] | null;
+  /** Counts the changes by people. */
+  readonly version: number;
+  /** By the database's clock. */
+  readonly now: Date;
+}
+
+const COLUMNS = Prisma.sql`tenant_id as "tenantId", level, subject_id as "subjectId", kind, "window", is_rolling as "isRolling",
+  max, used, held, window_start as "windowStart", buckets, version, clock_timestamp() as now`;
+
+/** The balance of a tenant is its limit of credits in total. */
+export const balanceKey = (tenantId: string) =>
+  ({ tenantId, level: "TENANT", subjectId: tenantId, kind: "CREDITS", window: "TOTAL" }) as const satisfies LimitKey;
+
+export const platformKey = { tenantId: NIL, level: "PLATFORM", subjectId: NIL } as const;
+
+/** What some work needs of each kind of limit; kinds that are left out are not asked. */
+export type Amounts = Partial<Readonly<Record<Exclude<LimitKind, "RUNNING">, bigint>>>;
+
+/** Part of a statement: the limits that refuse; the amounts are counted when there are none. Locks them until the transaction ends. */
+export const admitLimits = ({ tenantId, userId, apiKeyId }: Payer, amounts: Amounts): Prisma.Sql => Prisma.sql`
+  select ${COLUMNS} from limits_admit(${tenantId}::uuid, ${userId}::uuid, ${apiKeyId}::uuid, ${toJson(amounts)}::jsonb)`;
+
+const toJson = (amounts: Amounts): string =>
+  JSON.stringify(amounts, (_, value) => (typeof value === "bigint" ? String(value) : value));
+
+/** How many items of a batch, in this order, may be queued now; counts them. */
+export async function feedLimits(
+  tx: Tx,
+  { tenantId, userId, apiKeyId }: Payer,
+  pixels: readonly bigint[],
+): Promise<number> {
+  const [row] = await tx.$queryRaw<{ count: number }[]>`
+    select limits_feed(${tenantId}::uuid, ${userId}::uuid, ${apiKeyId}::uuid, ${pixels.map(String)}::bigint[]) as count`;
+  return row?.count ?? 0;
+}
+
+/** Limits as they stand: windows that have passed are empty. */
+const STANDING = Prisma.sql`(select stands.* from limits stored, limit_at(stored, clock_timestamp()) as stands) as l`;
+
+const isKey = ({ tenantId, level, subjectId, kind, window }: LimitKey): Prisma.Sql => Prisma.sql`
+  tenant_id = ${tenantId}::uuid and level = ${level}::limit_level and subject_id = ${subjectId}::uuid
+  and kind = ${kind}::limit_kind and "window" = ${window}::limit_window`;
+
+export async function findLimit(tx: Tx, key: LimitKey): Promise<LimitRow | undefined> {
+  const [row] = await tx.$queryRaw<LimitRow[]>`select ${COLUMNS} from ${STANDING} where ${isKey(key)}`;
+  return row;
+}
+
+export interface LimitSetting extends LimitKey {
+  readonly max: bigint;
+  readonly isRolling: boolean;
+}
+
+/**
+ * Sets a limit. A new one counts what runs, waits, is stored or held now; what time makes free it counts from now on. Nobody
+ * counts while it is made, so that none of it is missed or counted twice.
+ */
+export async function saveLimit(tx: Tx, { max, isRolling, ...key }: LimitSetting): Promise<void> {
+  const changed = await tx.$executeRaw`
+    update limits set max = ${max}, version = version + 1 where ${isKey(key)} and is_rolling = ${isRolling}`;
+  if (changed === 1) return;
+  await tx.$executeRaw`lock table limits in share row exclusive mode`;
+  const { tenantId, level, subjectId, kind, window } = key;
+  await tx.$executeRaw`
+    insert into limits (tenant_id, level, subject_id, kind, "window", is_rolling, max, used, held, buckets)
+    values (${tenantId}::uuid, ${level}::limit_level, ${subjectId}::uuid, ${kind}::limit_kind, ${window}::limit_window, ${isRolling}, ${max},
+      case ${kind} when 'STORAGE_BYTES' then ${countNow(key)} else 0 end, case ${kind} when 'STORAGE_BYTES' then 0 else ${countNow(key)} end,
+      case when ${isRolling} then array_fill(0::bigint, array[13]) end)
+    on conflict (tenant_id, level, subject_id, kind, "window") do update set
+      is_rolling = excluded.is_rolling, max = excluded.max, used = 0, buckets = excluded.buckets, window_start = now(), version = limits.version + 1`;
+}
+
+/** What runs, waits, is stored or held of a subject, counted from the rows; 0 where only time counts. */
+function countNow({ level, subjectId, kind }: Pick<LimitKey, "level" | "subjectId" | "kind">): Prisma.Sql {
+  const owned = {
+    PLATFORM: Prisma.sql`true`,
+    TENANT: Prisma.sql`o.tenant_id = ${subjectId}::uuid`,
+    MEMBER: Prisma.sql`o.user_id = ${subjectId}::uuid`,
+    API_KEY: Prisma.sql`o.api_key_id = ${subjectId}::uuid`,
+  }[level];
+  switch (kind) {
+    case "RUNNING":
+    case "QUEUED":
+      return Prisma.sql`(select count(*) from generation o where o.state = ${kind}::generation_state and ${owned})`;
+    case "STORAGE_BYTES":
+      return Prisma.sql`(select coalesce(sum(i.size_bytes), 0) from generation o join image i on i.generation_id = o.id where ${owned})::bigint`;
+    case "CREDITS":
+      return Prisma.sql`(select coalesce(sum(o.credits), 0) from reservation o where o.ended_at is null and ${owned})::bigint`;
+    default:
+      return Prisma.sql`0`;
+  }
+}
+
+/** A counter that is not what the rows say. */
+export interface WrongCounter extends LimitKey {
+  readonly counted: bigint;
+  readonly actual: bigint;
+}
+
+/**
+ * Counts again what every limit of what runs, waits, is stored or held says, and mends those that are wrong. Nobody counts
+ * meanwhile. The balance of a tenant is not mended: it belongs to the ledger.
+ */
+export async function repairCounters(tx: Tx): Promise<readonly WrongCounter[]> {
+  await tx.$executeRaw`lock table limits in share row exclusive mode`;
+  const keys = await tx.$queryRaw<LimitKey[]>`
+    select tenant_id as "tenantId", level, subject_id as "subjectId", kind, "window" from limits
+    where kind in ('RUNNING', 'QUEUED', 'STORAGE_BYTES', 'CREDITS') and not (level = 'TENANT' and kind = 'CREDITS' and "window" = 'TOTAL')`;
+  const wrong: WrongCounter[] = [];
+  for (const key of keys) {
+    const counter = key.kind === "STORAGE_BYTES" ? Prisma.sql`used` : Prisma.sql`held`;
+    const [row] = await tx.$queryRaw<{ counted: bigint; actual: bigint }[]>`
+      with found as (select ${counter} as counted, ${countNow(key)} as actual from limits where ${isKey(key)}), mended as (
+        update limits set ${counter} = found.actual from found where ${isKey(key)} and found.actual <> found.counted
+      ) select counted, actual from found where actual <> counted`;
+    if (row !== undefined) wrong.push({ ...key, ...row });
+  }
+  return wrong;
+}
