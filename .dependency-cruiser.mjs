@@ -5,7 +5,7 @@ const MAY_IMPORT = {
   "src/audit": ["src/platform"],
   "src/auth": ["src/audit", "src/platform"],
   "src/tenancy": ["src/audit", "src/auth", "src/platform"],
-  "src/quota": ["src/auth", "src/tenancy", "src/platform"],
+  "src/quota": ["src/audit", "src/auth", "src/storage", "src/tenancy", "src/platform"],
   "src/storage": ["src/platform"],
   "src/progress": ["src/platform"],
   "src/upload": ["src/auth", "src/storage", "src/platform"],

@@ -44,7 +44,11 @@ import type { WorkerDiscovery } from "./pool/worker-discovery.ts";
 import { WorkerPool } from "./pool/worker-pool.ts";
 import { InProcessFrameBus } from "./progress/in-process-frame-bus.ts";
 import { CreditsResolver } from "./quota/credits.resolver.ts";
+import { LimitResolver } from "./quota/limit.resolver.ts";
+import { LimitService } from "./quota/limit.service.ts";
 import { QuotaService } from "./quota/quota.service.ts";
+import { UsageResolver } from "./quota/usage.resolver.ts";
+import { UsageService } from "./quota/usage.service.ts";
 import { Dispatcher } from "./scheduler/dispatcher.ts";
 import { Duties } from "./scheduler/duties.ts";
 import { DiskImageStore } from "./storage/disk-image-store.ts";
@@ -176,6 +180,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const batchQueue = new BatchQueue({ db, quota, lifecycle });
   const batches = new BatchService({ db, quota, presets, images, batchQueue });
   const batchResults = new BatchResults({ db, images, links });
+  const usage = new UsageService({ db, links });
   const normaliser = new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
   const uploads = new UploadService({ db, images, links, normaliser });
   const poll = new MilestonePoll(db, logger);
@@ -193,6 +198,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     trustedDocuments:
       config.trustedDocuments === undefined ? undefined : TrustedDocuments.read(config.trustedDocuments),
     isAllowedOrigin: (origin) => config.allowedOrigins.includes(origin) || origin === new URL(publicUrl()).origin,
+    exports: usage,
     uploads: new UploadReceiver({ db, images, links, logger }),
     isReady: async () => (await db.transaction(asAnyone, (tx) => presets.list(tx))).length > 0,
     logger,
@@ -207,6 +213,8 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     generations,
     batches,
     batchResults,
+    usage,
+    limits: new LimitService({ db, quota }),
     uploads,
     poll,
     callers,
@@ -236,6 +244,8 @@ const resolversOf = ({
   generations,
   batches,
   batchResults,
+  usage,
+  limits,
   uploads,
   images,
   presets,
@@ -255,6 +265,8 @@ const resolversOf = ({
   new AuditLogResolver(new AuditLogService(db)),
   new CreditsResolver(db),
   new RateLimitResolver(buckets),
+  new LimitResolver(limits),
+  new UsageResolver(usage),
 ];
 
 /** How a client on this machine names the address that the server listens on. */

@@ -22,7 +22,9 @@ import { ImageResolver } from "../generation/image.resolver.ts";
 import { GenericError, VersionError } from "../platform/user-error.type.ts";
 import { PresetResolver } from "../pool/preset.resolver.ts";
 import { CreditsResolver } from "../quota/credits.resolver.ts";
+import { LimitResolver } from "../quota/limit.resolver.ts";
 import { QuotaError } from "../quota/quota.type.ts";
+import { UsageResolver } from "../quota/usage.resolver.ts";
 import { AuditLogResolver } from "../tenancy/audit-log.resolver.ts";
 import { MemberResolver } from "../tenancy/member.resolver.ts";
 import { PlatformResolver } from "../tenancy/platform.resolver.ts";
@@ -48,6 +50,8 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   AuditLogResolver,
   CreditsResolver,
   RateLimitResolver,
+  LimitResolver,
+  UsageResolver,
 ];
 
 /** Types that are reached only through the interfaces they implement. */

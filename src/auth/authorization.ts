@@ -30,6 +30,10 @@ export const RULES = {
   "key:manage": { scope: "KEY_ADMIN", own: ROLES, others: ADMINISTERING, reads: false },
   "member:read": { scope: "MEMBER_ADMIN", own: OPERATING, others: OPERATING, reads: true },
   "member:manage": { scope: "MEMBER_ADMIN", own: ADMINISTERING, others: ADMINISTERING, reads: false },
+  "limit:read": { scope: "QUOTA_READ", own: ROLES, others: OPERATING, reads: true },
+  "limit:set": { scope: "QUOTA_ADMIN", own: ADMINISTERING, others: ADMINISTERING, reads: false },
+  "usage:read": { scope: "QUOTA_READ", own: ROLES, others: OPERATING, reads: true },
+  "ledger:read": { scope: "QUOTA_READ", own: OPERATING, others: OPERATING, reads: true },
   "audit:read": { scope: "AUDIT_READ", own: ADMINISTERING, others: ADMINISTERING, reads: true },
 } as const satisfies Record<string, Rule>;
 export type Action = keyof typeof RULES;

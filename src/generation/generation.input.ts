@@ -165,6 +165,15 @@ export class TaskInput {
 }
 
 @InputType()
+export class EstimateInput {
+  @Field(() => String, { nullable: true, description: "May be left out while only one preset is offered." })
+  preset?: string;
+
+  @Field(() => TaskInput)
+  task!: TaskInput;
+}
+
+@InputType()
 export class CreateGenerationInput {
   @Field(() => String, {
     description:

@@ -5,10 +5,10 @@ import { reportUserErrors } from "../platform/user-error.type.ts";
 import { withoutNulls } from "../platform/without-nulls.ts";
 import { readUsers } from "../tenancy/tenancy.store.ts";
 import { User } from "../tenancy/viewer.type.ts";
-import { CreateGenerationInput, HistoryArguments } from "./generation.input.ts";
+import { CreateGenerationInput, EstimateInput, HistoryArguments } from "./generation.input.ts";
 import { toImage } from "./generation.mapper.ts";
 import type { GenerationService } from "./generation.service.ts";
-import { Generation } from "./generation.type.ts";
+import { Estimate, Generation } from "./generation.type.ts";
 import { GenerationConnection } from "./generation-connection.type.ts";
 import { CancelGenerationPayload, CreateGenerationPayload } from "./generation-payload.type.ts";
 import { Image } from "./image.type.ts";
@@ -20,6 +20,11 @@ export class GenerationResolver {
   @Query(() => Generation, { nullable: true, description: "NOT_FOUND when there is none that the caller may read." })
   generation(@Arg("id", () => ID) id: string, @Ctx() context: RequestContext): Promise<Generation> {
     return this.service.get(principalOf(context), id);
+  }
+
+  @Query(() => Estimate, { description: "What a generation would cost, before it is asked for." })
+  estimate(@Arg("input", () => EstimateInput) input: EstimateInput, @Ctx() context: RequestContext): Promise<Estimate> {
+    return this.service.estimate(principalOf(context), withoutNulls(input));
   }
 
   @Query(() => GenerationConnection, {

@@ -8,9 +8,9 @@ import { DomainError } from "../platform/errors.ts";
 import { fromGlobalId, newId } from "../platform/ids.ts";
 import { pageOf } from "../platform/page.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
-import { pixelsOf, priceOf } from "../quota/tariff.ts";
+import { formatCredits, pixelsOf, priceOf } from "../quota/tariff.ts";
 import { choosePreset } from "./admission.ts";
-import type { CreateGenerationInput } from "./generation.input.ts";
+import type { CreateGenerationInput, EstimateInput } from "./generation.input.ts";
 import { toGeneration } from "./generation.mapper.ts";
 import {
   findGeneration,
@@ -20,7 +20,7 @@ import {
   listGenerations,
   type NewGeneration,
 } from "./generation.store.ts";
-import type { Generation } from "./generation.type.ts";
+import type { Estimate, Generation } from "./generation.type.ts";
 import type { GenerationConnection } from "./generation-connection.type.ts";
 import type { GenerationLifecycle } from "./generation-lifecycle.ts";
 import { type HistoryRequest, historyPage } from "./history.ts";
@@ -62,6 +62,22 @@ export class GenerationService {
     });
     if (!created.replayed) lifecycle.announce(created.row);
     return { generation: toGeneration(created.row), replayed: created.replayed };
+  }
+
+  /** What a task would reserve now, and be charged at most. Nothing is stored. */
+  async estimate(principal: Principal, input: EstimateInput): Promise<Estimate> {
+    authorize(principal, "generation:create");
+    let credits = 0n;
+    const undo = new Error("only an estimate");
+    const estimating = this.services.db.transaction(asTenant(principal.tenantId), async (tx) => {
+      const preset = choosePreset(await this.services.presets.list(tx), input.preset, principal.allowedPresets);
+      credits = priceOf(workOf(await resolveTask(tx, principal, input.task, preset)));
+      throw undo; // uploads are not used by an estimate
+    });
+    await estimating.catch((error: unknown) => {
+      if (error !== undo) throw error;
+    });
+    return { credits: formatCredits(credits) };
   }
 
   async get(principal: Principal, globalId: string): Promise<Generation> {

@@ -219,3 +219,9 @@ export class Generation {
   /** Not public: who made it. */
   userUuid!: string;
 }
+
+@ObjectType({ description: "What a generation would cost." })
+export class Estimate {
+  @Field(() => Credits, { description: "What is reserved: never exceeded by what is charged." })
+  credits!: string;
+}

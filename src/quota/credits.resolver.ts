@@ -2,9 +2,9 @@ import { FieldResolver, Resolver, Root } from "type-graphql";
 import { asTenant } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import { Tenant } from "../tenancy/viewer.type.ts";
+import { toBalance } from "./limit.mapper.ts";
 import { balanceKey, findLimit } from "./limit.store.ts";
 import { CreditBalance } from "./quota.type.ts";
-import { formatCredits } from "./tariff.ts";
 
 /** Only the viewer's own tenant is reachable, so no further right is needed. */
 @Resolver(() => Tenant)
@@ -14,12 +14,6 @@ export class CreditsResolver {
   @FieldResolver(() => CreditBalance)
   async credits(@Root() tenant: Tenant): Promise<CreditBalance> {
     const balance = await this.db.transaction(asTenant(tenant.uuid), (tx) => findLimit(tx, balanceKey(tenant.uuid)));
-    const { max, used, held } = balance ?? { max: 0n, used: 0n, held: 0n };
-    return {
-      granted: formatCredits(max),
-      used: formatCredits(used),
-      held: formatCredits(held),
-      available: formatCredits(max - used - held),
-    };
+    return toBalance(balance);
   }
 }

@@ -79,6 +79,36 @@ export async function findLimit(tx: Tx, key: LimitKey): Promise<LimitRow | undef
   return row;
 }
 
+/** The limit as it stands; until the transaction ends nobody changes it. */
+export async function lockLimit(tx: Tx, key: LimitKey): Promise<LimitRow | undefined> {
+  await tx.$queryRaw`select 1 from limits where ${isKey(key)} for update`;
+  return findLimit(tx, key);
+}
+
+/** Until the transaction ends nobody counts: its first act. */
+export async function stopCounting(tx: Tx): Promise<void> {
+  await tx.$executeRaw`lock table limits in share row exclusive mode`;
+}
+
+/** Of whom limits are asked for: all of a tenant's, or those of some of its members and keys. */
+export interface LimitScope {
+  readonly tenantId: string;
+  readonly subjectIds?: readonly string[] | undefined;
+}
+
+/** The widest level first; bounded. */
+export async function listLimits(
+  tx: Tx,
+  { tenantId, subjectIds }: LimitScope,
+  bound: number,
+): Promise<readonly LimitRow[]> {
+  const isAsked =
+    subjectIds === undefined ? Prisma.sql`true` : Prisma.sql`subject_id = any(${[...subjectIds]}::uuid[])`;
+  return tx.$queryRaw<LimitRow[]>`
+    select ${COLUMNS} from ${STANDING} where tenant_id = ${tenantId}::uuid and ${isAsked}
+    order by level, subject_id, kind, "window" limit ${bound}::int`;
+}
+
 export interface LimitSetting extends LimitKey {
   readonly max: bigint;
   readonly isRolling: boolean;
@@ -89,10 +119,10 @@ export interface LimitSetting extends LimitKey {
  * counts while it is made, so that none of it is missed or counted twice.
  */
 export async function saveLimit(tx: Tx, { max, isRolling, ...key }: LimitSetting): Promise<void> {
+  await stopCounting(tx);
   const changed = await tx.$executeRaw`
     update limits set max = ${max}, version = version + 1 where ${isKey(key)} and is_rolling = ${isRolling}`;
   if (changed === 1) return;
-  await tx.$executeRaw`lock table limits in share row exclusive mode`;
   const { tenantId, level, subjectId, kind, window } = key;
   await tx.$executeRaw`
     insert into limits (tenant_id, level, subject_id, kind, "window", is_rolling, max, used, held, buckets)
@@ -124,6 +154,10 @@ function countNow({ level, subjectId, kind }: Pick<LimitKey, "level" | "subjectI
   }
 }
 
+export async function deleteLimit(tx: Tx, key: LimitKey): Promise<void> {
+  await tx.$executeRaw`delete from limits where ${isKey(key)}`;
+}
+
 /** A counter that is not what the rows say. */
 export interface WrongCounter extends LimitKey {
   readonly counted: bigint;
@@ -135,7 +169,7 @@ export interface WrongCounter extends LimitKey {
  * meanwhile. The balance of a tenant is not mended: it belongs to the ledger.
  */
 export async function repairCounters(tx: Tx): Promise<readonly WrongCounter[]> {
-  await tx.$executeRaw`lock table limits in share row exclusive mode`;
+  await stopCounting(tx);
   const keys = await tx.$queryRaw<LimitKey[]>`
     select tenant_id as "tenantId", level, subject_id as "subjectId", kind, "window" from limits
     where kind in ('RUNNING', 'QUEUED', 'STORAGE_BYTES', 'CREDITS') and not (level = 'TENANT' and kind = 'CREDITS' and "window" = 'TOTAL')`;

@@ -1,26 +1,23 @@
 /** A refusal by limits in words and facts: which one, how much is left, and when there is room again. */
 import type { LimitKind, LimitLevel } from "../generated/prisma/enums.ts";
 import { DomainError } from "../platform/errors.ts";
+import { formatAmount } from "./amount.ts";
 import type { Amounts, LimitRow } from "./limit.store.ts";
-import { formatCredits } from "./tariff.ts";
 
 const LEVELS: readonly LimitLevel[] = ["PLATFORM", "TENANT", "MEMBER", "API_KEY"];
 /** Milliseconds of rolling windows. */
 const LENGTHS = { MINUTE: 60_000, HOUR: 3_600_000, DAY: 86_400_000, MONTH: 30 * 86_400_000 } as const;
 const BUCKETS = 12;
 
-const formatAmount = (kind: LimitKind, amount: bigint): string =>
-  kind === "CREDITS" ? formatCredits(amount) : String(amount);
-
 /** Never negative: a limit may have been set below what is gone. */
-const availableOf = ({ max, used, held }: Pick<LimitRow, "max" | "used" | "held">): bigint =>
+export const availableOf = ({ max, used, held }: Pick<LimitRow, "max" | "used" | "held">): bigint =>
   max > used + held ? max - used - held : 0n;
 
 /**
  * When time alone makes room for that much: undefined when it does not.
  * @param needed 0 asks when all that was used in the window is free again
  */
-function roomAt(row: LimitRow, needed: bigint): Date | undefined {
+export function roomAt(row: LimitRow, needed: bigint): Date | undefined {
   const { window, isRolling, windowStart, max, used, held, buckets } = row;
   if (window === "TOTAL" || held + needed > max) return undefined;
   if (!isRolling) return nextWindow(row);

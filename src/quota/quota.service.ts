@@ -30,8 +30,18 @@ export interface Demand {
 
 export class QuotaService {
   async grant(tx: Tx, tenantId: string, { credits, reason }: { credits: bigint; reason: string }): Promise<void> {
-    await changeBalance(tx, tenantId, credits);
-    await insertLedgerEntry(tx, { tenantId, kind: "GRANT", credits, held: 0n, reason });
+    await this.changeBalance(tx, tenantId, { credits, reason, kind: "GRANT" });
+  }
+
+  /** False when the tenant has not that much left to take away. */
+  async changeBalance(
+    tx: Tx,
+    tenantId: string,
+    { credits, reason, kind }: { credits: bigint; reason: string; kind: "GRANT" | "ADJUST" },
+  ): Promise<boolean> {
+    if (!(await changeBalance(tx, tenantId, credits))) return false;
+    await insertLedgerEntry(tx, { tenantId, kind, credits, held: 0n, reason });
+    return true;
   }
 
   /**

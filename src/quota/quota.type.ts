@@ -56,4 +56,7 @@ export class CreditBalance {
 
   @Field(() => Credits, { description: "What a new generation may cost." })
   available!: string;
+
+  @Field(() => String, { description: "Changes with what was granted." })
+  etag!: string;
 }

@@ -4,6 +4,7 @@ import type { BatchQueue } from "../generation/batch-queue.ts";
 import { deleteOldUses } from "../generation/idempotency.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import { Ticker } from "../platform/ticker.ts";
+import { QuotaCheck } from "../quota/quota-check.ts";
 import type { AttemptServices } from "./attempt.ts";
 import { BatchFeeder } from "./batch-feeder.ts";
 import { DeadlineDuty } from "./deadline-duty.ts";
@@ -16,6 +17,7 @@ const FEED_MS = 500;
 const SWEEP_MS = 10 * 60_000;
 const FORGET_MS = 3600_000;
 const EXPIRY_MS = 60_000;
+const CHECK_MS = 24 * 3600_000;
 const VACUUM_MS = 60_000;
 const IDEMPOTENCY_HOURS = 48;
 
@@ -31,6 +33,7 @@ export class Duties {
     const expiry = new UploadExpiry(services);
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
       new Ticker({ name, intervalMs, runOnce, logger });
+    const check = new QuotaCheck(services);
     const feeder = new BatchFeeder(services);
     this.feeding = duty("batches", FEED_MS, () => feeder.runOnce());
     this.tickers = [
@@ -39,6 +42,7 @@ export class Duties {
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
       duty("upload expiry", EXPIRY_MS, () => expiry.runOnce()),
+      duty("quota check", CHECK_MS, () => check.runOnce()),
       duty("vacuum", VACUUM_MS, () => db.vacuum()),
       duty("forget idempotency keys", FORGET_MS, () =>
         db.transaction(asDispatcher, (tx) => deleteOldUses(tx, IDEMPOTENCY_HOURS)),
