@@ -12,6 +12,8 @@ import { Ticker } from "./ticker.ts";
 /** Connections of this process, the listening one not counted. */
 const POOL_SIZE = 10;
 const CONNECT_TIMEOUT_MS = 10_000;
+/** For a free connection of the pool, when all are busy: as long as a transaction may wait. */
+const POOL_TIMEOUT_MS = 60_000;
 /** Rings of one process in this time are one notification: each takes a lock of the whole database when it commits. */
 const RING_MS = 20;
 const RECONNECT_MS = 1000;
@@ -31,7 +33,7 @@ export interface PostgresOptions {
  */
 export async function openPostgresDatabase({ url, logger }: PostgresOptions): Promise<DatabaseEngine> {
   const config: ClientConfig = { connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS };
-  const pool = new pg.Pool({ ...config, max: POOL_SIZE });
+  const pool = new pg.Pool({ ...config, connectionTimeoutMillis: POOL_TIMEOUT_MS, max: POOL_SIZE });
   pool.on("error", (err) => logger.warn({ err }, "an idle connection to the database was lost"));
   const doorbell = new NotifiedDoorbell(pool, config, logger);
   try {

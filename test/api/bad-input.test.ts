@@ -134,7 +134,8 @@ describe("bad input gets one clear error that says what to do, and leaves nothin
       {
         __typename: "QuotaError",
         code: "QUOTA_EXHAUSTED",
-        message: "This costs 0.331776 credits and the tenant has 0.2 left. Ask an administrator for more.",
+        message:
+          "This needs 0.331776, and the tenant has 0.2 of 0.2 credits left. Ask for less, or ask an administrator for more.",
         path: [],
         retryable: false,
         level: "TENANT",

@@ -1,0 +1,209 @@
+/**
+ * How many generations does a PostgreSQL server take in, how fast, and is anything ever overspent?
+ *
+ *     npm run build && node --enable-source-maps dist/bench/admission.js [processes] [attempts]
+ *
+ * Starts a private PostgreSQL with its own defaults (every commit is flushed to disk) and processes that call the service
+ * behind `createGeneration`. First at 200 a second over 200 tenants; then as fast as one tenant's limits let 16 callers; then
+ * `attempts` calls of one tenant whose credits are enough for a tenth of them. Writes bench/results/admission.json.
+ */
+import { fork } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { Principal } from "../src/auth/principal.ts";
+import { GenerationService } from "../src/generation/generation.service.ts";
+import { GenerationLifecycle } from "../src/generation/generation-lifecycle.ts";
+import { asPlatform } from "../src/platform/access.ts";
+import { systemClock } from "../src/platform/clock.ts";
+import { Database } from "../src/platform/database.ts";
+import { openPostgresDatabase } from "../src/platform/database-postgres.ts";
+import { DomainError } from "../src/platform/errors.ts";
+import { createLogger } from "../src/platform/logger.ts";
+import { InProcessFrameBus } from "../src/progress/in-process-frame-bus.ts";
+import { QuotaService } from "../src/quota/quota.service.ts";
+import { listUnbalanced } from "../src/quota/quota-check.store.ts";
+import { insertMember, insertTenant } from "../src/tenancy/tenancy.store.ts";
+import { startPostgres } from "../test/support/postgres-server.ts";
+import { principalFor } from "../test/support/principals.ts";
+
+const [processCount = "4", attemptCount = "100000"] = process.argv.slice(2);
+/** Micro-credits of the picture that is asked for. */
+const PRICE = 165_888n;
+const TENANTS = 200;
+const CALLERS = 16;
+const SECONDS = 20;
+const RATE = 200;
+
+interface Order {
+  readonly url: string;
+  readonly principals: readonly Principal[];
+  readonly calls: number;
+  readonly callers: number;
+  /** Between two calls of this process; undefined for as fast as it can. */
+  readonly intervalMs?: number;
+  /** After which no new call is begun. */
+  readonly endsAfterMs?: number;
+}
+
+interface Report {
+  readonly accepted: number;
+  readonly refused: number;
+  readonly failed: number;
+  /** Milliseconds. */
+  readonly latencies: readonly number[];
+}
+
+const TINY = {
+  name: "tiny",
+  pool: "local",
+  textToImage: {
+    sizes: [{ width: 96, height: 96 }],
+    defaultSize: { width: 96, height: 96 },
+    sizeStep: 16,
+    maxPixels: 9216,
+    maxSteps: 36,
+    defaultSteps: 18,
+    maxCount: 4,
+    defaultGuidanceScale: 3,
+    defaultTemperature: 1,
+    defaultUnconditionalPrompt: "Generate an image.",
+    speeds: [{ speed: "EXACT" }] as const,
+  },
+  imageEdit: undefined,
+  imageVariation: undefined,
+  imageToText: undefined,
+};
+
+if (process.send === undefined) await measure();
+else process.once("message", (order: Order) => void carryOut(order));
+
+async function open(url: string): Promise<Database> {
+  return Database.open(await openPostgresDatabase({ url, logger: createLogger("warn") }), "prisma/migrations");
+}
+
+async function carryOut({ url, principals, calls, callers, intervalMs, endsAfterMs = Infinity }: Order): Promise<void> {
+  const db = await open(url);
+  const quota = new QuotaService();
+  const lifecycle = new GenerationLifecycle(db, quota, new InProcessFrameBus(systemClock));
+  const service = new GenerationService({ db, quota, lifecycle, presets: { list: async () => [TINY] } });
+  const report = { accepted: 0, refused: 0, failed: 0, latencies: [] as number[] };
+  const call = async (index: number, begun: number): Promise<void> => {
+    const principal = principals[index % principals.length];
+    if (principal === undefined) return;
+    try {
+      await service.create(principal, {
+        idempotencyKey: randomUUID(),
+        priority: "STANDARD",
+        task: { textToImage: { prompt: "a red circle", count: 1, guidanceSchedule: "CONSTANT", speed: "EXACT" } },
+      });
+      report.accepted++;
+    } catch (error) {
+      if (error instanceof DomainError && error.code === "QUOTA_EXHAUSTED") report.refused++;
+      else report.failed++;
+    }
+    report.latencies.push(performance.now() - begun);
+  };
+  await call(0, performance.now()); // connects
+  report.latencies.length = 0;
+  const start = performance.now();
+  if (intervalMs === undefined) {
+    let next = 1;
+    const caller = async (): Promise<void> => {
+      while (next < calls && performance.now() - start < endsAfterMs) await call(next++, performance.now());
+    };
+    await Promise.all(Array.from({ length: callers }, caller));
+  } else {
+    const pending: Promise<void>[] = [];
+    // Late starts count as latency: a call is due at its time, whatever this process does then.
+    for (let index = 1; index < calls; index++) {
+      const due = start + index * intervalMs;
+      if (due > performance.now()) await setTimeout(due - performance.now());
+      pending.push(call(index, due));
+    }
+    await Promise.all(pending);
+  }
+  await db.close();
+  process.send?.(report satisfies Report, () => process.exit(0));
+}
+
+function run(count: number, order: Order): Promise<readonly Report[]> {
+  const program = fileURLToPath(import.meta.url);
+  const reports = Array.from({ length: count }, () => {
+    const child = fork(program, { execArgv: ["--enable-source-maps"] });
+    child.send(order);
+    return new Promise<Report>((resolve, reject) => {
+      child.once("message", (report) => resolve(report as Report));
+      child.once("exit", (code) => reject(new Error(`a process ended with ${code} before it reported`)));
+    });
+  });
+  return Promise.all(reports);
+}
+
+async function measure(): Promise<void> {
+  const server = await startPostgres();
+  try {
+    const url = await server.createDatabase();
+    const db = await open(url);
+    const processes = Number(processCount);
+    const attempts = Number(attemptCount);
+    const addTenants = async (count: number, credits: bigint): Promise<readonly Principal[]> => {
+      const tenants: Principal[] = [];
+      while (tenants.length < count) tenants.push(await addTenant(db, credits));
+      return tenants;
+    };
+    const common = { url, callers: Math.ceil(CALLERS / processes) };
+    const rows: Record<string, string | number>[] = [];
+    const note = (what: string, reports: readonly Report[], seconds: number): void => {
+      const all = reports.flatMap(({ latencies }) => latencies).sort((a, b) => a - b);
+      const at = (share: number): number => Number((all[Math.floor(all.length * share)] ?? 0).toFixed(1));
+      const sum = (key: "accepted" | "refused" | "failed"): number =>
+        reports.reduce((total, each) => total + each[key], 0);
+      const counts = { accepted: sum("accepted"), refused: sum("refused"), failed: sum("failed") };
+      rows.push({
+        what,
+        ...counts,
+        "per second": Math.round(all.length / seconds),
+        "p50 ms": at(0.5),
+        "p99 ms": at(0.99),
+      });
+      console.table(rows.slice(-1));
+    };
+    const plenty = 10n ** 15n;
+    const spread = await addTenants(TENANTS, plenty);
+    const share = RATE / processes;
+    const rated = { principals: spread, calls: share * SECONDS, intervalMs: 1000 / share };
+    note(`${RATE}/s over ${TENANTS} tenants`, await run(processes, { ...common, ...rated }), SECONDS);
+    const hot = await addTenants(1, plenty);
+    const hurried = { principals: hot, calls: 1e9, endsAfterMs: SECONDS * 1000 };
+    note(`one hot tenant, ${CALLERS} callers`, await run(processes, { ...common, ...hurried }), SECONDS);
+    const enough = Math.floor(attempts / 10);
+    const poor = await addTenants(1, PRICE * BigInt(enough));
+    const begun = performance.now();
+    const reports = await run(processes, { ...common, principals: poor, calls: attempts / processes });
+    note(`${attempts} attempts, credits for ${enough}`, reports, (performance.now() - begun) / 1000);
+    const unbalanced = await db.transaction(asPlatform, listUnbalanced);
+    const [limit] = await db.transaction(asPlatform, (tx) =>
+      tx.limit.findMany({ where: { tenantId: poor[0]?.tenantId ?? "" } }),
+    );
+    const overspent = limit === undefined ? "?" : String(limit.held > limit.max ? limit.held - limit.max : 0n);
+    const accepted = reports.reduce((sum, report) => sum + report.accepted, 0);
+    const sums = { overspent, accepted, held: String(limit?.held), unbalanced: unbalanced.length };
+    console.table([sums]);
+    mkdirSync("bench/results", { recursive: true });
+    writeFileSync("bench/results/admission.json", JSON.stringify({ processes, rows, sums }, undefined, 2));
+    await db.close();
+  } finally {
+    server.stop();
+  }
+}
+
+function addTenant(db: Database, credits: bigint): Promise<Principal> {
+  return db.transaction(asPlatform, async (tx) => {
+    const tenantId = await insertTenant(tx, "bench");
+    await new QuotaService().grant(tx, tenantId, { credits, reason: "bench" });
+    const member = { tenantId, role: "MEMBER", name: "bench", isPlatformAdmin: false } as const;
+    return principalFor({ tenantId, userId: await insertMember(tx, member) });
+  });
+}
