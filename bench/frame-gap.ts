@@ -7,26 +7,23 @@
  * Starts a server with 2000 finished generations, watches a long generation undisturbed and then while all 2000 rows are
  * read, by twenty readers at once with a page of 100 each; prints the gaps between frames. Writes bench/results/frame-gap.json.
  */
-
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createClient } from "graphql-ws";
-import WebSocket from "ws";
 import { asPlatform } from "../src/platform/access.ts";
 import { Database } from "../src/platform/database.ts";
 import { openEmbeddedDatabase } from "../src/platform/database-embedded.ts";
 import { lockFolder } from "../src/platform/folder-lock.ts";
+import { Server } from "./measuring/server.ts";
 
 const ROWS = 2000;
 const PAGE = 100;
 const ROOT = join(import.meta.dirname, "../..");
 
 const dataDir = mkdtempSync(join(tmpdir(), "atelier-bench-"));
-await stop(await start());
+await (await Server.start(dataDir)).stop();
 await fillHistory();
-const server = await start();
+const server = await Server.start(dataDir);
 try {
   const undisturbed = await watch(async () => 0);
   const reading = await watch(readHistory);
@@ -38,26 +35,8 @@ try {
   mkdirSync(join(ROOT, "bench/results"), { recursive: true });
   writeFileSync(join(ROOT, "bench/results/frame-gap.json"), `${JSON.stringify(rows, undefined, 2)}\n`);
 } finally {
-  await stop(server);
+  await server.stop();
   rmSync(dataDir, { recursive: true });
-}
-
-async function start(): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [join(ROOT, "dist/src/main.js")], {
-    env: { ...process.env, PORT: "0", DATA_DIR: dataDir },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  let output = "";
-  while (!output.includes("is ready")) {
-    output += await new Promise<string>((resolve) => child.stderr.once("data", (chunk) => resolve(String(chunk))));
-  }
-  child.stderr.resume();
-  return child;
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  child.kill("SIGTERM");
-  await new Promise((resolve) => child.once("close", resolve));
 }
 
 /** Copies of one finished generation, made in the database. */
@@ -98,33 +77,14 @@ async function fillHistory(): Promise<void> {
 
 /** Gaps between the frames of a long generation while `meanwhile` goes on. */
 async function watch(meanwhile: () => Promise<number>) {
-  const { url, apiKey } = credentials();
-  const client = createClient({
-    url: url.replace("http", "ws"),
-    webSocketImpl: WebSocket,
-    connectionParams: { authorization: `Bearer ${apiKey}` },
-  });
-  const textToImage = { prompt: "a red circle", count: 4, steps: 36 };
-  const created = await request(
-    "mutation($input: CreateGenerationInput!) { createGeneration(input: $input) { generation { id } } }",
-    {
-      input: { idempotencyKey: String(Math.random()), task: { textToImage } },
-    },
-  );
-  const { id } = (created as { createGeneration: { generation: { id: string } } }).createGeneration.generation;
-  const query =
-    "subscription($id: ID!) { generationEvents(id: $id) { __typename ... on ProgressEvent { step } ... on PreviewEvent { dataBase64 } } }";
+  const id = await server.create({ prompt: "a red circle", count: 4, steps: 36 });
   const arrivals: number[] = [];
   let rows: Promise<number> | undefined;
-  for await (const { data } of client.iterate<{ generationEvents: { __typename: string } }>({
-    query,
-    variables: { id },
-  })) {
-    if (data?.generationEvents.__typename !== "ProgressEvent") continue;
+  for await (const kind of server.events(id)) {
+    if (kind !== "ProgressEvent") continue;
     arrivals.push(performance.now());
     rows ??= meanwhile();
   }
-  await client.dispose();
   const gaps = arrivals.slice(1).map((at, i) => at - (arrivals[i] ?? at));
   const sorted = [...gaps].sort((a, b) => a - b);
   const round = (value = 0): number => Math.round(value);
@@ -142,24 +102,11 @@ async function readHistory(): Promise<number> {
     "nodes { id state textToImage { prompt seed } attempts { outcome } images { url sha256 } creditsCharged } pageInfo { endCursor hasNextPage }";
   let count = 0;
   const read = async (): Promise<void> => {
-    const { generations } = (await request(`{ generations(first: ${PAGE}) { ${fields} } }`, {})) as {
-      generations: { nodes: unknown[] };
-    };
+    const { generations } = await server.request<{ generations: { nodes: unknown[] } }>(
+      `{ generations(first: ${PAGE}) { ${fields} } }`,
+    );
     count += generations.nodes.length;
   };
   await Promise.all(Array.from({ length: ROWS / PAGE }, read));
   return count;
-}
-
-async function request(query: string, variables: object): Promise<unknown> {
-  const { url, apiKey } = credentials();
-  const headers = { "content-type": "application/json", authorization: `Bearer ${apiKey}` };
-  const response = await fetch(url, { method: "POST", headers, body: JSON.stringify({ query, variables }) });
-  const { data, errors } = (await response.json()) as { data?: unknown; errors?: unknown };
-  if (errors !== undefined) throw new Error(JSON.stringify(errors));
-  return data;
-}
-
-function credentials(): { url: string; apiKey: string } {
-  return JSON.parse(readFileSync(join(dataDir, "credentials.json"), "utf8")) as { url: string; apiKey: string };
 }
