@@ -65,9 +65,11 @@ async function fillHistory(): Promise<void> {
           ${JSON.stringify(settings)}::jsonb, 18, 1, 3
         from generate_series(1, ${ROWS}::int) returning id
       ), tried as (
-        insert into attempt (generation_id, number, lease_id, worker, outcome, steps_done) select id, 1, gen_random_uuid(), 'w', 'SUCCEEDED', 18 from made
+        insert into attempt (generation_id, tenant_id, number, lease_id, worker, outcome, steps_done)
+        select id, ${tenantId}::uuid, 1, gen_random_uuid(), 'w', 'SUCCEEDED', 18 from made
       ), reserved as (
-        insert into reservation (generation_id, tenant_id, credits, settled, ended_at) select id, ${tenantId}::uuid, 0, 0, now() from made
+        insert into reservation (id, generation_id, tenant_id, user_id, credits, settled, ended_at, expires_at)
+        select gen_random_uuid(), id, ${tenantId}::uuid, ${userId}::uuid, 0, 0, now(), now() from made
       )
       insert into image (id, tenant_id, generation_id, index, storage_key, width, height, mime_type, size_bytes, sha256)
       select gen_random_uuid(), ${tenantId}::uuid, id, 0, 'k', 96, 96, 'image/png', 1, 'x' from made`;
