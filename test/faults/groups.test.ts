@@ -5,6 +5,7 @@ import { lockFolder } from "../../src/platform/folder-lock.ts";
 import { expectSamePicture, pictureOf } from "../support/company.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { ServerProcess, temporaryFolder } from "../support/server-process.ts";
+import { slowTest } from "../support/slow-test.ts";
 
 const STEPS = 36;
 const REQUESTS = ["a red circle at the top left", "two stars", "an orange diamond above a pink heart"].map(
@@ -71,9 +72,13 @@ test("a worker killed while it draws a group is replaced, and every member is fi
   await expectRecovered(ids, "FAILED");
 }, 180_000);
 
-test("a server killed while a group runs finishes every member at the next start", async () => {
-  const ids = await startGroup();
-  await server.end("SIGKILL");
-  server = await start();
-  await expectRecovered(ids, "ORPHANED");
-}, 180_000);
+slowTest(
+  "a server killed while a group runs finishes every member at the next start",
+  async () => {
+    const ids = await startGroup();
+    await server.end("SIGKILL");
+    server = await start();
+    await expectRecovered(ids, "ORPHANED");
+  },
+  180_000,
+);

@@ -6,6 +6,7 @@ import { openEmbeddedDatabase } from "../../src/platform/database-embedded.ts";
 import { lockFolder } from "../../src/platform/folder-lock.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { isRunning, ServerProcess, temporaryFolder } from "../support/server-process.ts";
+import { slowTest } from "../support/slow-test.ts";
 
 /** Long enough to be interrupted, and to leave a periodic checkpoint out of the game. */
 const LONG = { prompt: "a red circle at the top left", count: 4, steps: 36, seed: "3" };
@@ -60,27 +61,30 @@ describe("when processes die", () => {
     await checkLedger();
   });
 
-  test("a worker killed in the middle of an answer is replaced, and another attempt finishes the sentence", async () => {
-    const picture = await server.client.finished(await server.client.create({ prompt: "a red circle", seed: "1" }));
-    const image = { imageId: picture.generation.images[0].id };
-    // So hot that it does not stop for long.
-    const task = { imageToText: { image, question: "What is it?", maxTokens: 450, temperature: 10, seed: "4" } };
-    const undisturbed = await server.client.createTask(task);
-    await server.client.finished(undisturbed);
-    const id = await server.client.createTask(task);
-    for await (const { __typename } of server.client.events(id)) if (__typename === "TextDeltaEvent") break;
-    process.kill(server.workerPids[0]!, "SIGKILL");
-    await server.client.finished(id);
-    const { attempts, answer, state } = await server.client.generation(id);
-    expect(state).toBe("SUCCEEDED");
-    expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["FAILED", "SUCCEEDED"]);
-    expect(answer).toBe((await server.client.generation(undisturbed)).answer);
-    expect(answer.length).toBeGreaterThan(100);
-    await server.end("SIGTERM");
-    await checkLedger();
-  });
+  slowTest(
+    "a worker killed in the middle of an answer is replaced, and another attempt finishes the sentence",
+    async () => {
+      const picture = await server.client.finished(await server.client.create({ prompt: "a red circle", seed: "1" }));
+      const image = { imageId: picture.generation.images[0].id };
+      // So hot that it does not stop for long.
+      const task = { imageToText: { image, question: "What is it?", maxTokens: 450, temperature: 10, seed: "4" } };
+      const undisturbed = await server.client.createTask(task);
+      await server.client.finished(undisturbed);
+      const id = await server.client.createTask(task);
+      for await (const { __typename } of server.client.events(id)) if (__typename === "TextDeltaEvent") break;
+      process.kill(server.workerPids[0]!, "SIGKILL");
+      await server.client.finished(id);
+      const { attempts, answer, state } = await server.client.generation(id);
+      expect(state).toBe("SUCCEEDED");
+      expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["FAILED", "SUCCEEDED"]);
+      expect(answer).toBe((await server.client.generation(undisturbed)).answer);
+      expect(answer.length).toBeGreaterThan(100);
+      await server.end("SIGTERM");
+      await checkLedger();
+    },
+  );
 
-  test("a worker that freezes in mid-run is replaced, and another attempt finishes the generation", async () => {
+  slowTest("a worker that freezes in mid-run is replaced, and another attempt finishes the generation", async () => {
     const id = await server.client.create(LONG);
     await untilStep(id, 3);
     const frozen = server.workerPids[0]!;

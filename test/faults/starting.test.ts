@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { describe, expect, inject, test, vi } from "vitest";
 import { isRunning, ServerProcess, temporaryFolder } from "../support/server-process.ts";
+import { slowTest } from "../support/slow-test.ts";
 
 describe("a first start", () => {
   /** A server that builds its model: the model tool is its only child. */
@@ -35,7 +36,7 @@ describe("a first start", () => {
 });
 
 describe("a data folder", () => {
-  test("may have a path that is far too long for a Unix socket", async () => {
+  slowTest("may have a path that is far too long for a Unix socket", async () => {
     const folder = temporaryFolder();
     const server = await ServerProcess.start(join(folder.path, "a-rather-long-name/".repeat(8)));
     expect((await server.client.finished(await server.client.create({ prompt: "a red circle", steps: 1 }))).state).toBe(
