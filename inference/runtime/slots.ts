@@ -3,7 +3,7 @@ import { isSmallModel } from "./threads.ts";
 
 /**
  * On one thread a picture of the tiny preset costs 0.80 times the CPU time of one alone in a group of two, 0.66 times in
- * one of four (bench/group.ts). In larger groups it gains little more, and everybody waits longer.
+ * one of four (bench/group.ts). The larger the group, the longer everybody in it waits.
  */
 const SMALL_MODEL_SLOTS = 4;
 

@@ -2,9 +2,8 @@
 import type { ApolloServerPlugin } from "@apollo/server";
 import { GraphQLError } from "graphql";
 import type { RequestContext } from "../auth/request-context.ts";
+import { statusOf } from "./http-status.ts";
 import type { CostReport, OperationGate } from "./operation-gate.ts";
-
-const STATUS: Readonly<Record<string, number>> = { RATE_LIMITED: 429, UNAUTHENTICATED: 401 };
 
 export function costPlugin(gate: OperationGate): ApolloServerPlugin<RequestContext> {
   return {
@@ -17,7 +16,7 @@ export function costPlugin(gate: OperationGate): ApolloServerPlugin<RequestConte
           report = admission.report;
           const { refusal } = admission;
           if (refusal === undefined) return;
-          const http = { status: STATUS[refusal.code] ?? 400 };
+          const http = { status: statusOf(refusal.code) };
           throw new GraphQLError(refusal.message, { originalError: refusal, extensions: { http } });
         },
         async willSendResponse({ response: { body } }) {

@@ -13,7 +13,7 @@ import type { Principal } from "../auth/principal.ts";
 import type { BatchResults } from "../generation/batch-results.ts";
 import type { EventContext } from "../generation/events.resolver.ts";
 import type { GenerationEvents } from "../generation/generation-events.ts";
-import { DomainError, type DomainErrorCode, StartupError } from "../platform/errors.ts";
+import { DomainError, StartupError } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 import type { ReadSession } from "../platform/read-session.ts";
 import type { UsageService } from "../quota/usage.service.ts";
@@ -21,6 +21,7 @@ import { FILES_PATH } from "../storage/disk-image-store.ts";
 import type { UploadReceiver } from "../upload/upload-receiver.ts";
 import { costPlugin } from "./cost-plugin.ts";
 import { formatError } from "./format-error.ts";
+import { statusOf } from "./http-status.ts";
 import type { OperationGate } from "./operation-gate.ts";
 import { LIMITS, MAX_TOKENS } from "./query-limits.ts";
 import { serveSockets } from "./sockets.ts";
@@ -170,19 +171,11 @@ export class ApiServer {
       if (!(error instanceof DomainError)) throw error;
       throw new GraphQLError(error.message, {
         originalError: error,
-        extensions: { http: { status: STATUS[error.code] ?? 400 } },
+        extensions: { http: { status: statusOf(error.code) } },
       });
     }
   }
 }
-
-/** Of a request whose caller could not be told, or is refused. */
-const STATUS: Partial<Record<DomainErrorCode, number>> = {
-  UNAUTHENTICATED: 401,
-  FORBIDDEN: 403,
-  NOT_FOUND: 404,
-  UNAVAILABLE: 503,
-};
 
 /** Throws a StartupError when nothing can listen there: before anything is set up that takes time. */
 export async function checkAddress(address: Address): Promise<void> {
