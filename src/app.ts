@@ -230,6 +230,7 @@ function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorker
     inferenceFolder: join(ROOT, "dist/inference"),
     checkpointFolder: workers.checkpoint,
     modelFolder: join(dataDir, "models", basename(workers.checkpoint)),
+    dtype: workers.dtype,
     count: workers.count,
     threads: workers.threads,
     slots: workers.slots,

@@ -12,6 +12,7 @@ function integer(min: number, max: number, example: number) {
 }
 
 const PROVIDERS = ["cpu", "cuda", "webgpu"] as const;
+const DTYPES = ["float32", "int8", "float16", "bfloat16"] as const;
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 
 const ISSUER_EXPECTED = "Give an address with https, such as https://accounts.example.org.";
@@ -88,6 +89,8 @@ export const environmentSchema = z.object({
   WORKER_PROVIDER: z.enum(PROVIDERS, { error: `Give one of ${PROVIDERS.join(", ")}.` }).default("cpu"),
   /** Checkpoint folder of the preset that the workers serve. */
   PRESET_CHECKPOINT: z.string().min(1).default("inference/presets/tiny"),
+  /** How its large weights are stored and multiplied: float32, int8, float16 or bfloat16. */
+  PRESET_DTYPE: z.enum(DTYPES, { error: `Give one of ${DTYPES.join(", ")}.` }).default("float32"),
   /** How long running generations may go on when the server is asked to stop; then they yield with a checkpoint. */
   SHUTDOWN_GRACE_SECONDS: integer(0, 3600, 5).default(5),
 });
@@ -111,6 +114,7 @@ export interface Config {
     readonly slots: number | undefined;
     readonly provider: string;
     readonly checkpoint: string;
+    readonly dtype: string;
   };
   /** Undefined when nobody signs in here. */
   readonly oidc:
@@ -164,6 +168,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
       slots: data.WORKER_SLOTS,
       provider: data.WORKER_PROVIDER,
       checkpoint: resolve(ROOT, data.PRESET_CHECKPOINT),
+      dtype: data.PRESET_DTYPE,
     },
     oidc: oidcOf(data),
     shutdownGraceMs: data.SHUTDOWN_GRACE_SECONDS * 1000,

@@ -21,6 +21,8 @@ export interface LocalWorkersOptions {
   readonly inferenceFolder: string;
   readonly checkpointFolder: string;
   readonly modelFolder: string;
+  /** Of the model; another one than it was built in builds it anew. */
+  readonly dtype: string;
   readonly count: number;
   /** Of each worker; the worker decides unless given. */
   readonly threads: number | undefined;

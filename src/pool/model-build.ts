@@ -13,6 +13,7 @@ export interface ModelBuildOptions {
   readonly tool: string;
   readonly checkpointFolder: string;
   readonly modelFolder: string;
+  readonly dtype: string;
   readonly logger: Logger;
 }
 
@@ -24,11 +25,14 @@ export class ModelBuild {
 
   /** Does nothing for a model that is up to date. Throws a StartupError with the tool's reason. */
   async run(): Promise<void> {
-    const { tool, checkpointFolder, modelFolder, logger } = this.options;
+    const { tool, checkpointFolder, modelFolder, dtype, logger } = this.options;
     if (this.isStopped) return;
     const child = spawn(
       process.execPath,
-      [tool, "build", checkpointFolder, "--out", modelFolder, "--require-tokenizer", "--ends-with-stdin"],
+      [
+        ...[tool, "build", checkpointFolder, "--out", modelFolder, "--dtype", dtype],
+        ...["--require-tokenizer", "--ends-with-stdin"],
+      ],
       { stdio: ["pipe", "ignore", "pipe"] },
     );
     this.child = child;

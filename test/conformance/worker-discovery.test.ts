@@ -15,6 +15,7 @@ workerDiscoveryConformance("local child processes", async () => {
     checkpointFolder: "inference/presets/tiny",
     modelFolder: join(inject("templateData"), "models/tiny"),
     count: 1,
+    dtype: "float32",
     provider: "cpu",
     threads: 1,
     slots: undefined,

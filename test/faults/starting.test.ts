@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, inject, test, vi } from "vitest";
 import { isRunning, ServerProcess, temporaryFolder } from "../support/server-process.ts";
@@ -59,6 +60,17 @@ describe("a data folder", () => {
     expect(await server.ended()).toBe(1);
     expect(server.log).toContain("These environment variables cannot be used");
     expect(server.log).toContain("PORT:");
+  });
+
+  test("gets its model anew when another dtype is asked for", async () => {
+    const folder = temporaryFolder(inject("templateData"));
+    const server = await ServerProcess.start(folder.path, { PRESET_DTYPE: "int8" });
+    const manifest = JSON.parse(readFileSync(join(folder.path, "models/tiny/manifest.json"), "utf8"));
+    expect(manifest.dtype).toBe("int8");
+    const drawn = await server.client.finished(await server.client.create({ prompt: "a red circle", steps: 1 }));
+    expect(drawn.state).toBe("SUCCEEDED");
+    await server.end("SIGTERM");
+    folder.remove();
   });
 
   test("without a model is refused with the reason why the model cannot be built", async () => {

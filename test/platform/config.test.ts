@@ -35,6 +35,7 @@ test("a wrong variable is told with what it may be, and with an example", () => 
     WORKER_THREADS: "-0.5",
     WORKER_SLOTS: "33",
     WORKER_PROVIDER: "gpu",
+    PRESET_DTYPE: "int4",
   };
   expect(() => loadConfig(environment)).toThrow(
     new StartupError(
@@ -47,6 +48,7 @@ test("a wrong variable is told with what it may be, and with an example", () => 
         '  WORKER_THREADS: Give a whole number from 1 to 256, such as 4. It is "-0.5".',
         '  WORKER_SLOTS: Give a whole number from 1 to 32, such as 4. It is "33".',
         '  WORKER_PROVIDER: Give one of cpu, cuda, webgpu. It is "gpu".',
+        '  PRESET_DTYPE: Give one of float32, int8, float16, bfloat16. It is "int4".',
       ].join("\n"),
     ),
   );
