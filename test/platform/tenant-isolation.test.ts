@@ -7,6 +7,7 @@ import type { Database } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
 import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
+import { TENANT_TABLES } from "../support/tenant-rows.ts";
 import { databasesHere } from "../support/test-database.ts";
 
 /** Tables without rows of a tenant. */
@@ -135,10 +136,6 @@ describe.each(databasesHere())("row-level security of $name", ({ create }) => {
     }
   });
 });
-
-const TENANT_TABLES = `
-  select relname as name from pg_class c where relnamespace = 'public'::regnamespace and relkind = 'r'
-  and (relname = 'tenant' or exists (select 1 from pg_attribute where attrelid = c.oid and attname = 'tenant_id'))`;
 
 /** A tenant with a row in every table. */
 function insertTenantWithEverything(db: Database): Promise<TestTenant> {
