@@ -17,6 +17,7 @@ const POOL_TIMEOUT_MS = 60_000;
 /** Rings of one process in this time are one notification: each takes a lock of the whole database when it commits. */
 const RING_MS = 20;
 const RECONNECT_MS = 1000;
+const MAX_NAMES = 1000;
 const CHANNEL = "atelier_doorbell";
 /** Any number that other programs hardly lock. */
 const MIGRATION_LOCK = 4_711_001;
@@ -88,8 +89,16 @@ function withWholeScripts(factory: PrismaPg, client: pg.Client): SqlMigrationAwa
   };
 }
 
+/** Of the statements that were sent last, so that their texts are not hashed each time. */
+const names = new Map<string, string>();
+
 function nameOf(sql: string): string {
-  return createHash("md5").update(sql).digest("base64");
+  const known = names.get(sql);
+  if (known !== undefined) return known;
+  if (names.size >= MAX_NAMES) names.clear();
+  const name = createHash("md5").update(sql).digest("base64");
+  names.set(sql, name);
+  return name;
 }
 
 /** Rings through NOTIFY, which reaches every process that listens; this process hears its own rings at once. */
