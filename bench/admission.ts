@@ -1,15 +1,16 @@
 /**
  * How many generations does a PostgreSQL server take in, how fast, and is anything ever overspent?
  *
- *     npm run build && node --enable-source-maps dist/bench/admission.js [processes] [attempts]
+ *     npm run build && node --enable-source-maps dist/bench/admission.js [processes] [attempts] [rounds]
  *
  * Starts a private PostgreSQL with its own defaults (every commit is flushed to disk) and processes that call the service
- * behind `createGeneration`. First at 200 a second over 200 tenants; then as fast as one tenant's limits let 16 callers; then
- * `attempts` calls of one tenant whose credits are enough for a tenth of them. Writes bench/results/admission.json.
+ * behind `createGeneration`. In each round: at 200 a second over 200 tenants; then as fast as one tenant's rows let 16 callers.
+ * At last `attempts` calls of one tenant whose credits are enough for a tenth of them. Writes bench/results/admission.json.
  */
 import { fork } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
+import { loadavg } from "node:os";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Principal } from "../src/auth/principal.ts";
@@ -21,19 +22,24 @@ import { Database } from "../src/platform/database.ts";
 import { openPostgresDatabase } from "../src/platform/database-postgres.ts";
 import { DomainError } from "../src/platform/errors.ts";
 import { createLogger } from "../src/platform/logger.ts";
+import { savePool } from "../src/pool/pool.store.ts";
+import { PoolCatalog } from "../src/pool/pool-catalog.ts";
 import { InProcessFrameBus } from "../src/progress/in-process-frame-bus.ts";
 import { QuotaService } from "../src/quota/quota.service.ts";
 import { listUnbalanced } from "../src/quota/quota-check.store.ts";
 import { insertMember, insertTenant } from "../src/tenancy/tenancy.store.ts";
 import { startPostgres } from "../test/support/postgres-server.ts";
 import { principalFor } from "../test/support/principals.ts";
+import { TINY_OFFER } from "../test/support/tiny-offer.ts";
 
-const [processCount = "4", attemptCount = "100000"] = process.argv.slice(2);
+const [processCount = "4", attemptCount = "100000", roundCount = "3"] = process.argv.slice(2);
 /** Micro-credits of the picture that is asked for. */
 const PRICE = 165_888n;
 const TENANTS = 200;
 const CALLERS = 16;
 const SECONDS = 20;
+/** Calls of a process, one after the other, before its times count: they connect, prepare and compile. */
+const WARM_UP = 100;
 const RATE = 200;
 
 interface Order {
@@ -51,30 +57,12 @@ interface Report {
   readonly accepted: number;
   readonly refused: number;
   readonly failed: number;
+  /** Milliseconds since 1970: when the first call began and the last one ended. */
+  readonly begun: number;
+  readonly ended: number;
   /** Milliseconds. */
   readonly latencies: readonly number[];
 }
-
-const TINY = {
-  name: "tiny",
-  pool: "local",
-  textToImage: {
-    sizes: [{ width: 96, height: 96 }],
-    defaultSize: { width: 96, height: 96 },
-    sizeStep: 16,
-    maxPixels: 9216,
-    maxSteps: 36,
-    defaultSteps: 18,
-    maxCount: 4,
-    defaultGuidanceScale: 3,
-    defaultTemperature: 1,
-    defaultUnconditionalPrompt: "Generate an image.",
-    speeds: [{ speed: "EXACT" }] as const,
-  },
-  imageEdit: undefined,
-  imageVariation: undefined,
-  imageToText: undefined,
-};
 
 if (process.send === undefined) await measure();
 else process.once("message", (order: Order) => void carryOut(order));
@@ -87,8 +75,9 @@ async function carryOut({ url, principals, calls, callers, intervalMs, endsAfter
   const db = await open(url);
   const quota = new QuotaService();
   const lifecycle = new GenerationLifecycle(db, quota, new InProcessFrameBus(systemClock));
-  const service = new GenerationService({ db, quota, lifecycle, presets: { list: async () => [TINY] } });
-  const report = { accepted: 0, refused: 0, failed: 0, latencies: [] as number[] };
+  const service = new GenerationService({ db, lifecycle, presets: new PoolCatalog(systemClock) });
+  const counts = { accepted: 0, refused: 0, failed: 0 };
+  const latencies: number[] = [];
   const call = async (index: number, begun: number): Promise<void> => {
     const principal = principals[index % principals.length];
     if (principal === undefined) return;
@@ -98,18 +87,18 @@ async function carryOut({ url, principals, calls, callers, intervalMs, endsAfter
         priority: "STANDARD",
         task: { textToImage: { prompt: "a red circle", count: 1, guidanceSchedule: "CONSTANT", speed: "EXACT" } },
       });
-      report.accepted++;
+      counts.accepted++;
     } catch (error) {
-      if (error instanceof DomainError && error.code === "QUOTA_EXHAUSTED") report.refused++;
-      else report.failed++;
+      if (error instanceof DomainError && error.code === "QUOTA_EXHAUSTED") counts.refused++;
+      else counts.failed++;
     }
-    report.latencies.push(performance.now() - begun);
+    latencies.push(performance.now() - begun);
   };
-  await call(0, performance.now()); // connects
-  report.latencies.length = 0;
+  for (let index = 0; index < WARM_UP; index++) await call(index, performance.now());
+  latencies.length = 0;
   const start = performance.now();
   if (intervalMs === undefined) {
-    let next = 1;
+    let next = WARM_UP;
     const caller = async (): Promise<void> => {
       while (next < calls && performance.now() - start < endsAfterMs) await call(next++, performance.now());
     };
@@ -117,15 +106,16 @@ async function carryOut({ url, principals, calls, callers, intervalMs, endsAfter
   } else {
     const pending: Promise<void>[] = [];
     // Late starts count as latency: a call is due at its time, whatever this process does then.
-    for (let index = 1; index < calls; index++) {
-      const due = start + index * intervalMs;
+    for (let index = WARM_UP; index < calls + WARM_UP; index++) {
+      const due = start + (index - WARM_UP) * intervalMs;
       if (due > performance.now()) await setTimeout(due - performance.now());
       pending.push(call(index, due));
     }
     await Promise.all(pending);
   }
+  const [begun, ended] = [start, performance.now()].map((time) => performance.timeOrigin + time) as [number, number];
   await db.close();
-  process.send?.(report satisfies Report, () => process.exit(0));
+  process.send?.({ ...counts, begun, ended, latencies } satisfies Report, () => process.exit(0));
 }
 
 function run(count: number, order: Order): Promise<readonly Report[]> {
@@ -146,6 +136,7 @@ async function measure(): Promise<void> {
   try {
     const url = await server.createDatabase();
     const db = await open(url);
+    await db.transaction(asPlatform, (tx) => savePool(tx, "local", [TINY_OFFER]));
     const processes = Number(processCount);
     const attempts = Number(attemptCount);
     const addTenants = async (count: number, credits: bigint): Promise<readonly Principal[]> => {
@@ -155,7 +146,9 @@ async function measure(): Promise<void> {
     };
     const common = { url, callers: Math.ceil(CALLERS / processes) };
     const rows: Record<string, string | number>[] = [];
-    const note = (what: string, reports: readonly Report[], seconds: number): void => {
+    const note = (what: string, reports: readonly Report[]): void => {
+      const begun = Math.min(...reports.map((report) => report.begun));
+      const seconds = (Math.max(...reports.map(({ ended }) => ended)) - begun) / 1000;
       const all = reports.flatMap(({ latencies }) => latencies).sort((a, b) => a - b);
       const at = (share: number): number => Number((all[Math.floor(all.length * share)] ?? 0).toFixed(1));
       const sum = (key: "accepted" | "refused" | "failed"): number =>
@@ -167,6 +160,8 @@ async function measure(): Promise<void> {
         "per second": Math.round(all.length / seconds),
         "p50 ms": at(0.5),
         "p99 ms": at(0.99),
+        // Of everything that runs on this machine, the bench included.
+        "load of a minute": Number(loadavg()[0]?.toFixed(1)),
       });
       console.table(rows.slice(-1));
     };
@@ -174,15 +169,16 @@ async function measure(): Promise<void> {
     const spread = await addTenants(TENANTS, plenty);
     const share = RATE / processes;
     const rated = { principals: spread, calls: share * SECONDS, intervalMs: 1000 / share };
-    note(`${RATE}/s over ${TENANTS} tenants`, await run(processes, { ...common, ...rated }), SECONDS);
     const hot = await addTenants(1, plenty);
     const hurried = { principals: hot, calls: 1e9, endsAfterMs: SECONDS * 1000 };
-    note(`one hot tenant, ${CALLERS} callers`, await run(processes, { ...common, ...hurried }), SECONDS);
+    for (let round = 0; round < Number(roundCount); round++) {
+      note(`${RATE}/s over ${TENANTS} tenants`, await run(processes, { ...common, ...rated }));
+      note(`one hot tenant, ${CALLERS} callers`, await run(processes, { ...common, ...hurried }));
+    }
     const enough = Math.floor(attempts / 10);
     const poor = await addTenants(1, PRICE * BigInt(enough));
-    const begun = performance.now();
     const reports = await run(processes, { ...common, principals: poor, calls: attempts / processes });
-    note(`${attempts} attempts, credits for ${enough}`, reports, (performance.now() - begun) / 1000);
+    note(`${attempts} attempts, credits for ${enough}`, reports);
     const unbalanced = await db.transaction(asPlatform, listUnbalanced);
     const [limit] = await db.transaction(asPlatform, (tx) =>
       tx.limit.findMany({ where: { tenantId: poor[0]?.tenantId ?? "" } }),

@@ -174,9 +174,9 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const bus = new InProcessFrameBus(clock);
   const buckets = new CostBuckets({ clock, ...config.rateLimit });
   const quota = new QuotaService();
-  const presets = new PoolCatalog();
+  const presets = new PoolCatalog(clock);
   const lifecycle = new GenerationLifecycle(db, quota, bus);
-  const generations = new GenerationService({ db, quota, lifecycle, presets });
+  const generations = new GenerationService({ db, lifecycle, presets });
   const batchQueue = new BatchQueue({ db, quota, lifecycle });
   const batches = new BatchService({ db, quota, presets, images, batchQueue });
   const batchResults = new BatchResults({ db, images, links });

@@ -1,7 +1,7 @@
 /** Items of a batch: read in pages, and queued in order. */
 import type { BatchItem as ItemRow } from "../generated/prisma/client.ts";
 import type { Tx } from "../platform/database.ts";
-import type { Demand } from "../quota/quota.service.ts";
+import type { Demand } from "../quota/demand.ts";
 import { type GenerationDetails, listItemGenerations } from "./generation.store.ts";
 
 /** An item, and its generation once it has one. */

@@ -226,7 +226,7 @@ export class BatchService {
     if (uploadId !== undefined) await spendUpload(tx, uploadId);
     const row = await acceptDraft(tx, id);
     invariant(row !== undefined, `the draft of batch ${id} is gone`);
-    await this.services.quota.reserve(tx, payer, { batchId: id }, { credits, pixels: 1n });
+    await this.services.quota.reserveForBatch(tx, payer, id, { credits, pixels: 1n });
     return row;
   }
 }

@@ -7,61 +7,44 @@ import type { Database, Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { fromGlobalId, newId } from "../platform/ids.ts";
 import { pageOf } from "../platform/page.ts";
-import type { QuotaService } from "../quota/quota.service.ts";
-import { formatCredits, pixelsOf, priceOf } from "../quota/tariff.ts";
+import { formatCredits, priceOf } from "../quota/tariff.ts";
 import { choosePreset } from "./admission.ts";
 import type { CreateGenerationInput, EstimateInput } from "./generation.input.ts";
 import { toGeneration } from "./generation.mapper.ts";
-import {
-  findGeneration,
-  type GenerationDetails,
-  getGeneration,
-  insertQueued,
-  listGenerations,
-  type NewGeneration,
-} from "./generation.store.ts";
+import { findGeneration, type GenerationDetails, getGeneration, listGenerations } from "./generation.store.ts";
 import type { Estimate, Generation } from "./generation.type.ts";
 import type { GenerationConnection } from "./generation-connection.type.ts";
 import type { GenerationLifecycle } from "./generation-lifecycle.ts";
 import { type HistoryRequest, historyPage } from "./history.ts";
-import { recordUse } from "./idempotency.store.ts";
-import { createdBy, keyUse } from "./idempotency.ts";
+import { keyUse } from "./idempotency.ts";
+import { GenerationIntake } from "./intake.ts";
 import type { PresetCatalog } from "./preset-catalog.ts";
 import { workOf } from "./settings.ts";
 import { resolveTask } from "./task-admission.ts";
 
-const MAX_DEADLINE_MS = 7 * 24 * 3600 * 1000;
-
 export interface GenerationServices {
   readonly db: Database;
-  readonly quota: QuotaService;
   readonly lifecycle: GenerationLifecycle;
   readonly presets: PresetCatalog;
 }
 
 export class GenerationService {
-  constructor(private readonly services: GenerationServices) {}
+  private readonly intake: GenerationIntake;
+
+  constructor(private readonly services: GenerationServices) {
+    this.intake = new GenerationIntake(services);
+  }
 
   /** Queues a generation with its credits reserved, or does neither. The same key and input give the same generation. */
   async create(
     principal: Principal,
     input: CreateGenerationInput,
   ): Promise<{ generation: Generation; replayed: boolean }> {
-    const { db, quota, lifecycle } = this.services;
     authorize(principal, "generation:create");
     const use = keyUse(principal, input, { field: "createGeneration", createdId: newId() });
-    const created = await db.transaction(asTenant(principal.tenantId), async (tx) => {
-      const earlier = await recordUse(tx, use);
-      if (earlier !== undefined) return { row: await getGeneration(tx, createdBy(earlier, use)), replayed: true };
-      const generation = await this.prepare(tx, principal, { ...input, id: use.createdId });
-      const row = await insertQueued(tx, generation);
-      const work = workOf(generation.task);
-      const credits = priceOf(work);
-      await quota.reserve(tx, principal, { generationId: row.id }, { credits, pixels: pixelsOf(work) });
-      return { row: { ...row, attempts: [], images: [], reservation: { credits, settled: null } }, replayed: false };
-    });
-    if (!created.replayed) lifecycle.announce(created.row);
-    return { generation: toGeneration(created.row), replayed: created.replayed };
+    const { row, replayed } = await this.intake.take({ principal, input, use });
+    if (!replayed) this.services.lifecycle.announce(row);
+    return { generation: toGeneration(row), replayed };
   }
 
   /** What a task would reserve now, and be charged at most. Nothing is stored. */
@@ -117,22 +100,6 @@ export class GenerationService {
       throw new DomainError("NOT_CANCELLABLE", message, { path: ["id"] });
     }
     return toGeneration(row);
-  }
-
-  private async prepare(
-    tx: Tx,
-    principal: Principal,
-    { id, preset: name, priority, deadlineMs, ...input }: CreateGenerationInput & { id: string },
-  ): Promise<NewGeneration> {
-    const preset = choosePreset(await this.services.presets.list(tx), name, principal.allowedPresets);
-    if (deadlineMs !== undefined && !(deadlineMs >= 1 && deadlineMs <= MAX_DEADLINE_MS)) {
-      throw new DomainError("INVALID_INPUT", `deadlineMs is ${deadlineMs}; 1 to ${MAX_DEADLINE_MS} are possible.`, {
-        path: ["input", "deadlineMs"],
-      });
-    }
-    const task = await resolveTask(tx, principal, input.task, preset);
-    const { tenantId, userId, apiKeyId } = principal;
-    return { id, tenantId, userId, apiKeyId, pool: preset.pool, preset: preset.name, priority, task, deadlineMs };
   }
 }
 

@@ -4,7 +4,7 @@ import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import { isTerminal } from "./generation.state.ts";
 import { type HistoryPage, historyQuery } from "./history.ts";
-import { type Task, totalStepsOf } from "./settings.ts";
+import type { Task } from "./settings.ts";
 
 export interface NewGeneration {
   readonly id: string;
@@ -17,25 +17,6 @@ export interface NewGeneration {
   readonly task: Task;
   /** From now; undefined for none. */
   readonly deadlineMs: number | undefined;
-}
-
-/** A QUEUED row with its first milestone. */
-export async function insertQueued(tx: Tx, { deadlineMs, task, ...generation }: NewGeneration): Promise<GenerationRow> {
-  const row = await tx.generation.create({
-    data: {
-      ...generation,
-      task: task.kind,
-      settings: task.settings,
-      totalSteps: totalStepsOf(task),
-      milestoneSeq: 1,
-      milestones: { create: { tenantId: generation.tenantId, seq: 1, kind: "QUEUED", attempt: 0, state: "QUEUED" } },
-    },
-  });
-  if (deadlineMs === undefined) return row;
-  const [deadline] = await tx.$queryRaw<Pick<GenerationRow, "deadlineAt">[]>`
-    update generation set deadline_at = now() + make_interval(secs => ${deadlineMs / 1000}) where id = ${row.id}::uuid
-    returning deadline_at as "deadlineAt"`;
-  return { ...row, ...deadline };
 }
 
 const DETAILS = {

@@ -40,6 +40,12 @@ export async function findUse(
   return (await tx.idempotencyRecord.findUnique({ where })) ?? undefined;
 }
 
+/** Forgets uses that created nothing. */
+export async function deleteUses(tx: Tx, uses: readonly IdempotencyUse[]): Promise<void> {
+  const keys = uses.map(({ tenantId, userId, field, key }) => ({ tenantId, userId, field, key }));
+  await tx.idempotencyRecord.deleteMany({ where: { OR: keys } });
+}
+
 /** Forgets keys that were used long ago. */
 export async function deleteOldUses(tx: Tx, keepHours: number): Promise<number> {
   return tx.$executeRaw`delete from idempotency_record where created_at < now() - make_interval(hours => ${keepHours}::int)`;

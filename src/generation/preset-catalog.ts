@@ -48,4 +48,6 @@ export interface OfferedPreset {
 export interface PresetCatalog {
   /** Every preset that some pool serves, whether a worker of it lives or not. */
   list(tx: Tx): Promise<readonly OfferedPreset[]>;
+  /** As they were at most a second ago. */
+  listRecent(tx: Tx): Promise<readonly OfferedPreset[]>;
 }

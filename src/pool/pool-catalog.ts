@@ -1,4 +1,5 @@
 /** What can be asked for: the presets that the pools offered when they were last seen. */
+import type { Clock } from "../platform/clock.ts";
 import type { Tx } from "../platform/database.ts";
 import { listPools, type PresetOffer } from "./pool.store.ts";
 
@@ -10,7 +11,13 @@ export interface OfferedPreset extends PresetOffer {
   readonly imageToText: PresetOffer["imageToText"];
 }
 
+const RECENT_MS = 1000;
+
 export class PoolCatalog {
+  private recent: { readonly presets: readonly OfferedPreset[]; readonly readAt: number } | undefined;
+
+  constructor(private readonly clock: Clock) {}
+
   /** Each preset once, with the first pool that serves it. */
   async list(tx: Tx): Promise<readonly OfferedPreset[]> {
     const byName = new Map<string, OfferedPreset>();
@@ -21,6 +28,15 @@ export class PoolCatalog {
         if (!byName.has(preset.name)) byName.set(preset.name, { ...preset, ...tasks, pool });
       }
     }
-    return [...byName.values()];
+    const presets = [...byName.values()];
+    this.recent = { presets, readAt: this.clock.now().getTime() };
+    return presets;
+  }
+
+  /** As they were at most a second ago. */
+  async listRecent(tx: Tx): Promise<readonly OfferedPreset[]> {
+    const { recent } = this;
+    const isRecent = recent !== undefined && this.clock.now().getTime() - recent.readAt < RECENT_MS;
+    return isRecent ? recent.presets : this.list(tx);
   }
 }

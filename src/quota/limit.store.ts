@@ -46,15 +46,23 @@ export const balanceKey = (tenantId: string) =>
 
 export const platformKey = { tenantId: NIL, level: "PLATFORM", subjectId: NIL } as const;
 
-/** What some work needs of each kind of limit; kinds that are left out are not asked. */
-export type Amounts = Partial<Readonly<Record<Exclude<LimitKind, "RUNNING">, bigint>>>;
+/** A limit that refuses one of several that ask. */
+export interface RefusingRow extends LimitRow {
+  readonly place: number;
+}
 
-/** Part of a statement: the limits that refuse; the amounts are counted when there are none. Locks them until the transaction ends. */
-export const admitLimits = ({ tenantId, userId, apiKeyId }: Payer, amounts: Amounts): Prisma.Sql => Prisma.sql`
-  select ${COLUMNS} from limits_admit(${tenantId}::uuid, ${userId}::uuid, ${apiKeyId}::uuid, ${toJson(amounts)}::jsonb)`;
+/**
+ * Part of a statement that has `asked` (place, user_id, api_key_id, amounts): the limits that refuse, by place. What none
+ * refuses is counted. Locks limits until the transaction ends.
+ */
+export const refusalsOf = (tenantId: string): Prisma.Sql => Prisma.sql`
+  select place, refusal.* from limits_admit(${tenantId}::uuid, (
+    select jsonb_agg(jsonb_build_object('place', place, 'user_id', user_id, 'api_key_id', api_key_id, 'amounts', amounts) order by place) from asked
+  )) as answer, lateral (select ${COLUMNS} from (select (answer.refusing).*) as l) as refusal`;
 
-const toJson = (amounts: Amounts): string =>
-  JSON.stringify(amounts, (_, value) => (typeof value === "bigint" ? String(value) : value));
+/** Numbers of any size are text. */
+export const toJson = (value: object): string =>
+  JSON.stringify(value, (_, member) => (typeof member === "bigint" ? String(member) : member));
 
 /** How many items of a batch, in this order, may be queued now; counts them. */
 export async function feedLimits(

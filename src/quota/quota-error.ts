@@ -2,7 +2,8 @@
 import type { LimitKind, LimitLevel } from "../generated/prisma/enums.ts";
 import { DomainError } from "../platform/errors.ts";
 import { formatAmount } from "./amount.ts";
-import type { Amounts, LimitRow } from "./limit.store.ts";
+import type { Amounts } from "./demand.ts";
+import type { LimitRow } from "./limit.store.ts";
 
 const LEVELS: readonly LimitLevel[] = ["PLATFORM", "TENANT", "MEMBER", "API_KEY"];
 /** Milliseconds of rolling windows. */

@@ -4,7 +4,8 @@
  */
 import type { Tx } from "../platform/database.ts";
 import { invariant } from "../platform/errors.ts";
-import { type Amounts, feedLimits, type Payer } from "./limit.store.ts";
+import { amountsOf, type Demand } from "./demand.ts";
+import { feedLimits, type Payer } from "./limit.store.ts";
 import {
   changeBalance,
   endReservation,
@@ -13,20 +14,12 @@ import {
   insertItemReservations,
   insertLedgerEntry,
   insertReservation,
-  type ReservationSubject,
   type Settlement,
   shrinkWaitingReservation,
 } from "./quota.store.ts";
 import { quotaError } from "./quota-error.ts";
 
 export type { Payer } from "./limit.store.ts";
-
-/** What a piece of work needs at most. */
-export interface Demand {
-  readonly credits: bigint;
-  /** Of the pictures it draws. */
-  readonly pixels: bigint;
-}
 
 export class QuotaService {
   async grant(tx: Tx, tenantId: string, { credits, reason }: { credits: bigint; reason: string }): Promise<void> {
@@ -45,20 +38,13 @@ export class QuotaService {
   }
 
   /**
-   * Counts a generation or batch against the limits of its payer and holds its credits, or throws QUOTA_EXHAUSTED. The items
-   * of a batch are counted as queued and drawn when they are queued. Locks limits: last act of a transaction.
+   * Counts a batch against the limits of its payer and holds the credits of all its items, or throws QUOTA_EXHAUSTED. Items
+   * are counted as queued and drawn when they are queued. Locks limits: last act of a transaction.
    */
-  async reserve(tx: Tx, payer: Payer, subject: ReservationSubject, { credits, pixels }: Demand): Promise<void> {
-    const isBatch = "batchId" in subject;
-    const amounts: Amounts = {
-      REQUESTS_PER_MINUTE: 1n,
-      CREDITS: credits,
-      ...(pixels > 0n && { STORAGE_BYTES: 1n }),
-      ...(isBatch ? {} : { QUEUED: 1n, PIXELS_PER_MINUTE: pixels }),
-    };
-    const reason = isBatch ? "batch accepted" : "generation queued";
-    const refusing = await insertReservation(tx, payer, { subject, credits, amounts, reason });
-    if (refusing.length > 0) throw quotaError(refusing, amounts);
+  async reserveForBatch(tx: Tx, payer: Payer, batchId: string, demand: Demand): Promise<void> {
+    const asking = { place: 0, payer, subject: { batchId }, demand };
+    const refusing = await insertReservation(tx, asking, "batch accepted");
+    if (refusing.length > 0) throw quotaError(refusing, amountsOf(demand, true));
   }
 
   /** Ends the reservation of a generation: charges at most what was held, and frees the rest. Locks limits: last act of a transaction. */

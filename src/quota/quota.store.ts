@@ -3,7 +3,8 @@ import { Prisma } from "../generated/prisma/client.ts";
 import type { LedgerKind, TaskKind } from "../generated/prisma/enums.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
-import { type Amounts, admitLimits, balanceKey, type LimitRow, type Payer } from "./limit.store.ts";
+import { amountsOf, type Demand } from "./demand.ts";
+import { balanceKey, type LimitRow, type Payer, type RefusingRow, refusalsOf, toJson } from "./limit.store.ts";
 
 /** A reservation that is open for longer is looked at: longer than any deadline. */
 const EXPIRY_DAYS = 8;
@@ -30,32 +31,51 @@ export async function changeBalance(tx: Tx, tenantId: string, credits: bigint): 
 /** What credits are held for: a generation, or the items of a batch that are not queued yet. */
 export type ReservationSubject = { readonly generationId: string } | { readonly batchId: string };
 
-export interface NewReservation {
+/** One of several that ask for what they need of limits. */
+export interface Asking {
+  readonly place: number;
+  readonly payer: Payer;
   readonly subject: ReservationSubject;
-  readonly credits: bigint;
-  /** Of every kind of limit, the credits among them. */
-  readonly amounts: Amounts;
-  readonly reason: string;
+  readonly demand: Demand;
 }
 
-/** Reserves and counts against every limit. @returns the limits that refuse: then the transaction must be undone */
-export async function insertReservation(
-  tx: Tx,
-  payer: Payer,
-  { subject, credits, amounts, reason }: NewReservation,
-): Promise<readonly LimitRow[]> {
-  const { tenantId, userId, apiKeyId } = payer;
-  const generationId = "generationId" in subject ? subject.generationId : null;
-  const batchId = "batchId" in subject ? subject.batchId : null;
-  return tx.$queryRaw<LimitRow[]>`
-    with reserved as (
+/** As a row of `asked`. */
+export const toAsked = ({ place, payer, subject, demand }: Asking) => ({
+  place,
+  user_id: payer.userId,
+  api_key_id: payer.apiKeyId,
+  generation_id: "generationId" in subject ? subject.generationId : null,
+  batch_id: "batchId" in subject ? subject.batchId : null,
+  credits: demand.credits,
+  amounts: amountsOf(demand, "batchId" in subject),
+  reservation_id: newId(),
+  ledger_entry_id: newId(),
+});
+
+export const ASKED_COLUMNS = Prisma.sql`place integer, user_id uuid, api_key_id uuid, generation_id uuid, batch_id uuid,
+  credits bigint, amounts jsonb, reservation_id uuid, ledger_entry_id uuid`;
+
+/**
+ * Parts of a statement that has `asked`: `refusal`, the limits that refuse some of it, and `admitted`, the rest, whose credits
+ * are reserved. Limits stay locked until the transaction ends: nothing that waits for another transaction may come after.
+ */
+export const reserving = (tenantId: string, reason: string): Prisma.Sql => Prisma.sql`
+    refusal as (${refusalsOf(tenantId)}), admitted as (
+      select * from asked where place not in (select place from refusal)
+    ), reserved as (
       insert into reservation (id, tenant_id, user_id, api_key_id, generation_id, batch_id, credits, expires_at)
-      values (${newId()}::uuid, ${tenantId}::uuid, ${userId}::uuid, ${apiKeyId}::uuid, ${generationId}::uuid, ${batchId}::uuid, ${credits}, ${expiry})
+      select reservation_id, ${tenantId}::uuid, user_id, api_key_id, generation_id, batch_id, credits, ${expiry} from admitted
     ), noted as (
       insert into ledger_entry (id, tenant_id, kind, credits, held, generation_id, batch_id, reason)
-      values (${newId()}::uuid, ${tenantId}::uuid, 'RESERVE', 0, ${credits}, ${generationId}::uuid, ${batchId}::uuid, ${reason})
-    )
-    ${admitLimits(payer, amounts)}`;
+      select ledger_entry_id, ${tenantId}::uuid, 'RESERVE', 0, credits, generation_id, batch_id, ${reason} from admitted
+    )`;
+
+/** Reserves and counts against every limit. @returns the limits that refuse: then nothing is counted or reserved */
+export async function insertReservation(tx: Tx, asking: Asking, reason: string): Promise<readonly LimitRow[]> {
+  return tx.$queryRaw<RefusingRow[]>`
+    with asked as (select * from jsonb_to_recordset(${toJson([toAsked(asking)])}::jsonb) as a (${ASKED_COLUMNS})),
+    ${reserving(asking.payer.tenantId, reason)}
+    select * from refusal`;
 }
 
 /** How the usage of a day counts an end. */

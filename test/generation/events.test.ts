@@ -17,27 +17,10 @@ import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { principalFor } from "../support/principals.ts";
 import { createTestDatabase } from "../support/test-database.ts";
+import { TINY_OFFER } from "../support/tiny-offer.ts";
 
-const TINY = {
-  name: "tiny",
-  pool: "local",
-  textToImage: {
-    sizes: [{ width: 96, height: 96 }],
-    defaultSize: { width: 96, height: 96 },
-    sizeStep: 16,
-    maxPixels: 9216,
-    maxSteps: 36,
-    defaultSteps: 18,
-    maxCount: 4,
-    defaultGuidanceScale: 3,
-    defaultTemperature: 1,
-    defaultUnconditionalPrompt: "Generate an image.",
-    speeds: [{ speed: "EXACT" }] as const,
-  },
-  imageEdit: undefined,
-  imageVariation: undefined,
-  imageToText: undefined,
-};
+const none = { imageEdit: undefined, imageVariation: undefined, imageToText: undefined };
+const TINY = { ...none, name: "tiny", textToImage: TINY_OFFER.textToImage, pool: "local" };
 
 /** Says nothing of milestones, as if every announcement were lost. */
 class ForgetfulBus extends InProcessFrameBus {
@@ -55,7 +38,8 @@ describe("the events of a generation", () => {
   function setup(bus: InProcessFrameBus) {
     const quota = new QuotaService();
     const lifecycle = new GenerationLifecycle(db, quota, bus);
-    const generations = new GenerationService({ db, quota, lifecycle, presets: { list: async () => [TINY] } });
+    const list = async () => [TINY];
+    const generations = new GenerationService({ db, lifecycle, presets: { list, listRecent: list } });
     const poll = new MilestonePoll(db, createLogger("silent"));
     const events = new GenerationEvents({ db, bus, poll, generations });
     const create = async (): Promise<string> => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { insertQueued } from "../../src/generation/generation.store.ts";
+import { takeIn } from "../../src/generation/intake.store.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
@@ -7,6 +7,7 @@ import { QuotaService } from "../../src/quota/quota.service.ts";
 import { formatCredits, priceOf } from "../../src/quota/tariff.ts";
 import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
+import { candidateFor } from "../support/payers.ts";
 import { createTestDatabase } from "../support/test-database.ts";
 
 test("prices count pixels, pictures and steps, exactly", () => {
@@ -51,40 +52,12 @@ describe("credits of a tenant", () => {
         userId: await insertMember(tx, { tenantId, role: "MEMBER", name: "test", isPlatformAdmin: false }),
       };
     });
-    const settings = {
-      prompt: "x",
-      unconditionalPrompt: "y",
-      width: 1,
-      height: 1,
-      count: 1,
-      steps: 10,
-      guidanceScale: 1,
-      guidanceSchedule: "CONSTANT",
-      temperature: 1,
-      speed: "EXACT",
-      seed: "0",
-    } as const;
-    const reserve = async (amount: bigint): Promise<string> => {
+    const reserve = async (credits: bigint): Promise<string> => {
       const id = newId();
       await db.transaction(asPlatform, async (tx) => {
-        const generation = {
-          id,
-          tenantId,
-          userId,
-          apiKeyId: newId(),
-          pool: "p",
-          preset: "tiny",
-          priority: "STANDARD",
-          task: { kind: "TEXT_TO_IMAGE", settings },
-          deadlineMs: undefined,
-        } as const;
-        await insertQueued(tx, generation);
-        await quota.reserve(
-          tx,
-          { tenantId, userId, apiKeyId: null },
-          { generationId: id },
-          { credits: amount, pixels: 0n },
-        );
+        const payer = { tenantId, userId, apiKeyId: null };
+        const [intake] = await takeIn(tx, tenantId, [candidateFor(payer, id, { credits, pixels: 0n })]);
+        if (intake === undefined || !("row" in intake)) throw new Error("refused");
       });
       return id;
     };

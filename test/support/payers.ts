@@ -1,12 +1,14 @@
 /** A tenant's member with a key who queues, starts and ends generations, straight in the database. */
 import { v7 } from "uuid";
 import type { GenerationState, LimitKind, LimitLevel, LimitWindow } from "../../src/generated/prisma/enums.ts";
-import { insertQueued } from "../../src/generation/generation.store.ts";
+import { type Candidate, takeIn } from "../../src/generation/intake.store.ts";
 import { claim, finishQueued, finishRunning } from "../../src/generation/transition.store.ts";
 import { asDispatcher, asPlatform, asTenant } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
+import { amountsOf, type Demand } from "../../src/quota/demand.ts";
 import { findLimit, type Payer, platformKey, saveLimit } from "../../src/quota/limit.store.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
+import { quotaError } from "../../src/quota/quota-error.ts";
 import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
 
 const SETTINGS = {
@@ -31,6 +33,17 @@ export interface LimitWish {
 }
 
 const quota = new QuotaService();
+
+/** A generation of one pixel and ten steps. */
+export function candidateFor(payer: Payer, id: string, demand: Demand): Candidate {
+  const { tenantId, userId } = payer;
+  const task = { kind: "TEXT_TO_IMAGE", settings: SETTINGS } as const;
+  return {
+    generation: { ...payer, id, pool: "p", preset: "tiny", priority: "STANDARD", task, deadlineMs: undefined },
+    use: { tenantId, userId, field: "createGeneration", key: id, bodyHash: "", createdId: id },
+    demand,
+  };
+}
 
 export async function addPayer(db: Database, credits: bigint) {
   const tenantId = await db.transaction(asPlatform, async (tx) => {
@@ -70,16 +83,9 @@ export async function addMemberPayer(db: Database, tenantId: string) {
     async queue(credits: bigint, pixels = 0n): Promise<string> {
       const id = v7();
       await db.transaction(asTenant(tenantId), async (tx) => {
-        await insertQueued(tx, {
-          ...payer,
-          id,
-          pool: "p",
-          preset: "tiny",
-          priority: "STANDARD",
-          task: { kind: "TEXT_TO_IMAGE", settings: SETTINGS },
-          deadlineMs: undefined,
-        });
-        await quota.reserve(tx, payer, { generationId: id }, { credits, pixels });
+        const [intake] = await takeIn(tx, tenantId, [candidateFor(payer, id, { credits, pixels })]);
+        if (intake !== undefined && "refusing" in intake)
+          throw quotaError(intake.refusing, amountsOf({ credits, pixels }, false));
       });
       return id;
     },
