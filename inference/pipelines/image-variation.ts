@@ -40,13 +40,13 @@ export async function* imageVariation(
 ): AsyncGenerator<DrawingEvent> {
   const { model, prefixes } = unipic;
   const { plan, prompts } = prepare(unipic, request);
-  const isGuided = request.prompt !== undefined && request.guidanceScale !== 1;
+  const guidanceScale = request.prompt === undefined ? 1 : request.guidanceScale;
   const read = async (): Promise<DrawingContext> => ({
     conditional: await prefixes.read(prompts.conditional),
-    unconditional: isGuided ? await prefixes.read(prompts.unconditional) : undefined,
+    unconditional: guidanceScale === 1 ? undefined : await prefixes.read(prompts.unconditional),
     tokens: await encodePixels(model, resizeBicubic(cropToAspect(request.source, request), request)),
   });
-  yield* draw(model, request, { plan, read, ...options });
+  yield* draw(model, { ...request, guidanceScale }, { plan, read, ...options });
 }
 
 /** What follows from a request before anything runs; throws an InvalidRequestError unless the model can draw it. */

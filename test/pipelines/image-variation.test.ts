@@ -76,6 +76,19 @@ test("going on after a step gives the same bytes", async () => {
   expect(digestOf(resumed.images)).toBe(digestOf(whole.images));
 });
 
+test("without guidance to make anew, it goes on where it stood at every speed", async () => {
+  const change = { speed: "faster", steps: 16, guidanceScale: 3 } as const;
+  const whole = await vary(change);
+  const from = whole.states.find(({ stepsDone }) => stepsDone === 4);
+  const resumed = imageVariation(
+    tiny.pipelines,
+    { ...VARIATION, ...change },
+    { from, signal: new AbortController().signal },
+  );
+  expect((await resumed.next()).value).toMatchObject({ kind: "started", stepsDone: 4 });
+  await resumed.return(undefined);
+});
+
 describe("refused before anything runs:", () => {
   test.each<[string, Partial<ImageVariationRequest>, string]>([
     ["a strength of nothing", { strength: 0 }, "strength is 0; it must be above 0 and at most 1."],
