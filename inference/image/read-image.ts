@@ -10,6 +10,8 @@ export class InvalidImageError extends Error {
 
 const MAX_IMAGE_BYTES = 20 * 1000 * 1000;
 const MAX_IMAGE_PIXELS = 25 * 1000 * 1000;
+/** A picture may be padded to a square of its longer side. */
+const MAX_IMAGE_SIDE = 16_384;
 /** As the decoder names them; no formats that draw text or fetch files, as SVG and PDF do. */
 const FORMATS: ReadonlySet<string> = new Set(["jpeg", "png", "webp", "gif", "tiff", "heif"]);
 const TAKEN = "Give a JPEG, PNG, WebP, GIF, TIFF or AVIF file.";
@@ -66,6 +68,11 @@ function requireReadable({ format, width, height }: Metadata): void {
   if (width * height > MAX_IMAGE_PIXELS) {
     throw new InvalidImageError(
       `The picture has ${width} x ${height} pixels; up to ${MAX_IMAGE_PIXELS / 1e6} million are taken. Make it smaller.`,
+    );
+  }
+  if (Math.max(width, height) > MAX_IMAGE_SIDE) {
+    throw new InvalidImageError(
+      `The picture has ${width} x ${height} pixels; sides of up to ${MAX_IMAGE_SIDE} are taken. Make it smaller.`,
     );
   }
 }

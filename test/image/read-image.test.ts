@@ -122,6 +122,15 @@ describe("refused with what to do:", () => {
     expect(await refusalOf(Buffer.from(svg))).toMatch(/^Pictures of the format svg are not taken\. /);
   });
 
+  test("a line as long as a square of it would be large", async () => {
+    const line = await sharp({ create: { width: 1, height: 20_000, channels: 3, background: "white" } })
+      .png()
+      .toBuffer();
+    expect(await refusalOf(line)).toBe(
+      "The picture has 1 x 20000 pixels; sides of up to 16384 are taken. Make it smaller.",
+    );
+  });
+
   test("a small file with very many pixels", async () => {
     const bomb = await sharp({ create: { width: 6000, height: 5000, channels: 3, background: "white" } })
       .png()
