@@ -19,10 +19,10 @@ import {
   type LimitKey,
   type LimitRow,
   listLimits,
+  lockForSetting,
   lockLimit,
   platformKey,
   saveLimit,
-  stopCounting,
 } from "./limit.store.ts";
 import type { ChangeCreditsInput, Limit, SetLimitInput } from "./limit.type.ts";
 import type { QuotaService } from "./quota.service.ts";
@@ -69,8 +69,8 @@ export class LimitService {
     return this.services.db.transaction(access, async (tx) => {
       const subject = await subjectOf(tx, input, tenantId);
       const key: LimitKey = { ...subject, kind: input.kind, window };
-      await stopCounting(tx);
-      const before = await lockLimit(tx, key);
+      const isRemoval = input.max === undefined;
+      const before = await (isRemoval ? lockLimit(tx, key) : lockForSetting(tx, key, isRolling));
       checkEtag(input.ifMatch, before?.version ?? 0);
       if (input.max === undefined) await deleteLimit(tx, key);
       else await saveLimit(tx, { ...key, isRolling, max: readAmount(input.kind, input.max, ["input", "max"]) });

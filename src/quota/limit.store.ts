@@ -93,9 +93,22 @@ export async function lockLimit(tx: Tx, key: LimitKey): Promise<LimitRow | undef
   return findLimit(tx, key);
 }
 
-/** Until the transaction ends nobody counts: its first act. */
-export async function stopCounting(tx: Tx): Promise<void> {
-  await tx.$executeRaw`lock table limits in share row exclusive mode`;
+/**
+ * Until the transaction ends nobody counts. In this mode it waits for everybody who has only looked yet whether there is a
+ * limit to count for: what they do next, this transaction would not see.
+ */
+async function stopCounting(tx: Tx): Promise<void> {
+  await tx.$executeRaw`lock table limits in exclusive mode`;
+}
+
+/**
+ * The limit as it stands before it is set; until the transaction ends nobody changes it. When it is a new one, or becomes one
+ * that counts otherwise, nobody counts either: that comes first, because others hold counters while they wait for this one.
+ */
+export async function lockForSetting(tx: Tx, key: LimitKey, isRolling: boolean): Promise<LimitRow | undefined> {
+  const found = await findLimit(tx, key);
+  if (found?.isRolling !== isRolling) await stopCounting(tx);
+  return lockLimit(tx, key);
 }
 
 /** Of whom limits are asked for: all of a tenant's, or those of some of its members and keys. */
@@ -124,13 +137,14 @@ export interface LimitSetting extends LimitKey {
 
 /**
  * Sets a limit. A new one counts what runs, waits, is stored or held now; what time makes free it counts from now on. Nobody
- * counts while it is made, so that none of it is missed or counted twice.
+ * counts while it is made, so that none of it is missed or counted twice; one that is there already is only locked itself.
  */
 export async function saveLimit(tx: Tx, { max, isRolling, ...key }: LimitSetting): Promise<void> {
+  const change = () =>
+    tx.$executeRaw`update limits set max = ${max}, version = version + 1 where ${isKey(key)} and is_rolling = ${isRolling}`;
+  if ((await change()) === 1) return;
   await stopCounting(tx);
-  const changed = await tx.$executeRaw`
-    update limits set max = ${max}, version = version + 1 where ${isKey(key)} and is_rolling = ${isRolling}`;
-  if (changed === 1) return;
+  if ((await change()) === 1) return; // it was made meanwhile
   const { tenantId, level, subjectId, kind, window } = key;
   await tx.$executeRaw`
     insert into limits (tenant_id, level, subject_id, kind, "window", is_rolling, max, used, held, buckets)
@@ -173,22 +187,33 @@ export interface WrongCounter extends LimitKey {
 }
 
 /**
- * Counts again what every limit of what runs, waits, is stored or held says, and mends those that are wrong. Nobody counts
- * meanwhile. The balance of a tenant is not mended: it belongs to the ledger.
+ * Counts again what every limit of what runs, waits, is stored or held says, and mends those that are wrong. What counts and
+ * what is counted change together, so that nothing needs to be locked to compare them; nobody counts while something is mended.
+ * The balance of a tenant is not mended: it belongs to the ledger.
  */
 export async function repairCounters(tx: Tx): Promise<readonly WrongCounter[]> {
-  await stopCounting(tx);
   const keys = await tx.$queryRaw<LimitKey[]>`
     select tenant_id as "tenantId", level, subject_id as "subjectId", kind, "window" from limits
     where kind in ('RUNNING', 'QUEUED', 'STORAGE_BYTES', 'CREDITS') and not (level = 'TENANT' and kind = 'CREDITS' and "window" = 'TOTAL')`;
+  const suspects: LimitKey[] = [];
+  for (const key of keys) if ((await findWrong(tx, key)) !== undefined) suspects.push(key);
   const wrong: WrongCounter[] = [];
-  for (const key of keys) {
-    const counter = key.kind === "STORAGE_BYTES" ? Prisma.sql`used` : Prisma.sql`held`;
-    const [row] = await tx.$queryRaw<{ counted: bigint; actual: bigint }[]>`
-      with found as (select ${counter} as counted, ${countNow(key)} as actual from limits where ${isKey(key)}), mended as (
-        update limits set ${counter} = found.actual from found where ${isKey(key)} and found.actual <> found.counted
-      ) select counted, actual from found where actual <> counted`;
-    if (row !== undefined) wrong.push({ ...key, ...row });
+  if (suspects.length > 0) await stopCounting(tx);
+  for (const key of suspects) {
+    const counter = await findWrong(tx, key);
+    if (counter === undefined) continue;
+    wrong.push(counter);
+    await tx.$executeRaw`update limits set ${counterOf(key)} = ${counter.actual} where ${isKey(key)}`;
   }
   return wrong;
+}
+
+const counterOf = ({ kind }: LimitKey): Prisma.Sql => (kind === "STORAGE_BYTES" ? Prisma.sql`used` : Prisma.sql`held`);
+
+/** One statement sees a limit and what it counts as of the same moment. */
+async function findWrong(tx: Tx, key: LimitKey): Promise<WrongCounter | undefined> {
+  const [row] = await tx.$queryRaw<{ counted: bigint; actual: bigint }[]>`
+    select * from (select ${counterOf(key)} as counted, ${countNow(key)} as actual from limits where ${isKey(key)}) as counter
+    where actual <> counted`;
+  return row && { ...key, ...row };
 }

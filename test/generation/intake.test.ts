@@ -7,7 +7,7 @@ import { asPlatform } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
 import { InProcessFrameBus } from "../../src/progress/in-process-frame-bus.ts";
-import { findLimit, saveLimit } from "../../src/quota/limit.store.ts";
+import { findLimit, repairCounters, saveLimit } from "../../src/quota/limit.store.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
 import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
 import { FakeClock } from "../support/fake-clock.ts";
@@ -146,6 +146,22 @@ describe.each(databasesHere())("generations that come in together, in $name", ({
     const inputs = [inputOf(), inputOf({ preset: "unstorable" }), inputOf()];
     const outcomes = await Promise.allSettled(inputs.map((input) => service.create(member, input)));
     expect(codesOf(outcomes).map((code) => (code === "in" ? code : "fault"))).toEqual(["in", "fault", "in"]);
+  });
+
+  test("are counted once each by a limit that is set while they come in, and checked meanwhile", async () => {
+    const { member, tenantId } = await addTenant(100n);
+    const services = [service, addService(), addService()];
+    const key = { tenantId, level: "TENANT", subjectId: tenantId, kind: "QUEUED", window: "TOTAL" } as const;
+    const setAndCheck = async (): Promise<void> => {
+      await db.transaction(asPlatform, (tx) => saveLimit(tx, { ...key, max: 100n, isRolling: false }));
+      for (let i = 0; i < 5; i++) expect(await db.transaction(asPlatform, repairCounters)).toEqual([]);
+    };
+    const creating = Array.from({ length: 60 }, async (_, i) => {
+      for (let turn = 0; turn < i / 10; turn++) await new Promise(setImmediate);
+      await services[i % 3]!.create(member, inputOf());
+    });
+    await Promise.all([...creating, setAndCheck()]);
+    expect(await db.transaction(asPlatform, (tx) => findLimit(tx, key))).toMatchObject({ held: 60n });
   });
 
   test("never overspend, from several places at once", async () => {
