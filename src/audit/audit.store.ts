@@ -43,6 +43,17 @@ export async function appendAudit(tx: Tx, chain: string, content: AuditContent):
   await tx.$queryRaw`select audit_append(${chain}::uuid, ${JSON.stringify(content)}::jsonb)`;
 }
 
+/** Tells of an administrator of the platform who read across tenants: in the tenant's chain, if it is one's, and the platform's. */
+export async function appendReading(
+  tx: Tx,
+  chain: string,
+  reading: Pick<AuditContent, "actor" | "action" | "target">,
+): Promise<void> {
+  const content = { ...reading, reason: null, before: null, after: null };
+  if (chain !== PLATFORM_CHAIN) await appendAudit(tx, chain, content);
+  await appendAudit(tx, PLATFORM_CHAIN, content);
+}
+
 /** Entries in order, after `afterSeq`. */
 export async function listAudit(
   tx: Tx,

@@ -1,5 +1,5 @@
 /** Setting and reading limits and balances. Every change has a reason, and an entry in the audit log. */
-import { type AuditContent, appendAudit, PLATFORM_CHAIN } from "../audit/audit.store.ts";
+import { type AuditContent, appendAudit, appendReading, PLATFORM_CHAIN } from "../audit/audit.store.ts";
 import { findApiKey, lockMember } from "../auth/api-key.store.ts";
 import { authorize, authorizePlatform, mayForAll } from "../auth/authorization.ts";
 import { actorOf, type Principal } from "../auth/principal.ts";
@@ -27,6 +27,7 @@ import {
 import type { ChangeCreditsInput, Limit, SetLimitInput } from "./limit.type.ts";
 import type { QuotaService } from "./quota.service.ts";
 import type { CreditBalance } from "./quota.type.ts";
+import { readTenant, requireTenant, tenantIdOf } from "./tenant-reading.ts";
 
 /** Of one answer. */
 const MAX_LIMITS = 1000;
@@ -47,16 +48,24 @@ export class LimitService {
 
   /** All of the tenant's for its operators; otherwise the tenant's own, the member's and the key's. */
   async list(principal: Principal, { tenantId: globalId, platform }: LimitQuery): Promise<readonly Limit[]> {
-    if (platform) authorizePlatform(principal);
-    const tenantId = platform ? platformKey.tenantId : readTenant(principal, globalId, ["tenantId"]);
-    const isOther = tenantId !== principal.tenantId;
-    if (isOther) authorizePlatform(principal);
-    else authorize(principal, "limit:read");
-    const own = [tenantId, principal.userId, ...(principal.apiKeyId === null ? [] : [principal.apiKeyId])];
-    const subjectIds = isOther || mayForAll(principal, "limit:read") ? undefined : own;
-    const rows = await this.services.db.transaction(isOther ? asPlatform : asTenant(tenantId), (tx) =>
-      listLimits(tx, { tenantId, subjectIds }, MAX_LIMITS),
-    );
+    if (platform) return this.listOfPlatform(principal);
+    const reading = { action: "limit:read", tenantId: globalId, path: ["tenantId"] } as const;
+    const rows = await readTenant(this.services.db, principal, reading, (tx, tenantId) => {
+      const isAll = tenantId !== principal.tenantId || mayForAll(principal, "limit:read");
+      const own = [tenantId, principal.userId, ...(principal.apiKeyId === null ? [] : [principal.apiKeyId])];
+      return listLimits(tx, { tenantId, subjectIds: isAll ? undefined : own }, MAX_LIMITS);
+    });
+    return rows.map(toLimit);
+  }
+
+  private async listOfPlatform(principal: Principal): Promise<readonly Limit[]> {
+    authorizePlatform(principal);
+    const rows = await this.services.db.transaction(asPlatform, async (tx) => {
+      const found = await listLimits(tx, { tenantId: platformKey.tenantId }, MAX_LIMITS);
+      const target = { type: "Platform", id: PLATFORM_CHAIN };
+      await appendReading(tx, PLATFORM_CHAIN, { actor: actorOf(principal), action: "limit:read", target });
+      return found;
+    });
     return rows.map(toLimit);
   }
 
@@ -101,10 +110,10 @@ export class LimitService {
       throw new DomainError("INVALID_INPUT", "Give a number of credits above 0; adjustCredits takes some away.", {
         path,
       });
-    const tenantId = readTenant(principal, input.tenantId, ["input", "tenantId"]);
+    const tenantId = tenantIdOf(principal, input.tenantId, ["input", "tenantId"]);
     const key = balanceKey(tenantId);
     return this.services.db.transaction(asPlatform, async (tx) => {
-      await requireTenant(tx, tenantId, input.tenantId);
+      await requireTenant(tx, tenantId, { globalId: input.tenantId, path: ["input", "tenantId"] });
       const before = await lockLimit(tx, key);
       checkEtag(input.ifMatch, before?.version ?? 0);
       if (!(await this.services.quota.changeBalance(tx, tenantId, { credits, reason, kind })))
@@ -127,7 +136,7 @@ export class LimitService {
     principal: Principal,
     { level, tenantId: globalId }: SetLimitInput,
   ): { access: Access; tenantId: string } {
-    const tenantId = readTenant(principal, globalId, ["input", "tenantId"]);
+    const tenantId = tenantIdOf(principal, globalId, ["input", "tenantId"]);
     if ((level === "MEMBER" || level === "API_KEY") && tenantId === principal.tenantId) {
       authorize(principal, "limit:set", { tenantId, userId: "" });
       return { access: asTenant(tenantId), tenantId };
@@ -135,14 +144,6 @@ export class LimitService {
     authorizePlatform(principal);
     return { access: asPlatform, tenantId };
   }
-}
-
-const readTenant = (principal: Principal, globalId: string | undefined, path: readonly string[]): string =>
-  globalId === undefined ? principal.tenantId : fromGlobalId("Tenant", globalId, path);
-
-async function requireTenant(tx: Tx, tenantId: string, globalId = ""): Promise<void> {
-  if ((await tx.tenant.count({ where: { id: tenantId } })) === 0)
-    throw notFound("Tenant", globalId, ["input", "tenantId"]);
 }
 
 /** Another tenant's member or key is as absent as none. */
@@ -156,7 +157,7 @@ async function subjectOf(
       path: ["input", "level"],
     });
   if (level === "PLATFORM") return platformKey;
-  await requireTenant(tx, tenantId, globalId);
+  await requireTenant(tx, tenantId, { globalId, path: ["input", "tenantId"] });
   if (userId !== undefined) {
     const subjectId = fromGlobalId("User", userId, ["input", "userId"]);
     if ((await lockMember(tx, { tenantId, userId: subjectId })) === undefined)

@@ -40,7 +40,7 @@ export class UsageResolver {
     @Arg("to", () => String) to: string,
     @Arg("expiresInSeconds", () => Int, { defaultValue: 300 }) expiresInSeconds: number,
     @Arg("tenantId", () => ID, { nullable: true }) tenantId?: string,
-  ): string {
+  ): Promise<string> {
     return this.service.exportUrl(
       principalOf(context),
       withoutNulls({ file: "usage", from, to, tenantId, expiresInSeconds }),
@@ -54,7 +54,7 @@ export class UsageResolver {
     @Arg("to", () => String) to: string,
     @Arg("expiresInSeconds", () => Int, { defaultValue: 300 }) expiresInSeconds: number,
     @Arg("tenantId", () => ID, { nullable: true }) tenantId?: string,
-  ): string {
+  ): Promise<string> {
     return this.service.exportUrl(
       principalOf(context),
       withoutNulls({ file: "ledger", from, to, tenantId, expiresInSeconds }),

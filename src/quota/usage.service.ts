@@ -4,9 +4,9 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setImmediate } from "node:timers/promises";
 import { NIL } from "uuid";
-import { authorize, authorizePlatform, mayForAll } from "../auth/authorization.ts";
+import { mayForAll } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
-import { type Access, asPlatform, asTenant } from "../platform/access.ts";
+import { asTenant } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { fromGlobalId, toGlobalId } from "../platform/ids.ts";
@@ -14,6 +14,7 @@ import { pageOf, pageRequest } from "../platform/page.ts";
 import { checkExpiry } from "../storage/link-expiry.ts";
 import { refuse, type SignedLinks } from "../storage/signed-links.ts";
 import { formatCredits } from "./tariff.ts";
+import { readTenant, tenantIdOf } from "./tenant-reading.ts";
 import { type LedgerRow, listLedger, sumUsage, type UsageRow } from "./usage.store.ts";
 import type { LedgerConnection, LedgerEntry, LedgerFilter, Usage, UsageInput } from "./usage.type.ts";
 
@@ -47,9 +48,10 @@ export class UsageService {
 
   /** Of the tenant for its operators; others see their own. */
   async sum(principal: Principal, input: UsageInput): Promise<readonly Usage[]> {
-    const { tenantId, access } = reach(principal, "usage:read", input.tenantId);
     checkDays(input.from, input.to);
-    const isAll = tenantId !== principal.tenantId || mayForAll(principal, "usage:read");
+    const path = ["input", "tenantId"];
+    const isAll =
+      tenantIdOf(principal, input.tenantId, path) !== principal.tenantId || mayForAll(principal, "usage:read");
     const asked = input.userId === undefined ? undefined : fromGlobalId("User", input.userId, ["input", "userId"]);
     const userId = isAll ? asked : principal.userId;
     const apiKeyId =
@@ -57,7 +59,8 @@ export class UsageService {
     const { from, to, task, groupBy: groups } = input;
     if (new Set(groups).size !== groups.length)
       throw new DomainError("INVALID_INPUT", "Name each group once.", { path: ["input", "groupBy"] });
-    const rows = await this.services.db.transaction(access, (tx) =>
+    const reading = { action: "usage:read", tenantId: input.tenantId, path } as const;
+    const rows = await readTenant(this.services.db, principal, reading, (tx, tenantId) =>
       sumUsage(tx, { tenantId, from, to, userId, apiKeyId, task }, { groups, limit: MAX_ROWS }),
     );
     return rows.map(toUsage);
@@ -67,22 +70,26 @@ export class UsageService {
     principal: Principal,
     { first, after, filter }: { first: number; after?: string | undefined; filter: LedgerFilter },
   ): Promise<LedgerConnection> {
-    const { tenantId, access } = reach(principal, "ledger:read", filter.tenantId);
     const request = pageRequest({ first, ...(after === undefined ? {} : { after }) });
     const generationId =
       filter.generationId === undefined
         ? undefined
         : fromGlobalId("Generation", filter.generationId, ["filter", "generationId"]);
     const { kinds = [], from, to } = filter;
-    const rows = await this.services.db.transaction(access, (tx) =>
+    const reading = { action: "ledger:read", tenantId: filter.tenantId, path: ["filter", "tenantId"] } as const;
+    const rows = await readTenant(this.services.db, principal, reading, (tx, tenantId) =>
       listLedger(tx, { tenantId, kinds, from, to, generationId }, request),
     );
     return pageOf(rows, request, toLedgerEntry);
   }
 
   /** A link to a CSV file that works for anyone until it expires. */
-  exportUrl(principal: Principal, { file, from, to, tenantId: globalId, expiresInSeconds }: ExportRequest): string {
-    const { tenantId } = reach(principal, `${file}:read`, globalId);
+  async exportUrl(
+    principal: Principal,
+    { file, from, to, tenantId: globalId, expiresInSeconds }: ExportRequest,
+  ): Promise<string> {
+    const reading = { action: `${file}:read`, tenantId: globalId, path: ["tenantId"] } as const;
+    const tenantId = await readTenant(this.services.db, principal, reading, async (_, found) => found);
     if (tenantId === principal.tenantId && !mayForAll(principal, `${file}:read`))
       throw new DomainError("FORBIDDEN", `The role ${principal.role} reads its own use only, with the query usage.`);
     checkDays(from, to);
@@ -141,21 +148,6 @@ export class UsageService {
       await setImmediate();
     }
   }
-}
-
-/** The tenant that is asked about, and as whom: another one for administrators of the platform only. */
-function reach(
-  principal: Principal,
-  action: "usage:read" | "ledger:read",
-  globalId: string | undefined,
-): { tenantId: string; access: Access } {
-  const tenantId = globalId === undefined ? principal.tenantId : fromGlobalId("Tenant", globalId, ["tenantId"]);
-  if (tenantId === principal.tenantId) {
-    authorize(principal, action);
-    return { tenantId, access: asTenant(tenantId) };
-  }
-  authorizePlatform(principal);
-  return { tenantId, access: asPlatform };
 }
 
 function checkDays(from: string, to: string): void {

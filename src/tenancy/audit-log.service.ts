@@ -1,5 +1,5 @@
 /** The audit log, for administrators: each reads the chain that they answer for. */
-import { type AuditRow, appendAudit, checkChain, listAudit, PLATFORM_CHAIN } from "../audit/audit.store.ts";
+import { type AuditRow, appendReading, checkChain, listAudit, PLATFORM_CHAIN } from "../audit/audit.store.ts";
 import { authorize, authorizePlatform } from "../auth/authorization.ts";
 import { actorOf, type Principal } from "../auth/principal.ts";
 import { asPlatform, asTenant } from "../platform/access.ts";
@@ -49,8 +49,7 @@ export class AuditLogService {
     return this.db.transaction(asPlatform, async (tx) => {
       const answer = await question(tx, PLATFORM_CHAIN);
       const target = { type: "Platform", id: PLATFORM_CHAIN };
-      const nothing = { reason: null, before: null, after: null };
-      await appendAudit(tx, PLATFORM_CHAIN, { actor: actorOf(principal), action: "audit:read", target, ...nothing });
+      await appendReading(tx, PLATFORM_CHAIN, { actor: actorOf(principal), action: "audit:read", target });
       return answer;
     });
   }

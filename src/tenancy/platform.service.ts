@@ -1,6 +1,6 @@
 /** Tenants, as administrators of the platform manage them. Each use of their rights is in the platform's audit log. */
 import { setImmediate } from "node:timers/promises";
-import { type AuditContent, appendAudit, PLATFORM_CHAIN } from "../audit/audit.store.ts";
+import { type AuditContent, appendAudit, appendReading, PLATFORM_CHAIN } from "../audit/audit.store.ts";
 import { newSecret } from "../auth/api-key.ts";
 import { insertApiKey } from "../auth/auth.store.ts";
 import { authorizePlatform } from "../auth/authorization.ts";
@@ -35,8 +35,7 @@ export class PlatformService {
     const rows = await this.db.transaction(asPlatform, async (tx) => {
       const found = await listTenants(tx, request);
       const target = { type: "Platform", id: PLATFORM_CHAIN };
-      const nothing = { reason: null, before: null, after: null };
-      await appendAudit(tx, PLATFORM_CHAIN, { actor: actorOf(principal), action: "tenant:list", target, ...nothing });
+      await appendReading(tx, PLATFORM_CHAIN, { actor: actorOf(principal), action: "tenant:list", target });
       return found;
     });
     return pageOf(rows, request, toTenant);

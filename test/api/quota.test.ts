@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
+import { newId, toGlobalId } from "../../src/platform/ids.ts";
 import { createLogger } from "../../src/platform/logger.ts";
 import { QuotaCheck } from "../../src/quota/quota-check.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
@@ -171,6 +172,53 @@ describe("limits and credits in the API", () => {
     expect((await fetch(usageCsvUrl.replace(today, "2020-01-01"))).status).toBe(403);
     const denied = await app.member.send("query($day: String!) { usageCsvUrl(from: $day, to: $day) }", { day: today });
     expect(denied.errors?.[0]?.extensions["code"]).toBe("FORBIDDEN");
+  });
+
+  test("administrators of the platform read every tenant's limits, use and ledger, which is noted there and here", async () => {
+    const { tenant, user } = await viewer(outsider);
+    await set(app.owner, { level: "TENANT", tenantId: tenant.id, kind: "QUEUED", max: "7" });
+    await set(outsider, { level: "MEMBER", userId: user.id, kind: "RUNNING", max: "3" });
+    await set(app.owner, { level: "PLATFORM", kind: "RUNNING", max: "1000" });
+    const LIMITS =
+      "query($tenantId: ID, $platform: Boolean) { limits(tenantId: $tenantId, platform: $platform) { level kind max } }";
+    const limits = async (client: GraphqlClient, variables: object) =>
+      (await client.query(LIMITS, variables)).limits.map(({ level, kind, max }: any) => `${level} ${kind} ${max}`);
+    const theirs = ["TENANT QUEUED 7", "TENANT CREDITS 7", "MEMBER RUNNING 3"];
+    expect(await limits(app.owner, { tenantId: tenant.id })).toEqual(theirs);
+    expect(await limits(outsider, { tenantId: tenant.id })).toEqual(theirs);
+    expect(await limits(app.owner, { platform: true })).toEqual(["PLATFORM RUNNING 1000"]);
+    const today = new Date().toISOString().slice(0, 10);
+    const days = { from: today, to: today, tenantId: tenant.id };
+    const asked = `query($from: String!, $to: String!, $tenantId: ID!) {
+      usage(input: {from: $from, to: $to, tenantId: $tenantId, groupBy: []}) { ended }
+      ledger(filter: {tenantId: $tenantId}) { nodes { reason } }
+      usageCsvUrl(from: $from, to: $to, tenantId: $tenantId)
+    }`;
+    const read = await app.owner.query(asked, days);
+    expect(read.ledger.nodes).toContainEqual({ reason: "for the fair" });
+    expect((await fetch(read.usageCsvUrl)).status).toBe(200);
+    const log = async (client: GraphqlClient, scope: string) =>
+      (await client.query(`{ auditLog(first: 100, scope: ${scope}) { nodes { action targetId } } }`)).auditLog.nodes
+        .filter(({ action }: any) => /^(limit|usage|ledger):read$/.test(action))
+        .map(({ action, targetId }: any) => `${action} ${targetId === tenant.id ? "theirs" : "the platform's"}`);
+    const noted = ["limit:read theirs", "usage:read theirs", "ledger:read theirs", "usage:read theirs"];
+    expect((await log(outsider, "TENANT")).sort()).toEqual([...noted].sort());
+    expect((await log(app.owner, "PLATFORM")).sort()).toEqual([...noted, "limit:read the platform's"].sort());
+    const codes = async (client: GraphqlClient, variables: object) =>
+      (await client.send(LIMITS, variables)).errors?.map(({ extensions }) => extensions["code"]);
+    expect(await codes(admin, { tenantId: tenant.id })).toEqual(["FORBIDDEN"]);
+    expect(await codes(outsider, { platform: true })).toEqual(["FORBIDDEN"]);
+    const nobody = toGlobalId("Tenant", newId());
+    expect(await codes(app.owner, { tenantId: nobody })).toEqual(["NOT_FOUND"]);
+    for (const [client, level] of [
+      [app.owner, "TENANT"],
+      [outsider, "MEMBER"],
+      [app.owner, "PLATFORM"],
+    ] as const) {
+      const of = level === "TENANT" ? { tenantId: tenant.id } : level === "MEMBER" ? { userId: user.id } : {};
+      const gone = await set(client, { level, ...of, kind: level === "TENANT" ? "QUEUED" : "RUNNING" });
+      expect(gone).toEqual({ limit: null, userErrors: [] });
+    }
   });
 
   test("the nightly check finds nothing wrong, and releases what outlived its generation", async () => {
