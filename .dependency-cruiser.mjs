@@ -6,11 +6,13 @@ const MAY_IMPORT = {
   "src/auth": ["src/audit", "src/platform"],
   "src/tenancy": ["src/audit", "src/auth", "src/platform"],
   "src/quota": ["src/audit", "src/auth", "src/storage", "src/tenancy", "src/platform"],
+  "src/moderation": ["src/audit", "src/auth", "src/tenancy", "src/platform"],
   "src/storage": ["src/platform"],
   "src/progress": ["src/platform"],
   "src/upload": ["src/auth", "src/storage", "src/platform"],
   "src/generation": [
     "src/auth",
+    "src/moderation",
     "src/quota",
     "src/progress",
     "src/storage",

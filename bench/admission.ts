@@ -16,6 +16,7 @@ import { fileURLToPath } from "node:url";
 import type { Principal } from "../src/auth/principal.ts";
 import { GenerationService } from "../src/generation/generation.service.ts";
 import { GenerationLifecycle } from "../src/generation/generation-lifecycle.ts";
+import { Moderation } from "../src/moderation/moderation.ts";
 import { asPlatform } from "../src/platform/access.ts";
 import { systemClock } from "../src/platform/clock.ts";
 import { Database } from "../src/platform/database.ts";
@@ -75,7 +76,12 @@ async function carryOut({ url, principals, calls, callers, intervalMs, endsAfter
   const db = await open(url);
   const quota = new QuotaService();
   const lifecycle = new GenerationLifecycle(db, quota, new InProcessFrameBus(systemClock));
-  const service = new GenerationService({ db, lifecycle, presets: new PoolCatalog(systemClock) });
+  const service = new GenerationService({
+    db,
+    lifecycle,
+    presets: new PoolCatalog(systemClock),
+    moderation: new Moderation({ db, clock: systemClock }),
+  });
   const counts = { accepted: 0, refused: 0, failed: 0 };
   const latencies: number[] = [];
   const call = async (index: number, begun: number): Promise<void> => {

@@ -16,6 +16,7 @@ import { Oidc } from "./auth/oidc.ts";
 import { bootstrap, type Credentials } from "./bootstrap.ts";
 import { BatchResolver, CreateBatchPayloadResolver } from "./generation/batch.resolver.ts";
 import { BatchService } from "./generation/batch.service.ts";
+import { BatchModeration } from "./generation/batch-moderation.ts";
 import { BatchQueue } from "./generation/batch-queue.ts";
 import { BatchResults } from "./generation/batch-results.ts";
 import { CreatePayloadResolver } from "./generation/create-payload.resolver.ts";
@@ -26,6 +27,9 @@ import { GenerationEvents } from "./generation/generation-events.ts";
 import { GenerationLifecycle } from "./generation/generation-lifecycle.ts";
 import { ImageResolver } from "./generation/image.resolver.ts";
 import { MilestonePoll } from "./generation/milestone-poll.ts";
+import { Moderation } from "./moderation/moderation.ts";
+import { PolicyResolver } from "./moderation/policy.resolver.ts";
+import { PolicyService } from "./moderation/policy.service.ts";
 import { asAnyone, asTenant } from "./platform/access.ts";
 import { type Clock, systemClock } from "./platform/clock.ts";
 import { type Config, ROOT } from "./platform/config.ts";
@@ -176,8 +180,10 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const quota = new QuotaService();
   const presets = new PoolCatalog(clock);
   const lifecycle = new GenerationLifecycle(db, quota, bus);
-  const generations = new GenerationService({ db, lifecycle, presets });
-  const batchQueue = new BatchQueue({ db, quota, lifecycle });
+  const moderation = new Moderation({ db, clock });
+  const generations = new GenerationService({ db, lifecycle, presets, moderation });
+  const batchModeration = new BatchModeration({ db, presets, moderation });
+  const batchQueue = new BatchQueue({ db, quota, lifecycle, moderation: batchModeration });
   const batches = new BatchService({ db, quota, presets, images, batchQueue });
   const batchResults = new BatchResults({ db, images, links });
   const usage = new UsageService({ db, links });
@@ -215,6 +221,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     batchResults,
     usage,
     limits: new LimitService({ db, quota }),
+    checks: new PolicyService({ db, policies: moderation.policies }),
     uploads,
     poll,
     callers,
@@ -247,6 +254,7 @@ const resolversOf = ({
   batchResults,
   usage,
   limits,
+  checks,
   uploads,
   images,
   presets,
@@ -268,6 +276,7 @@ const resolversOf = ({
   new RateLimitResolver(buckets),
   new LimitResolver(limits),
   new UsageResolver(usage),
+  new PolicyResolver(checks),
 ];
 
 /** How a client on this machine names the address that the server listens on. */

@@ -19,6 +19,8 @@ import { EventsResolver } from "../generation/events.resolver.ts";
 import { GenerationResolver } from "../generation/generation.resolver.ts";
 import { PresetError } from "../generation/generation-payload.type.ts";
 import { ImageResolver } from "../generation/image.resolver.ts";
+import { PolicyResolver } from "../moderation/policy.resolver.ts";
+import { ModerationError } from "../moderation/verdict.type.ts";
 import { GenericError, VersionError } from "../platform/user-error.type.ts";
 import { PresetResolver } from "../pool/preset.resolver.ts";
 import { CreditsResolver } from "../quota/credits.resolver.ts";
@@ -52,6 +54,7 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   RateLimitResolver,
   LimitResolver,
   UsageResolver,
+  PolicyResolver,
 ];
 
 /** Types that are reached only through the interfaces they implement. */
@@ -60,6 +63,7 @@ const IMPLEMENTATIONS = [
   VersionError,
   QuotaError,
   PresetError,
+  ModerationError,
   QueuedEvent,
   StartedEvent,
   AttemptFailedEvent,

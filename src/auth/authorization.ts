@@ -34,6 +34,9 @@ export const RULES = {
   "limit:set": { scope: "QUOTA_ADMIN", own: ADMINISTERING, others: ADMINISTERING, reads: false },
   "usage:read": { scope: "QUOTA_READ", own: ROLES, others: OPERATING, reads: true },
   "ledger:read": { scope: "QUOTA_READ", own: OPERATING, others: OPERATING, reads: true },
+  /** The lists of checks, and what they decided about whom. Verdicts on a generation are read with it. */
+  "moderation:read": { scope: "TENANT_ADMIN", own: OPERATING, others: OPERATING, reads: true },
+  "moderation:set": { scope: "TENANT_ADMIN", own: ADMINISTERING, others: ADMINISTERING, reads: false },
   "audit:read": { scope: "AUDIT_READ", own: ADMINISTERING, others: ADMINISTERING, reads: true },
 } as const satisfies Record<string, Rule>;
 export type Action = keyof typeof RULES;

@@ -71,6 +71,17 @@ export async function lockForFeeding(tx: Tx, batchId: string): Promise<FeedableB
   return row;
 }
 
+/** What items ask for where it differs from their batch's settings, in order. */
+export async function listItemSettings(
+  tx: Tx,
+  batchId: string,
+  { from, limit }: { from: number; limit: number },
+): Promise<readonly unknown[]> {
+  const where = { batchId, index: { gte: from, lt: from + limit } };
+  const rows = await tx.batchItem.findMany({ where, select: { settings: true }, orderBy: { index: "asc" } });
+  return rows.map(({ settings }) => settings);
+}
+
 /** What the next items cost and draw. */
 export async function listDemands(
   tx: Tx,
@@ -86,30 +97,42 @@ export async function listDemands(
     order by index`;
 }
 
+/** An item whose turn it is. */
+export interface NextItem {
+  readonly generationId: string;
+  /** Why it is not queued: a check refuses it. */
+  readonly refusal?: string | undefined;
+}
+
 /**
- * Makes QUEUED generations with their first milestones of the next items, and notes that they have one. The range of the
- * items is said twice: by the numbers alone the database would read all items of the batch (70 ms of 50,000, not 1 ms).
+ * Makes generations with their first milestones of the next items, QUEUED or FAILED, and notes that they have one. The range
+ * of the items is said twice: by the numbers alone the database would read all items of the batch (70 ms of 50,000, not 1 ms).
  */
 export async function queueItems(
   tx: Tx,
   batchId: string,
-  { from, generationIds }: { from: number; generationIds: readonly string[] },
+  { from, items }: { from: number; items: readonly NextItem[] },
 ): Promise<void> {
+  const ids = items.map(({ generationId }) => generationId);
+  const refusals = items.map(({ refusal = null }) => refusal);
   await tx.$executeRaw`
     with queued as (
-      insert into generation (id, tenant_id, user_id, api_key_id, pool, preset, task, priority, settings, total_steps, milestone_seq, batch_id, batch_index)
+      insert into generation (id, tenant_id, user_id, api_key_id, pool, preset, task, priority, settings, total_steps, milestone_seq, batch_id, batch_index,
+        state, finished_at, failure_code, failure_message)
       select new.id, b.tenant_id, b.user_id, b.api_key_id, b.pool, b.preset, 'TEXT_TO_IMAGE', 'BATCH',
-        b.settings || i.settings, ((b.settings || i.settings)->>'steps')::int, 1, b.id, i.index
-      from unnest(${[...generationIds]}::uuid[]) with ordinality as new (id, number)
+        b.settings || i.settings, ((b.settings || i.settings)->>'steps')::int, 1, b.id, i.index,
+        (case when new.refusal is null then 'QUEUED' else 'FAILED' end)::generation_state, case when new.refusal is not null then now() end,
+        case when new.refusal is not null then 'CONTENT_BLOCKED' end, new.refusal
+      from unnest(${ids}::uuid[], ${refusals}::text[]) with ordinality as new (id, refusal, number)
       join batch b on b.id = ${batchId}::uuid
       join batch_item i on i.batch_id = b.id and i.index = ${from}::int + new.number - 1
-        and i.index >= ${from}::int and i.index < ${from}::int + ${generationIds.length}::int
-      returning id, tenant_id
+        and i.index >= ${from}::int and i.index < ${from}::int + ${items.length}::int
+      returning id, tenant_id, state, failure_message
     ), noted as (
-      insert into milestone (generation_id, tenant_id, seq, kind, attempt, state)
-      select id, tenant_id, 1, 'QUEUED', 0, 'QUEUED' from queued
+      insert into milestone (generation_id, tenant_id, seq, kind, attempt, state, message)
+      select id, tenant_id, 1, (case state when 'QUEUED' then 'QUEUED' else 'FINISHED' end)::milestone_kind, 0, state, failure_message from queued
     )
-    update batch set next_index = ${from}::int + ${generationIds.length}::int where id = ${batchId}::uuid`;
+    update batch set next_index = ${from}::int + ${items.length}::int where id = ${batchId}::uuid`;
 }
 
 /** Generations of a batch that are not asked to stop: queued ones first, so that none of them takes the slot of a running one. */

@@ -1,15 +1,24 @@
 /**
- * Brings the items of a batch into the queue, a window at a time. All that decides is in rows: whoever goes on after a
- * crash finds each item queued once or not at all.
+ * Brings the items of a batch into the queue, a window at a time; what a check refuses fails instead, alone. All that decides
+ * is in rows: whoever goes on after a crash finds each item queued once or not at all, and asks the checks again.
  */
 
 import { setImmediate } from "node:timers/promises";
+import { insertVerdicts } from "../moderation/verdict.store.ts";
 import { asTenant } from "../platform/access.ts";
-import type { Database } from "../platform/database.ts";
+import type { Database, Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
-import { countOpen } from "./batch.store.ts";
-import { type BatchKey, listDemands, listUncanceled, lockForFeeding, queueItems } from "./batch-item.store.ts";
+import { countOpen, noteItemEnds } from "./batch.store.ts";
+import {
+  type BatchKey,
+  type FeedableBatch,
+  listDemands,
+  listUncanceled,
+  lockForFeeding,
+  queueItems,
+} from "./batch-item.store.ts";
+import type { BatchModeration, JudgedItem } from "./batch-moderation.ts";
 import type { GenerationLifecycle } from "./generation-lifecycle.ts";
 
 /** Items of a batch that are queued or running at a time: enough to keep as many slots busy, and to fill groups. */
@@ -19,33 +28,27 @@ export interface BatchQueueServices {
   readonly db: Database;
   readonly quota: QuotaService;
   readonly lifecycle: GenerationLifecycle;
+  readonly moderation: BatchModeration;
 }
 
 export class BatchQueue {
   constructor(private readonly services: BatchQueueServices) {}
 
-  /** Fills the window of a batch as far as limits let it: other items wait. @returns how many items were queued */
-  async feed({ id: batchId, tenantId }: BatchKey): Promise<number> {
-    const { db, quota, lifecycle } = this.services;
-    const queued = await db.transaction(asTenant(tenantId), async (tx) => {
-      const batch = await lockForFeeding(tx, batchId);
-      if (batch === undefined) return [];
-      const { nextIndex: from, userId, apiKeyId } = batch;
-      const open = await countOpen(tx, batchId);
-      const next = await listDemands(tx, batchId, { from, limit: BATCH_WINDOW - open.queued - open.running });
-      const count = await quota.feed(
-        tx,
-        { tenantId, userId, apiKeyId },
-        next.map(({ pixels }) => pixels),
-      );
-      if (count === 0) return [];
-      const items = next.slice(0, count).map(({ credits }) => ({ generationId: newId(), credits }));
-      await queueItems(tx, batchId, { from, generationIds: items.map(({ generationId }) => generationId) });
-      await quota.handOver(tx, batchId, items);
-      return items;
+  /** Fills the window of a batch as far as checks and limits let it: other items wait. @returns how many wait no more */
+  async feed({ id, tenantId }: BatchKey): Promise<number> {
+    const { db, lifecycle, moderation } = this.services;
+    const judged = await moderation.judgeNext({ id, tenantId }, BATCH_WINDOW);
+    const moved = await db.transaction(asTenant(tenantId), async (tx) => {
+      const batch = await lockForFeeding(tx, id);
+      return batch === undefined ? [] : this.move(tx, { id, tenantId, ...batch }, judged);
     });
-    for (const { generationId } of queued) lifecycle.announce({ id: generationId, milestoneSeq: 1, state: "QUEUED" });
-    return queued.length;
+    for (const { generationId, refusal } of moved) {
+      const state = refusal === undefined ? "QUEUED" : "FAILED";
+      lifecycle.announce({ id: generationId, milestoneSeq: 1, state });
+    }
+    // What was refused takes no room in the window: the next ones need not wait.
+    if (moved.some(({ refusal }) => refusal !== undefined)) db.doorbell.ring();
+    return moved.length;
   }
 
   /** Ends the queued generations of a canceled batch, and asks the running ones to stop. */
@@ -56,4 +59,55 @@ export class BatchQueue {
       await setImmediate(); // queries of the embedded database leave no turn to others
     }
   }
+
+  /** The items that wait no more. */
+  private async move(
+    tx: Tx,
+    { id: batchId, tenantId, nextIndex: from, userId, apiKeyId }: BatchKey & FeedableBatch,
+    judged: ReadonlyMap<number, JudgedItem> | undefined,
+  ): Promise<readonly JudgedItem[]> {
+    const { quota } = this.services;
+    const open = await countOpen(tx, batchId);
+    const next = await listDemands(tx, batchId, { from, limit: BATCH_WINDOW - open.queued - open.running });
+    const known = next.flatMap((demand, place) => {
+      const item = judged === undefined ? unjudged() : judged.get(from + place);
+      return item === undefined ? [] : [{ ...demand, ...item }];
+    });
+    const pixels = known.filter(({ refusal }) => refusal === undefined).map((item) => item.pixels);
+    const items = upTo(await quota.feed(tx, { tenantId, userId, apiKeyId }, pixels), known);
+    if (items.length === 0) return [];
+    await queueItems(tx, batchId, {
+      from,
+      items: items.map(({ generationId, refusal }) => ({ generationId, refusal: refusal?.message })),
+    });
+    await insertVerdicts(
+      tx,
+      items.map(({ generationId, verdicts }) => ({ tenantId, userId, generationId, verdicts })),
+    );
+    await quota.handOver(tx, batchId, items);
+    await this.endRefused(
+      tx,
+      batchId,
+      items.filter(({ refusal }) => refusal !== undefined),
+    );
+    return items;
+  }
+
+  /** Free: nothing ran. */
+  private async endRefused(tx: Tx, batchId: string, items: readonly JudgedItem[]): Promise<void> {
+    if (items.length === 0) return;
+    await noteItemEnds(tx, batchId, "FAILED", items.length);
+    const work = { task: "TEXT_TO_IMAGE", hasSucceeded: false, pixels: 0n } as const;
+    for (const { generationId } of items)
+      await this.services.quota.settle(tx, generationId, { charge: 0n, reason: "prompt refused", work });
+  }
+}
+
+const unjudged = (): JudgedItem => ({ generationId: newId(), verdicts: [], refusal: undefined });
+
+/** The first items of which `count` may be queued, with those in between that are refused. */
+function upTo<Item extends JudgedItem>(count: number, items: readonly Item[]): readonly Item[] {
+  let left = count;
+  const end = items.findIndex(({ refusal }) => refusal === undefined && left-- === 0);
+  return end === -1 ? items : items.slice(0, end);
 }

@@ -82,14 +82,14 @@ export async function listBatches(tx: Tx, page: HistoryPage): Promise<readonly B
   return page.from === "newest" ? rows : rows.reverse();
 }
 
-/** Counts the end of an item; the last one ends the batch. */
-export async function noteItemEnd(tx: Tx, batchId: string, state: GenerationState): Promise<void> {
-  const succeeded = state === "SUCCEEDED" ? 1 : 0;
-  const canceled = state === "CANCELED" ? 1 : 0;
-  const failed = 1 - succeeded - canceled;
+/** Counts the end of some items; the last one ends the batch. */
+export async function noteItemEnds(tx: Tx, batchId: string, state: GenerationState, count: number): Promise<void> {
+  const succeeded = state === "SUCCEEDED" ? count : 0;
+  const canceled = state === "CANCELED" ? count : 0;
+  const failed = count - succeeded - canceled;
   await tx.$executeRaw`
     update batch set succeeded = succeeded + ${succeeded}::int, failed = failed + ${failed}::int, canceled = canceled + ${canceled}::int,
-      finished_at = case when succeeded + failed + canceled + 1 = total then now() end
+      finished_at = case when succeeded + failed + canceled + ${count}::int = total then now() end
     where id = ${batchId}::uuid`;
 }
 

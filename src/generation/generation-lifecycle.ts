@@ -10,7 +10,7 @@ import type { BusMessage } from "../progress/frame.ts";
 import type { FrameBus } from "../progress/frame-bus.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { pixelsOf, priceOf } from "../quota/tariff.ts";
-import { noteItemEnd } from "./batch.store.ts";
+import { noteItemEnds } from "./batch.store.ts";
 import { findForSettlement, insertImages, lockGeneration, type NewImage, requestCancel } from "./generation.store.ts";
 import { parseTask, workOf } from "./settings.ts";
 import {
@@ -174,7 +174,7 @@ export class GenerationLifecycle {
     row: TransitionedRow,
     { stepsDone, reason }: { stepsDone: number; reason: string },
   ): Promise<void> {
-    if (row.batchId !== null) await noteItemEnd(tx, row.batchId, row.state);
+    if (row.batchId !== null) await noteItemEnds(tx, row.batchId, row.state, 1);
     const work = workOf(parseTask(row));
     const hasSucceeded = row.state === "SUCCEEDED";
     await this.quota.settle(tx, row.id, {

@@ -1,6 +1,9 @@
 import { Arg, Args, Ctx, FieldResolver, ID, Mutation, Query, Resolver, Root, UseMiddleware } from "type-graphql";
 import { principalOf, type RequestContext, readsOf } from "../auth/request-context.ts";
-import { toGlobalId } from "../platform/ids.ts";
+import { toVerdict } from "../moderation/moderation.mapper.ts";
+import { readVerdicts } from "../moderation/verdict.store.ts";
+import { ModerationVerdict } from "../moderation/verdict.type.ts";
+import { fromGlobalId, toGlobalId } from "../platform/ids.ts";
 import { reportUserErrors } from "../platform/user-error.type.ts";
 import { withoutNulls } from "../platform/without-nulls.ts";
 import { readUsers } from "../tenancy/tenancy.store.ts";
@@ -63,6 +66,12 @@ export class GenerationResolver {
   @FieldResolver(() => [Image], { description: "Empty until the generation has succeeded." })
   images(@Root() generation: Generation): Image[] {
     return generation.imageRows.map(toImage);
+  }
+
+  @FieldResolver(() => [ModerationVerdict], { description: "What checks decided about it, in order." })
+  async moderation(@Root() { id }: Generation, @Ctx() context: RequestContext): Promise<ModerationVerdict[]> {
+    const verdicts = await readsOf(context).load(readVerdicts, fromGlobalId("Generation", id));
+    return (verdicts ?? []).map(toVerdict);
   }
 
   @FieldResolver(() => User, { nullable: true, description: "Who made it; null for who is no member any more." })

@@ -2,6 +2,8 @@
 
 import { authorize, may } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
+import type { Moderation } from "../moderation/moderation.ts";
+import type { Verdict } from "../moderation/verdict.store.ts";
 import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
@@ -16,16 +18,19 @@ import type { Estimate, Generation } from "./generation.type.ts";
 import type { GenerationConnection } from "./generation-connection.type.ts";
 import type { GenerationLifecycle } from "./generation-lifecycle.ts";
 import { type HistoryRequest, historyPage } from "./history.ts";
+import { findUse, type IdempotencyUse } from "./idempotency.store.ts";
 import { keyUse } from "./idempotency.ts";
 import { GenerationIntake } from "./intake.ts";
 import type { PresetCatalog } from "./preset-catalog.ts";
 import { workOf } from "./settings.ts";
 import { resolveTask } from "./task-admission.ts";
+import { textsOf } from "./written-texts.ts";
 
 export interface GenerationServices {
   readonly db: Database;
   readonly lifecycle: GenerationLifecycle;
   readonly presets: PresetCatalog;
+  readonly moderation: Moderation;
 }
 
 export class GenerationService {
@@ -42,7 +47,8 @@ export class GenerationService {
   ): Promise<{ generation: Generation; replayed: boolean }> {
     authorize(principal, "generation:create");
     const use = keyUse(principal, input, { field: "createGeneration", createdId: newId() });
-    const { row, replayed } = await this.intake.take({ principal, input, use });
+    const verdicts = await this.moderate(principal, input, use);
+    const { row, replayed } = await this.intake.take({ principal, input, use, verdicts });
     if (!replayed) this.services.lifecycle.announce(row);
     return { generation: toGeneration(row), replayed };
   }
@@ -100,6 +106,21 @@ export class GenerationService {
       throw new DomainError("NOT_CANCELLABLE", message, { path: ["id"] });
     }
     return toGeneration(row);
+  }
+
+  /** Asks the tenant's checks about what somebody wrote; not again for a repeated call, and not for one that is refused anyway. */
+  private async moderate(
+    principal: Principal,
+    input: CreateGenerationInput,
+    use: IdempotencyUse,
+  ): Promise<readonly Verdict[]> {
+    const { db, moderation } = this.services;
+    const { tenantId, userId } = principal;
+    if (!(await moderation.applies(tenantId, "PROMPT"))) return [];
+    if ((await db.transaction(asTenant(tenantId), (tx) => findUse(tx, use))) !== undefined) return [];
+    await this.estimate(principal, input);
+    const texts = textsOf(input.task);
+    return moderation.admit({ stage: "PROMPT", tenantId, generationId: use.createdId, texts }, userId);
   }
 }
 

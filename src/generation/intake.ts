@@ -3,6 +3,7 @@
  * and its commit is flushed once for all of them; each is taken in or refused alone, as if it had come alone.
  */
 import type { Principal } from "../auth/principal.ts";
+import { insertVerdicts, type Verdict } from "../moderation/verdict.store.ts";
 import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError, invariant } from "../platform/errors.ts";
@@ -34,6 +35,8 @@ export interface Caller {
   readonly principal: Principal;
   readonly input: CreateGenerationInput;
   readonly use: IdempotencyUse;
+  /** Of the checks that let it pass. */
+  readonly verdicts: readonly Verdict[];
 }
 
 export interface Created {
@@ -89,6 +92,16 @@ export class GenerationIntake {
     const refused = candidates.filter((_, index) => isRefusal(intakes[index])).map(({ use }) => use);
     if (refused.length > 0 && refused.length < callers.length) await deleteUses(tx, refused);
     const intakeOf = new Map(candidates.map(({ use }, index) => [use, intakes[index]]));
+    const taken = callers.filter(({ use }) => isTakenIn(intakeOf.get(use)));
+    await insertVerdicts(
+      tx,
+      taken.map(({ use: { userId, createdId: generationId }, verdicts }) => ({
+        tenantId,
+        userId,
+        generationId,
+        verdicts,
+      })),
+    );
     const outcomes: Outcome<Created>[] = [];
     for (const [index, { use }] of callers.entries())
       outcomes.push(await outcomeOf(() => conclude(tx, use, { prepared: prepared[index], intake: intakeOf.get(use) })));
@@ -156,6 +169,8 @@ async function conclude(
   const reservation = { credits: demand.credits, settled: null };
   return { row: { ...intake.row, attempts: [], images: [], reservation }, replayed: false };
 }
+
+const isTakenIn = (intake: Intake | undefined): boolean => intake !== undefined && "row" in intake;
 
 const isRefusal = (intake: Intake | undefined): intake is Extract<Intake, { refusing: unknown }> =>
   intake !== undefined && "refusing" in intake;

@@ -5,7 +5,9 @@ import { type AnyGenerationEvent, GenerationEvents } from "../../src/generation/
 import { GenerationLifecycle } from "../../src/generation/generation-lifecycle.ts";
 import { MilestonePoll } from "../../src/generation/milestone-poll.ts";
 import { claim } from "../../src/generation/transition.store.ts";
+import { Moderation } from "../../src/moderation/moderation.ts";
 import { asPlatform } from "../../src/platform/access.ts";
+import { systemClock } from "../../src/platform/clock.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { fromGlobalId, newId } from "../../src/platform/ids.ts";
 import { createLogger } from "../../src/platform/logger.ts";
@@ -39,7 +41,8 @@ describe("the events of a generation", () => {
     const quota = new QuotaService();
     const lifecycle = new GenerationLifecycle(db, quota, bus);
     const list = async () => [TINY];
-    const generations = new GenerationService({ db, lifecycle, presets: { list, listRecent: list } });
+    const moderation = new Moderation({ db, clock: systemClock });
+    const generations = new GenerationService({ db, lifecycle, presets: { list, listRecent: list }, moderation });
     const poll = new MilestonePoll(db, createLogger("silent"));
     const events = new GenerationEvents({ db, bus, poll, generations });
     const create = async (): Promise<string> => {

@@ -3,6 +3,7 @@ import type { Principal } from "../../src/auth/principal.ts";
 import type { CreateGenerationInput } from "../../src/generation/generation.input.ts";
 import { GenerationService } from "../../src/generation/generation.service.ts";
 import { GenerationLifecycle } from "../../src/generation/generation-lifecycle.ts";
+import { Moderation } from "../../src/moderation/moderation.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
@@ -27,10 +28,13 @@ describe.each(databasesHere())("generations that come in together, in $name", ({
   let database: TestDatabase;
   let db: Database;
   let service: GenerationService;
+  let moderation: Moderation;
 
   beforeAll(async () => {
     database = await createDatabase();
     db = database.db;
+    moderation = new Moderation({ db, clock: new FakeClock() });
+    await moderation.applies(newId(), "PROMPT"); // which lists of checks there are is asked now and then
     service = addService();
   });
   afterAll(async () => {
@@ -42,7 +46,7 @@ describe.each(databasesHere())("generations that come in together, in $name", ({
   function addService(): GenerationService {
     const lifecycle = new GenerationLifecycle(db, new QuotaService(), new InProcessFrameBus(new FakeClock()));
     const list = async () => [TINY, UNSTORABLE];
-    return new GenerationService({ db, lifecycle, presets: { list, listRecent: list } });
+    return new GenerationService({ db, lifecycle, presets: { list, listRecent: list }, moderation });
   }
 
   async function addTenant(pictures: bigint) {
@@ -136,6 +140,7 @@ describe.each(databasesHere())("generations that come in together, in $name", ({
       db,
       lifecycle: new GenerationLifecycle(db, new QuotaService(), new InProcessFrameBus(new FakeClock())),
       presets: { list: async () => [], listRecent: async () => [] },
+      moderation,
     });
     expect(await withoutPresets.create(member, input)).toMatchObject({ replayed: true, generation });
     expect(codesOf(await Promise.allSettled([withoutPresets.create(member, inputOf())]))).toEqual(["UNAVAILABLE"]);

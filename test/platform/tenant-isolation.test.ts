@@ -1,3 +1,4 @@
+import { NIL } from "uuid";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { appendAudit } from "../../src/audit/audit.store.ts";
 import { hashSecret, newSecret } from "../../src/auth/api-key.ts";
@@ -129,6 +130,29 @@ describe.each(databasesHere())("row-level security of $name", ({ create }) => {
     }
   });
 
+  test("lets tenants read the checks of all tenants and those that are assigned to them, and set their own only", async () => {
+    const set = (access: Access, level: string, tenantId: string) =>
+      query(
+        access,
+        `insert into moderation_policy (tenant_id, level, checks) values ($1::uuid, '${level}', '[]')`,
+        tenantId,
+      );
+    await set(asPlatform, "ASSIGNED", ours.id);
+    await set(asPlatform, "PLATFORM", NIL);
+    const levels = "select level from moderation_policy order by level";
+    const seen = async (access: Access) => (await query<{ level: string }>(access, levels)).map(({ level }) => level);
+    expect(await seen(asTenant(ours.id))).toEqual(["PLATFORM", "ASSIGNED", "TENANT"]);
+    expect(await seen(asTenant(theirs.id))).toEqual(["PLATFORM", "TENANT"]);
+    expect(await seen(asAnyone)).toEqual([]);
+    for (const level of ["ASSIGNED", "PLATFORM"])
+      await expect(set(asTenant(theirs.id), level, theirs.id), level).rejects.toThrow(DENIED);
+    const change = "update moderation_policy set checks = '[1]' where level <> 'TENANT' returning level";
+    expect(await query(asTenant(ours.id), change)).toEqual([]);
+    await expect(query(asTenant(ours.id), "update moderation_policy set level = 'ASSIGNED'")).rejects.toThrow(DENIED);
+    await expect(query(asTenant(ours.id), "delete from moderation_policy")).rejects.toThrow(DENIED);
+    await expect(query(asDispatcher, "select checks from moderation_policy")).rejects.toThrow(DENIED);
+  });
+
   test("lets nobody change the ledger", async () => {
     for (const access of [asTenant(ours.id), asDispatcher, asPlatform]) {
       await expect(query(access, "update ledger_entry set credits = 1")).rejects.toThrow(DENIED);
@@ -169,6 +193,16 @@ function insertTenantWithEverything(db: Database): Promise<TestTenant> {
     const use = { tenantId, userId, field: "createGeneration", key: "key", bodyHash: "", createdId: id };
     await tx.idempotencyRecord.create({ data: use });
     await tx.upload.create({ data: { id: newId(), tenantId, userId, purpose: "BATCH", expiresAt: new Date() } });
+    await tx.moderationPolicy.create({ data: { tenantId, level: "TENANT", checks: [] } });
+    const judged = {
+      tenantId,
+      userId,
+      generationId: id,
+      stage: "PROMPT",
+      level: "TENANT",
+      checkName: "words",
+    } as const;
+    await tx.moderationVerdict.create({ data: { ...judged, id: newId(), decision: "ALLOWED" } });
     const acted = { actor: { userId, apiKeyId: null }, action: "test", target: { type: "Tenant", id: tenantId } };
     await appendAudit(tx, tenantId, { ...acted, reason: null, before: null, after: null });
     return { id: tenantId, secret };

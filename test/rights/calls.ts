@@ -67,6 +67,12 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
   ),
   "Query.limits, of the platform": query("{ limits(platform: true) { kind max } }"),
   "Query.members": query("{ members(first: 5) { nodes { role user { name } } } }"),
+  "Query.moderationPolicies": query("{ moderationPolicies { level checks { name words } } }"),
+  "Query.moderationPolicies, by the tenant's id": query(
+    "query($tenantId: ID!) { moderationPolicies(tenantId: $tenantId) { level checks { name words } } }",
+    ({ tenantId }) => ({ tenantId }),
+  ),
+  "Query.moderationVerdicts": query("{ moderationVerdicts(first: 5) { nodes { check userId } } }"),
   "Query.presets": query("{ presets { name } }"),
   "Query.tenants": query("{ tenants(first: 100) { nodes { name } } }"),
   "Query.upload": byId("query($id: ID!) { upload(id: $id) { id } }", async (t) => (await t.sentFile()).id),
@@ -154,6 +160,20 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
   "Mutation.setMemberRole": change("setMemberRole", "SetMemberRoleInput", async (t) => ({
     userId: await t.member(),
     role: "VIEWER",
+  })),
+  "Mutation.setModerationPolicy": change("setModerationPolicy", "SetModerationPolicyInput", () => ({
+    checks: [],
+    reason,
+  })),
+  "Mutation.setModerationPolicy, assigned by the platform": change(
+    "setModerationPolicy",
+    "SetModerationPolicyInput",
+    ({ tenantId }) => ({ level: "ASSIGNED", tenantId, checks: [], reason }),
+  ),
+  "Mutation.setModerationPolicy, of the platform": change("setModerationPolicy", "SetModerationPolicyInput", () => ({
+    level: "PLATFORM",
+    checks: [],
+    reason,
   })),
   "Mutation.suspendTenant": change("suspendTenant", "SuspendTenantInput", async (_, world) => ({
     id: (await world.newTenant()).id,
