@@ -53,6 +53,9 @@ import { LimitService } from "./quota/limit.service.ts";
 import { QuotaService } from "./quota/quota.service.ts";
 import { UsageResolver } from "./quota/usage.resolver.ts";
 import { UsageService } from "./quota/usage.service.ts";
+import { DeletionResolver } from "./retention/deletion.resolver.ts";
+import { DeletionService } from "./retention/deletion.service.ts";
+import { ImagePurge } from "./retention/image-purge.ts";
 import { Dispatcher } from "./scheduler/dispatcher.ts";
 import { Duties } from "./scheduler/duties.ts";
 import { DiskImageStore } from "./storage/disk-image-store.ts";
@@ -187,6 +190,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const batches = new BatchService({ db, quota, presets, images, batchQueue });
   const batchResults = new BatchResults({ db, images, links });
   const usage = new UsageService({ db, links });
+  const purge = new ImagePurge({ db, images, logger });
   const normaliser = new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
   const uploads = new UploadService({ db, images, links, normaliser });
   const poll = new MilestonePoll(db, logger);
@@ -223,11 +227,12 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     limits: new LimitService({ db, quota }),
     checks: new PolicyService({ db, policies: moderation.policies }),
     uploads,
+    deletions: new DeletionService({ db, purge }),
     poll,
     callers,
     pool,
     dispatcher,
-    duties: new Duties({ ...attempts, batchQueue }),
+    duties: new Duties({ ...attempts, batchQueue, purge }),
     server,
   };
 }
@@ -256,6 +261,7 @@ const resolversOf = ({
   limits,
   checks,
   uploads,
+  deletions,
   images,
   presets,
 }: Services): readonly object[] => [
@@ -265,6 +271,7 @@ const resolversOf = ({
   new CreateBatchPayloadResolver(),
   new ImageResolver(images),
   new UploadResolver(uploads),
+  new DeletionResolver(deletions),
   new EventsResolver(),
   new PresetResolver(db, presets),
   new ApiKeyResolver(new ApiKeyService(db)),

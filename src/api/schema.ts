@@ -27,6 +27,7 @@ import { CreditsResolver } from "../quota/credits.resolver.ts";
 import { LimitResolver } from "../quota/limit.resolver.ts";
 import { QuotaError } from "../quota/quota.type.ts";
 import { UsageResolver } from "../quota/usage.resolver.ts";
+import { DeletionResolver } from "../retention/deletion.resolver.ts";
 import { AuditLogResolver } from "../tenancy/audit-log.resolver.ts";
 import { MemberResolver } from "../tenancy/member.resolver.ts";
 import { PlatformResolver } from "../tenancy/platform.resolver.ts";
@@ -44,6 +45,7 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   CreateBatchPayloadResolver,
   ImageResolver,
   UploadResolver,
+  DeletionResolver,
   EventsResolver,
   PresetResolver,
   ViewerResolver,

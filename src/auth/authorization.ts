@@ -24,6 +24,7 @@ export const RULES = {
   "generation:read": { scope: "GENERATION_READ", own: ROLES, others: [...OPERATING, "VIEWER"], reads: true },
   "generation:create": { scope: "GENERATION_WRITE", own: WORKING, others: OPERATING, reads: false },
   "generation:cancel": { scope: "GENERATION_WRITE", own: WORKING, others: OPERATING, reads: false },
+  "generation:delete": { scope: "GENERATION_WRITE", own: WORKING, others: ADMINISTERING, reads: false },
   /** Sending a file, and starting from it. A finished picture is read as generations are. */
   "upload:use": { scope: "GENERATION_WRITE", own: WORKING, others: OPERATING, reads: false },
   "key:read": { scope: "KEY_ADMIN", own: ROLES, others: ADMINISTERING, reads: true },

@@ -23,14 +23,19 @@ export function toBatchItem({ index, customId, settings, generation }: ItemDetai
   return {
     index,
     customId,
-    status: itemStatus(generation?.state, batch),
+    status: itemStatus(index, generation?.state, batch),
     textToImage: parseTextToImage({ ...(batch.settings as object), ...(settings as object) }),
     error: shown?.failure ?? null,
     generation: shown,
   };
 }
 
-function itemStatus(state: GenerationState | undefined, { cancelRequestedAt }: BatchRow): BatchItemStatus {
+function itemStatus(
+  index: number,
+  state: GenerationState | undefined,
+  { nextIndex, cancelRequestedAt }: BatchRow,
+): BatchItemStatus {
+  if (state === undefined && index < nextIndex) return "DELETED";
   if (state === undefined) return cancelRequestedAt === null ? "WAITING" : "CANCELED";
   return state === "DEAD_LETTERED" || state === "EXPIRED" ? "FAILED" : state;
 }

@@ -23,12 +23,13 @@ export const BatchItemStatus = {
   SUCCEEDED: "SUCCEEDED",
   FAILED: "FAILED",
   CANCELED: "CANCELED",
+  DELETED: "DELETED",
 } as const;
 export type BatchItemStatus = keyof typeof BatchItemStatus;
 registerEnumType(BatchItemStatus, {
   name: "BatchItemStatus",
   description:
-    "WAITING until it is its turn to be queued as a generation; then the generation's state, FAILED also when that is DEAD_LETTERED.",
+    "WAITING until it is its turn to be queued as a generation; then the generation's state, FAILED also when that is DEAD_LETTERED. DELETED when the generation was deleted, with the texts of the item.",
 });
 
 @ObjectType({ description: "Items of a batch by status. They add up to its total." })
@@ -108,7 +109,10 @@ export class BatchItem {
   @Field(() => Failure, { nullable: true, description: "Why it did not succeed." })
   error!: Failure | null;
 
-  @Field(() => Generation, { nullable: true, description: "Null while it waits, and when it was canceled then." })
+  @Field(() => Generation, {
+    nullable: true,
+    description: "Null while it waits, when it was canceled then, and when it was deleted.",
+  })
   generation!: Generation | null;
 }
 

@@ -22,34 +22,38 @@ export interface NewGeneration {
 const DETAILS = {
   reservation: { select: { credits: true, settled: true } },
   attempts: { omit: { checkpoint: true }, orderBy: { number: "asc" } },
-  images: { orderBy: { index: "asc" } },
+  images: { where: { deletedAt: null }, orderBy: { index: "asc" } },
 } satisfies Prisma.GenerationInclude;
 
-/** A generation with its reservation, attempts and pictures. */
+/** A generation with its reservation, attempts and those of its pictures that are not deleted. */
 export type GenerationDetails = Prisma.GenerationGetPayload<{ include: typeof DETAILS }>;
 
 export async function findGeneration(tx: Tx, id: string): Promise<GenerationDetails | undefined> {
-  return (await tx.generation.findUnique({ where: { id }, include: DETAILS })) ?? undefined;
+  return (await tx.generation.findUnique({ where: { id, deletedAt: null }, include: DETAILS })) ?? undefined;
 }
 
-/** For ids that are known to exist. */
+/** For ids that are known to exist; a generation that was deleted a moment ago is one without texts. */
 export async function getGeneration(tx: Tx, id: string): Promise<GenerationDetails> {
   return tx.generation.findUniqueOrThrow({ where: { id }, include: DETAILS });
 }
 
 /** Newest first, whichever side the page is taken from. */
 export async function listGenerations(tx: Tx, page: HistoryPage): Promise<readonly GenerationDetails[]> {
-  const rows = await tx.generation.findMany({ ...historyQuery(page), include: DETAILS });
+  const { where, ...query } = historyQuery(page);
+  const rows = await tx.generation.findMany({ where: { ...where, deletedAt: null }, ...query, include: DETAILS });
   return page.from === "newest" ? rows : rows.reverse();
 }
 
-/** Those of the items of a batch from `from` on, as far as they are queued. */
+/** Those of the items of a batch from `from` on, as far as they are queued and not deleted. */
 export async function listItemGenerations(
   tx: Tx,
   batchId: string,
   { from, limit }: { from: number; limit: number },
 ): Promise<readonly GenerationDetails[]> {
-  return tx.generation.findMany({ where: { batchId, batchIndex: { gte: from, lt: from + limit } }, include: DETAILS });
+  return tx.generation.findMany({
+    where: { batchId, batchIndex: { gte: from, lt: from + limit }, deletedAt: null },
+    include: DETAILS,
+  });
 }
 
 /** Until the transaction ends nobody else changes its state. */

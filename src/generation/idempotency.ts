@@ -31,12 +31,21 @@ export function keyUse(
 /** What the earlier use of a key created; refuses another input under the same key. */
 export function createdBy(earlier: Pick<IdempotencyUse, "bodyHash" | "createdId">, use: IdempotencyUse): string {
   if (earlier.bodyHash === use.bodyHash) return earlier.createdId;
+  if (earlier.bodyHash === "") throw usedForDeleted();
   throw new DomainError(
     "IDEMPOTENCY_KEY_REUSED",
     "This idempotency key was used with another input. Use a new key for something new.",
     { path: ["input", "idempotencyKey"] },
   );
 }
+
+/** What its first use asked for is not known any more. */
+export const usedForDeleted = (): DomainError =>
+  new DomainError(
+    "IDEMPOTENCY_KEY_REUSED",
+    "What this idempotency key was used for has been deleted. Use a new key for something new.",
+    { path: ["input", "idempotencyKey"] },
+  );
 
 /** Equal inputs give equal text, whatever the order of their keys. */
 function canonicalJson(value: unknown): string {

@@ -12,7 +12,10 @@ export interface OwnedImage {
 }
 
 export async function findImage(tx: Tx, id: string): Promise<OwnedImage | undefined> {
-  const row = await tx.image.findUnique({ where: { id }, include: { generation: { select: { userId: true } } } });
+  const row = await tx.image.findUnique({
+    where: { id, deletedAt: null },
+    include: { generation: { select: { userId: true } } },
+  });
   if (row === null) return undefined;
   const { generation, ...image } = row;
   return { ...image, userId: generation.userId };

@@ -114,4 +114,6 @@ const toRow = (
   answer: null,
   batchId: null,
   batchIndex: null,
+  deletedAt: null,
+  textsDeletedAt: null,
 });

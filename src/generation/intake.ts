@@ -13,9 +13,9 @@ import { quotaError } from "../quota/quota-error.ts";
 import { pixelsOf, priceOf } from "../quota/tariff.ts";
 import { choosePreset } from "./admission.ts";
 import type { CreateGenerationInput } from "./generation.input.ts";
-import { type GenerationDetails, getGeneration, type NewGeneration } from "./generation.store.ts";
+import { findGeneration, type GenerationDetails, type NewGeneration } from "./generation.store.ts";
 import { deleteUses, findUse, type IdempotencyUse } from "./idempotency.store.ts";
-import { createdBy } from "./idempotency.ts";
+import { createdBy, usedForDeleted } from "./idempotency.ts";
 import { type Candidate, type Intake, takeIn } from "./intake.store.ts";
 import type { OfferedPreset, PresetCatalog } from "./preset-catalog.ts";
 import { workOf } from "./settings.ts";
@@ -156,7 +156,8 @@ async function conclude(
 ): Promise<Created> {
   const earlier = intake === undefined || "isKnown" in intake ? await findUse(tx, use) : undefined;
   if (earlier !== undefined) {
-    const row = await getGeneration(tx, createdBy(earlier, use));
+    const row = await findGeneration(tx, createdBy(earlier, use));
+    if (row === undefined) throw usedForDeleted();
     return { row, replayed: row.id !== use.createdId }; // else it was us: a commit whose answer got lost
   }
   if (prepared?.status === "rejected") throw prepared.reason;

@@ -15,6 +15,7 @@ export const DOMAIN_ERROR_CODES = [
   "RATE_LIMITED",
   "TOO_EXPENSIVE",
   "NOT_CANCELLABLE",
+  "NOT_DELETABLE",
   "UNAVAILABLE",
 ] as const;
 export type DomainErrorCode = (typeof DOMAIN_ERROR_CODES)[number];

@@ -168,7 +168,7 @@ function countNow({ level, subjectId, kind }: Pick<LimitKey, "level" | "subjectI
     case "QUEUED":
       return Prisma.sql`(select count(*) from generation o where o.state = ${kind}::generation_state and ${owned})`;
     case "STORAGE_BYTES":
-      return Prisma.sql`(select coalesce(sum(i.size_bytes), 0) from generation o join image i on i.generation_id = o.id where ${owned})::bigint`;
+      return Prisma.sql`(select coalesce(sum(i.size_bytes), 0) from generation o join image i on i.generation_id = o.id where i.deleted_at is null and ${owned})::bigint`;
     case "CREDITS":
       return Prisma.sql`(select coalesce(sum(o.credits), 0) from reservation o where o.ended_at is null and ${owned})::bigint`;
     default:

@@ -5,6 +5,7 @@ import { deleteOldUses } from "../generation/idempotency.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import { Ticker } from "../platform/ticker.ts";
 import { QuotaCheck } from "../quota/quota-check.ts";
+import type { ImagePurge } from "../retention/image-purge.ts";
 import type { AttemptServices } from "./attempt.ts";
 import { BatchFeeder } from "./batch-feeder.ts";
 import { DeadlineDuty } from "./deadline-duty.ts";
@@ -16,18 +17,24 @@ const DEADLINE_MS = 1000;
 const FEED_MS = 500;
 const SWEEP_MS = 10 * 60_000;
 const FORGET_MS = 3600_000;
+const PURGE_MS = 60_000;
 const EXPIRY_MS = 60_000;
 const CHECK_MS = 24 * 3600_000;
 const VACUUM_MS = 60_000;
 const IDEMPOTENCY_HOURS = 48;
+
+export interface DutyServices extends AttemptServices {
+  readonly batchQueue: BatchQueue;
+  readonly purge: ImagePurge;
+}
 
 export class Duties {
   private readonly tickers: readonly Ticker[];
   private readonly feeding: Ticker;
   private leave: () => void = () => {};
 
-  constructor(private readonly services: AttemptServices & { readonly batchQueue: BatchQueue }) {
-    const { logger, db } = services;
+  constructor(private readonly services: DutyServices) {
+    const { logger, db, purge } = services;
     const deadlines = new DeadlineDuty(services);
     const sweep = new StorageSweep(services);
     const expiry = new UploadExpiry(services);
@@ -41,6 +48,7 @@ export class Duties {
       duty("batch drafts", SWEEP_MS, () => feeder.sweepDrafts()),
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
+      duty("purge", PURGE_MS, () => purge.runOnce()),
       duty("upload expiry", EXPIRY_MS, () => expiry.runOnce()),
       duty("quota check", CHECK_MS, () => check.runOnce()),
       duty("vacuum", VACUUM_MS, () => db.vacuum()),

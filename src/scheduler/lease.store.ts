@@ -97,10 +97,10 @@ export async function isCancelRequested(tx: Tx, generationId: string): Promise<b
   return row.cancelRequestedAt !== null;
 }
 
-/** Leases of those of the generations that run or succeeded: what was stored under them is, or will be, visible. */
+/** Leases of those of the generations that run or succeeded and are not deleted: what was stored under them is, or will be, visible. */
 export async function listWinningLeases(tx: Tx, generationIds: readonly string[]): Promise<ReadonlySet<string>> {
   const rows = await tx.generation.findMany({
-    where: { id: { in: [...generationIds] }, state: { in: ["RUNNING", "SUCCEEDED"] } },
+    where: { id: { in: [...generationIds] }, state: { in: ["RUNNING", "SUCCEEDED"] }, deletedAt: null },
     select: { leaseId: true },
   });
   return new Set(rows.flatMap(({ leaseId }) => leaseId ?? []));

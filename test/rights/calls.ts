@@ -130,6 +130,13 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
     withApiKey: true,
   })),
   "Mutation.createUpload": change("createUpload", "CreateUploadInput", () => ({ purpose: "BATCH" })),
+  "Mutation.deleteGeneration": byId("mutation($id: ID!) { deleteGeneration(id: $id) { userErrors { code } } }", (t) =>
+    t.endedGeneration(),
+  ),
+  "Mutation.deleteImage": async (things, world) => ({
+    query: "mutation($id: ID!) { deleteImage(id: $id) { userErrors { code } } }",
+    variables: { id: await world.pictureOf(await things.endedGeneration()) },
+  }),
   "Mutation.finishUpload": async (things) => ({
     query: "mutation($id: ID!, $sha256: String!) { finishUpload(id: $id, sha256: $sha256) { userErrors { code } } }",
     variables: await things.sentFile(),

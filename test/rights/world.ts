@@ -1,5 +1,7 @@
 /** One tenant with members of every role, the kinds of callers that there are, and things of the tenant to act on. */
 import { expect, vi } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
+import { fromGlobalId, newId, toGlobalId } from "../../src/platform/ids.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { GraphqlClient } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
@@ -48,6 +50,12 @@ export class Things {
 
   generation(): Promise<string> {
     return this.maker.create({ prompt: this.name() });
+  }
+
+  async endedGeneration(): Promise<string> {
+    const id = await this.generation();
+    await this.maker.query("mutation($id: ID!) { cancelGeneration(id: $id) { userErrors { code } } }", { id });
+    return id;
   }
 
   /** Whose item is queued: then nothing changes of itself. */
@@ -156,6 +164,18 @@ export class World {
     const field = isSuspended ? "suspendTenant" : "resumeTenant";
     const input = { id: this.ofSuspended.tenantId, reason: "test" };
     await mutate(this.client("platform"), field, "SuspendTenantInput", "tenant { id }", input);
+  }
+
+  /** A picture without bytes: nothing is drawn here. */
+  pictureOf(generation: string): Promise<string> {
+    return this.app.db.transaction(asPlatform, async (tx) => {
+      const generationId = fromGlobalId("Generation", generation);
+      const { tenantId } = await tx.generation.findUniqueOrThrow({ where: { id: generationId } });
+      const facts = { index: 0, width: 1, height: 1, mimeType: "image/png", sizeBytes: 1, sha256: "" };
+      const place = { tenantId, generationId, storageKey: `${tenantId}/${generationId}` };
+      const { id } = await tx.image.create({ data: { id: newId(), ...place, ...facts } });
+      return toGlobalId("Image", id);
+    });
   }
 
   newTenant(): Promise<{ readonly id: string }> {
