@@ -79,7 +79,7 @@ async function carryOut({ url, principals, calls, callers, intervalMs, endsAfter
   const service = new GenerationService({
     db,
     lifecycle,
-    presets: new PoolCatalog(systemClock),
+    presets: new PoolCatalog(systemClock, new Map()),
     moderation: new Moderation({ db, clock: systemClock }),
   });
   const counts = { accepted: 0, refused: 0, failed: 0 };

@@ -181,7 +181,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const bus = new InProcessFrameBus(clock);
   const buckets = new CostBuckets({ clock, ...config.rateLimit });
   const quota = new QuotaService();
-  const presets = new PoolCatalog(clock);
+  const presets = new PoolCatalog(clock, config.priceFactors);
   const lifecycle = new GenerationLifecycle(db, quota, bus);
   const moderation = new Moderation({ db, clock });
   const generations = new GenerationService({ db, lifecycle, presets, moderation });

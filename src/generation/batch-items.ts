@@ -89,7 +89,7 @@ class ItemResolver {
     const seed = wish.seed ?? (this.seed === undefined ? undefined : String((this.seed + BigInt(index)) % SEEDS));
     const settings = this.resolveSettings({ ...wish, seed }, place, path);
     const own = Object.entries(settings).filter(([name, value]) => value !== this.common[name]);
-    return { index, customId, settings: Object.fromEntries(own), credits: priceOf(settings) };
+    return { index, customId, settings: Object.fromEntries(own), credits: priceOf(settings, this.preset.priceFactor) };
   }
 
   private resolveSettings(

@@ -99,7 +99,7 @@ export class BatchQueue {
     await noteItemEnds(tx, batchId, "FAILED", items.length);
     const work = { task: "TEXT_TO_IMAGE", hasSucceeded: false, pixels: 0n } as const;
     for (const { generationId } of items)
-      await this.services.quota.settle(tx, generationId, { charge: 0n, reason: "prompt refused", work });
+      await this.services.quota.settle(tx, generationId, { done: 0n, whole: 1n, reason: "prompt refused", work });
   }
 }
 

@@ -9,7 +9,7 @@ import type { Database, Tx } from "../platform/database.ts";
 import type { BusMessage } from "../progress/frame.ts";
 import type { FrameBus } from "../progress/frame-bus.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
-import { pixelsOf, priceOf } from "../quota/tariff.ts";
+import { effortOf, pixelsOf } from "../quota/tariff.ts";
 import { noteItemEnds } from "./batch.store.ts";
 import { findForSettlement, insertImages, lockGeneration, type NewImage, requestCancel } from "./generation.store.ts";
 import { parseTask, workOf } from "./settings.ts";
@@ -178,7 +178,8 @@ export class GenerationLifecycle {
     const work = workOf(parseTask(row));
     const hasSucceeded = row.state === "SUCCEEDED";
     await this.quota.settle(tx, row.id, {
-      charge: priceOf(work, stepsDone),
+      done: effortOf(work, stepsDone),
+      whole: effortOf(work),
       reason,
       work: { task: row.task, hasSucceeded, pixels: hasSucceeded ? pixelsOf(work) : 0n },
     });

@@ -60,7 +60,7 @@ export class GenerationService {
     const undo = new Error("only an estimate");
     const estimating = this.services.db.transaction(asTenant(principal.tenantId), async (tx) => {
       const preset = choosePreset(await this.services.presets.list(tx), input.preset, principal.allowedPresets);
-      credits = priceOf(workOf(await resolveTask(tx, principal, input.task, preset)));
+      credits = priceOf(workOf(await resolveTask(tx, principal, input.task, preset)), preset.priceFactor);
       throw undo; // uploads are not used by an estimate
     });
     await estimating.catch((error: unknown) => {

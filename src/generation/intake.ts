@@ -145,7 +145,7 @@ async function prepare(
   const owner = { id: use.createdId, tenantId, userId, apiKeyId, pool: preset.pool, preset: preset.name };
   const generation: NewGeneration = { ...owner, priority, task, deadlineMs };
   const work = workOf(task);
-  return { generation, use, demand: { credits: priceOf(work), pixels: pixelsOf(work) } };
+  return { generation, use, demand: { credits: priceOf(work, preset.priceFactor), pixels: pixelsOf(work) } };
 }
 
 /** An earlier use of the key goes before any refusal. */

@@ -38,6 +38,8 @@ export interface OfferedPreset {
   readonly name: string;
   /** A pool that serves it. */
   readonly pool: string;
+  /** What its work costs, as a multiple of the tariff's prices. */
+  readonly priceFactor: number;
   /** Tasks that the preset does not do are undefined. */
   readonly textToImage: DrawingOffer | undefined;
   readonly imageEdit: DrawingOffer | undefined;

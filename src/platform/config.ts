@@ -11,10 +11,22 @@ function integer(min: number, max: number, example: number) {
   return z.coerce.number({ error }).int({ error }).min(min, { error }).max(max, { error });
 }
 
+const commaList = z
+  .string()
+  .default("")
+  .transform((list) =>
+    list
+      .split(",")
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== ""),
+  );
+
 const PROVIDERS = ["cpu", "cuda", "webgpu"] as const;
 const DTYPES = ["float32", "int8", "float16", "bfloat16"] as const;
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 
+const FACTORS_EXPECTED =
+  "Give each preset once, with a factor of up to three decimals, such as tiny=0.5,unipic-1.5b=20.";
 const ISSUER_EXPECTED = "Give an address with https, such as https://accounts.example.org.";
 const KEYS_EXPECTED = "Give an address with https, such as https://accounts.example.org/jwks.";
 
@@ -35,22 +47,13 @@ export const environmentSchema = z.object({
     })
     .optional(),
   /** Pages that may use the API from a browser, beside those of PUBLIC_URL: origins, separated by commas. */
-  ALLOWED_ORIGINS: z
-    .string()
-    .default("")
-    .transform((list) =>
-      list
-        .split(",")
-        .map((entry) => entry.trim())
-        .filter((entry) => entry !== ""),
-    )
-    .pipe(
-      z.array(
-        z.string().regex(/^https?:\/\/[^/\s]+$/, {
-          error: "Give origins without a path, separated by commas, such as https://studio.example.org.",
-        }),
-      ),
+  ALLOWED_ORIGINS: commaList.pipe(
+    z.array(
+      z.string().regex(/^https?:\/\/[^/\s]+$/, {
+        error: "Give origins without a path, separated by commas, such as https://studio.example.org.",
+      }),
     ),
+  ),
   /** JSON file of the queries that clients may send, by SHA-256; all are taken unless set. */
   TRUSTED_DOCUMENTS: z.string().min(1).optional(),
   /** Points of query cost that a key may spend at once, and that it gets back each second. */
@@ -91,6 +94,12 @@ export const environmentSchema = z.object({
   PRESET_CHECKPOINT: z.string().min(1).default("inference/presets/tiny"),
   /** How its large weights are stored and multiplied: float32, int8, float16 or bfloat16. */
   PRESET_DTYPE: z.enum(DTYPES, { error: `Give one of ${DTYPES.join(", ")}.` }).default("float32"),
+  /** What presets cost, as multiples of the tariff's prices, such as tiny=0.5,unipic-1.5b=20; 1 for others. */
+  PRESET_PRICE_FACTORS: commaList
+    .pipe(z.array(z.string().regex(/^[^=\s]+=\d{1,6}(\.\d{1,3})?$/, { error: FACTORS_EXPECTED })))
+    .transform((entries) => entries.map((entry) => entry.split("=") as [string, string]))
+    .refine((entries) => new Set(entries.map(([name]) => name)).size === entries.length, { error: FACTORS_EXPECTED })
+    .transform((entries) => new Map(entries.map(([name, factor]) => [name, Number(factor)]))),
   /** How long running generations may go on when the server is asked to stop; then they yield with a checkpoint. */
   SHUTDOWN_GRACE_SECONDS: integer(0, 3600, 5).default(5),
 });
@@ -116,6 +125,8 @@ export interface Config {
     readonly checkpoint: string;
     readonly dtype: string;
   };
+  /** By preset; 1 for others. */
+  readonly priceFactors: ReadonlyMap<string, number>;
   /** Undefined when nobody signs in here. */
   readonly oidc:
     | { readonly issuer: string; readonly audience: string; readonly jwksUrl: string | undefined }
@@ -170,6 +181,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
       checkpoint: resolve(ROOT, data.PRESET_CHECKPOINT),
       dtype: data.PRESET_DTYPE,
     },
+    priceFactors: data.PRESET_PRICE_FACTORS,
     oidc: oidcOf(data),
     shutdownGraceMs: data.SHUTDOWN_GRACE_SECONDS * 1000,
     startedByNpm: environment["npm_lifecycle_event"] === "start",

@@ -5,6 +5,7 @@ import { listPools, type PresetOffer } from "./pool.store.ts";
 
 export interface OfferedPreset extends PresetOffer {
   readonly pool: string;
+  readonly priceFactor: number;
   readonly textToImage: PresetOffer["textToImage"];
   readonly imageEdit: PresetOffer["imageEdit"];
   readonly imageVariation: PresetOffer["imageVariation"];
@@ -16,7 +17,11 @@ const RECENT_MS = 1000;
 export class PoolCatalog {
   private recent: { readonly presets: readonly OfferedPreset[]; readonly readAt: number } | undefined;
 
-  constructor(private readonly clock: Clock) {}
+  /** @param priceFactors by preset, as the operator set them; 1 for others */
+  constructor(
+    private readonly clock: Clock,
+    private readonly priceFactors: ReadonlyMap<string, number>,
+  ) {}
 
   /** Each preset once, with the first pool that serves it. */
   async list(tx: Tx): Promise<readonly OfferedPreset[]> {
@@ -25,7 +30,8 @@ export class PoolCatalog {
       for (const preset of presets) {
         const { textToImage, imageEdit, imageVariation, imageToText } = preset;
         const tasks = { textToImage, imageEdit, imageVariation, imageToText };
-        if (!byName.has(preset.name)) byName.set(preset.name, { ...preset, ...tasks, pool });
+        const priceFactor = this.priceFactors.get(preset.name) ?? 1;
+        if (!byName.has(preset.name)) byName.set(preset.name, { ...preset, ...tasks, pool, priceFactor });
       }
     }
     const presets = [...byName.values()];

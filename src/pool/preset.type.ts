@@ -75,6 +75,9 @@ export class Preset {
   @Field(() => String, { description: "SHA-256 of the built model: equal digests compute equal numbers." })
   buildDigest!: string;
 
+  @Field(() => Float, { description: "What its work costs, as a multiple of the tariff's prices." })
+  priceFactor!: number;
+
   @Field(() => DrawingOffer, { nullable: true })
   textToImage?: DrawingOffer | undefined;
 

@@ -33,7 +33,7 @@ export async function endLeaked(tx: Tx, limit: number): Promise<number> {
   const leaked = await tx.$queryRaw<{ id: string }[]>`
     select g.id from reservation r join generation g on g.id = r.generation_id
     where r.ended_at is null and r.expires_at <= now() and g.state not in ('QUEUED', 'RUNNING') limit ${limit}::int`;
-  for (const { id } of leaked) await endReservation(tx, id, { charge: 0n, reason: "reservation expired" });
+  for (const { id } of leaked) await endReservation(tx, id, { done: 0n, whole: 1n, reason: "reservation expired" });
   return leaked.length;
 }
 

@@ -87,8 +87,9 @@ export interface EndedWork {
 }
 
 export interface Settlement {
-  /** At most what was held is charged. */
-  readonly charge: bigint;
+  /** Charged of what was held: what was done, in any unit, as a share of all that there was to do. At most all of it. */
+  readonly done: bigint;
+  readonly whole: bigint;
   readonly reason: string;
   /** Undefined for what never was queued. */
   readonly work?: EndedWork;
@@ -101,14 +102,14 @@ export async function endReservation(tx: Tx, generationId: string, settlement: S
 
 /** Ends what the waiting items of a batch hold; false when it has ended already. */
 export async function endWaitingReservation(tx: Tx, batchId: string, reason: string): Promise<boolean> {
-  return settle(tx, Prisma.sql`batch_id = ${batchId}::uuid and generation_id is null`, { charge: 0n, reason });
+  return settle(tx, Prisma.sql`batch_id = ${batchId}::uuid and generation_id is null`, { done: 0n, whole: 1n, reason });
 }
 
-async function settle(tx: Tx, condition: Prisma.Sql, { charge, reason, work }: Settlement): Promise<boolean> {
+async function settle(tx: Tx, condition: Prisma.Sql, { done, whole, reason, work }: Settlement): Promise<boolean> {
   const used = work === undefined ? Prisma.empty : countUse(work);
   const rows = await tx.$queryRaw<unknown[]>`
     with ended as (
-      update reservation set settled = least(credits, ${charge}), ended_at = now() where ${condition} and ended_at is null
+      update reservation set settled = least(credits, ceil(credits * ${done}::numeric / ${whole}))::bigint, ended_at = now() where ${condition} and ended_at is null
       returning *
     ), noted as (
       insert into ledger_entry (id, tenant_id, kind, credits, held, generation_id, batch_id, reason)

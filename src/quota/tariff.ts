@@ -1,6 +1,6 @@
 /**
  * Prices in micro-credits, known before anything runs. One credit is one MAR step over a million pixels, or a hundred
- * tokens of an answer.
+ * tokens of an answer, times the factor of the preset.
  */
 
 export type Work = DrawingWork | AnswerWork;
@@ -27,8 +27,17 @@ export const pixelsOf = (work: Work): bigint =>
 
 const TOKEN_PRICE = 10_000n;
 
-/** The price of some of the steps, or tokens; of all of them unless told otherwise. Reading a picture costs one step. */
-export function priceOf(work: Work, stepsDone: number = Number.MAX_SAFE_INTEGER): bigint {
+/** Decimals of a preset's factor. */
+const FACTOR_UNIT = 1000;
+
+/** What work costs with a preset: `factor` times what it costs by itself, rounded up. */
+export function priceOf(work: Work, factor: number): bigint {
+  const unit = BigInt(FACTOR_UNIT);
+  return (effortOf(work) * BigInt(Math.round(factor * FACTOR_UNIT)) + unit - 1n) / unit;
+}
+
+/** Some of the steps, or tokens, before any factor; all of them unless told otherwise. Reading a picture is one step. */
+export function effortOf(work: Work, stepsDone: number = Number.MAX_SAFE_INTEGER): bigint {
   if ("steps" in work) {
     return pixelsOf(work) * BigInt(Math.min(stepsDone, work.steps));
   }

@@ -22,7 +22,7 @@ import { createTestDatabase } from "../support/test-database.ts";
 import { TINY_OFFER } from "../support/tiny-offer.ts";
 
 const none = { imageEdit: undefined, imageVariation: undefined, imageToText: undefined };
-const TINY = { ...none, name: "tiny", textToImage: TINY_OFFER.textToImage, pool: "local" };
+const TINY = { ...none, name: "tiny", textToImage: TINY_OFFER.textToImage, pool: "local", priceFactor: 1 };
 
 /** Says nothing of milestones, as if every announcement were lost. */
 class ForgetfulBus extends InProcessFrameBus {

@@ -20,7 +20,7 @@ import { TINY_OFFER } from "../support/tiny-offer.ts";
 /** Micro-credits of the picture that is asked for. */
 const PRICE = 165_888n;
 const none = { imageEdit: undefined, imageVariation: undefined, imageToText: undefined };
-const TINY = { ...none, name: "tiny", textToImage: TINY_OFFER.textToImage, pool: "local" };
+const TINY = { ...none, name: "tiny", textToImage: TINY_OFFER.textToImage, pool: "local", priceFactor: 1 };
 /** No database stores the name of its pool. */
 const UNSTORABLE = { ...TINY, name: "unstorable", pool: "\0" };
 

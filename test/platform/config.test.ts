@@ -89,6 +89,17 @@ test("a public address keeps its path and loses its trailing slash", () => {
   expect(loadConfig({ PUBLIC_URL: "https://example.org/atelier/" }).publicUrl).toBe("https://example.org/atelier");
 });
 
+test("presets have the factors of their prices that the operator gives, each once", () => {
+  const factors = (PRESET_PRICE_FACTORS: string) => [...loadConfig({ PRESET_PRICE_FACTORS }).priceFactors];
+  expect(factors("")).toEqual([]);
+  expect(factors("tiny=0.5, unipic-1.5b=20")).toEqual([
+    ["tiny", 0.5],
+    ["unipic-1.5b", 20],
+  ]);
+  for (const wrong of ["tiny", "tiny=-1", "tiny=0.0001", "tiny=1,tiny=2", "tiny=1;b=2"])
+    expect(() => factors(wrong), wrong).toThrow("Give each preset once");
+});
+
 test(".env.example has exactly the variables of the code, with their defaults", () => {
   const lines = readFileSync(".env.example", "utf8").split("\n");
   const shown = new Map(

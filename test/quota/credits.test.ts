@@ -4,7 +4,7 @@ import { asPlatform } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
-import { formatCredits, priceOf } from "../../src/quota/tariff.ts";
+import { effortOf, formatCredits, priceOf } from "../../src/quota/tariff.ts";
 import { insertMember, insertTenant } from "../../src/tenancy/tenancy.store.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { candidateFor } from "../support/payers.ts";
@@ -12,10 +12,16 @@ import { createTestDatabase } from "../support/test-database.ts";
 
 test("prices count pixels, pictures and steps, exactly", () => {
   const work = { width: 1024, height: 1024, count: 4, steps: 32 };
-  expect(priceOf(work)).toBe(134_217_728n);
-  expect(priceOf(work, 8)).toBe(33_554_432n);
-  expect(priceOf(work, 0)).toBe(0n);
-  expect(priceOf(work, 99)).toBe(priceOf(work));
+  expect(priceOf(work, 1)).toBe(134_217_728n);
+  expect(effortOf(work, 8)).toBe(33_554_432n);
+  expect(effortOf(work, 0)).toBe(0n);
+  expect(effortOf(work, 99)).toBe(effortOf(work));
+  expect(effortOf(work)).toBe(priceOf(work, 1));
+});
+
+test("prices are multiplied by the factor of the preset, and rounded up", () => {
+  const work = { width: 3, height: 1, count: 1, steps: 1 };
+  expect([0, 0.001, 0.5, 1, 2.5, 40].map((factor) => priceOf(work, factor))).toEqual([0n, 1n, 2n, 3n, 8n, 120n]);
 });
 
 test("credits are written with up to six decimals", () => {
@@ -61,9 +67,9 @@ describe("credits of a tenant", () => {
       });
       return id;
     };
-    const settle = (id: string, charge: bigint) =>
+    const settle = (id: string, done: bigint, whole: bigint) =>
       db.transaction(asPlatform, async (tx) => {
-        await quota.settle(tx, id, { charge, reason: "test" });
+        await quota.settle(tx, id, { done, whole, reason: "test" });
         await tx.generation.update({ where: { id }, data: { state: "SUCCEEDED" } });
       });
     const limit = () => db.transaction(asPlatform, (tx) => tx.limit.findFirstOrThrow({ where: { tenantId } }));
@@ -74,14 +80,23 @@ describe("credits of a tenant", () => {
     const { reserve, settle, limit } = await setup(100n);
     const id = await reserve(60n);
     expect(await limit()).toMatchObject({ max: 100n, used: 0n, held: 60n });
-    await settle(id, 45n);
+    await settle(id, 3n, 4n);
     expect(await limit()).toMatchObject({ used: 45n, held: 0n });
   });
 
   test("are never charged beyond what was held", async () => {
     const { reserve, settle, limit } = await setup(100n);
-    await settle(await reserve(10n), 99n);
+    await settle(await reserve(10n), 99n, 50n);
     expect(await limit()).toMatchObject({ used: 10n, held: 0n });
+  });
+
+  test("are charged as the share of what was done, in whole micro-credits", async () => {
+    const { reserve, settle, limit } = await setup(100n);
+    await settle(await reserve(10n), 1n, 3n);
+    expect(await limit()).toMatchObject({ used: 4n, held: 0n });
+    await settle(await reserve(10n), 0n, 3n);
+    await settle(await reserve(0n), 3n, 3n);
+    expect(await limit()).toMatchObject({ used: 4n, held: 0n });
   });
 
   test("are not overspent by attempts at the same time", async () => {
@@ -94,7 +109,7 @@ describe("credits of a tenant", () => {
   test("are settled once", async () => {
     const { reserve, settle } = await setup(50n);
     const id = await reserve(3n);
-    await settle(id, 3n);
-    await expect(settle(id, 3n)).rejects.toThrow("ended twice");
+    await settle(id, 1n, 1n);
+    await expect(settle(id, 1n, 1n)).rejects.toThrow("ended twice");
   });
 });

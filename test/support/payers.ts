@@ -99,8 +99,10 @@ export async function addMemberPayer(db: Database, tenantId: string) {
     finish: (fence: { generationId: string; leaseId: string }, charge: bigint, state: GenerationState = "SUCCEEDED") =>
       db.transaction(asDispatcher, async (tx) => {
         await finishRunning(tx, fence, { state, attempt: { outcome: "SUCCEEDED", stepsDone: 1 }, storedBytes: 100 });
+        const { credits } = await tx.reservation.findFirstOrThrow({ where: { generationId: fence.generationId } });
         await quota.settle(tx, fence.generationId, {
-          charge,
+          done: charge,
+          whole: credits,
           reason: "test",
           work: { task: "TEXT_TO_IMAGE", hasSucceeded: state === "SUCCEEDED", pixels: 1n },
         });
@@ -108,7 +110,7 @@ export async function addMemberPayer(db: Database, tenantId: string) {
     cancel: (generationId: string) =>
       db.transaction(asTenant(tenantId), async (tx) => {
         await finishQueued(tx, generationId, { state: "CANCELED" });
-        await quota.settle(tx, generationId, { charge: 0n, reason: "test" });
+        await quota.settle(tx, generationId, { done: 0n, whole: 1n, reason: "test" });
       }),
   };
 }
