@@ -9,7 +9,7 @@ const MAY_IMPORT = {
   "src/moderation": ["src/audit", "src/auth", "src/tenancy", "src/platform"],
   "src/storage": ["src/platform"],
   "src/progress": ["src/platform"],
-  "src/upload": ["src/auth", "src/storage", "src/platform"],
+  "src/upload": ["src/auth", "src/quota", "src/storage", "src/platform"],
   "src/generation": [
     "src/auth",
     "src/moderation",

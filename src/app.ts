@@ -56,6 +56,8 @@ import { UsageService } from "./quota/usage.service.ts";
 import { DeletionResolver } from "./retention/deletion.resolver.ts";
 import { DeletionService } from "./retention/deletion.service.ts";
 import { ImagePurge } from "./retention/image-purge.ts";
+import { RetentionResolver } from "./retention/retention.resolver.ts";
+import { RetentionService } from "./retention/retention.service.ts";
 import { Dispatcher } from "./scheduler/dispatcher.ts";
 import { Duties } from "./scheduler/duties.ts";
 import { DiskImageStore } from "./storage/disk-image-store.ts";
@@ -192,7 +194,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const usage = new UsageService({ db, links });
   const purge = new ImagePurge({ db, images, logger });
   const normaliser = new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
-  const uploads = new UploadService({ db, images, links, normaliser });
+  const uploads = new UploadService({ db, images, links, normaliser, quota });
   const poll = new MilestonePoll(db, logger);
   const callers = new CallerWatch({ db, clock, logger });
   const attempts = { db, lifecycle, bus, images, pool, clock, logger };
@@ -227,12 +229,12 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     limits: new LimitService({ db, quota }),
     checks: new PolicyService({ db, policies: moderation.policies }),
     uploads,
-    deletions: new DeletionService({ db, purge }),
+    deletions: new DeletionService({ db, purge, quota }),
     poll,
     callers,
     pool,
     dispatcher,
-    duties: new Duties({ ...attempts, batchQueue, purge }),
+    duties: new Duties({ ...attempts, batchQueue, purge, quota }),
     server,
   };
 }
@@ -272,6 +274,7 @@ const resolversOf = ({
   new ImageResolver(images),
   new UploadResolver(uploads),
   new DeletionResolver(deletions),
+  new RetentionResolver(new RetentionService(db)),
   new EventsResolver(),
   new PresetResolver(db, presets),
   new ApiKeyResolver(new ApiKeyService(db)),

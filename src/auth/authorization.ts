@@ -38,6 +38,8 @@ export const RULES = {
   /** The lists of checks, and what they decided about whom. Verdicts on a generation are read with it. */
   "moderation:read": { scope: "TENANT_ADMIN", own: OPERATING, others: OPERATING, reads: true },
   "moderation:set": { scope: "TENANT_ADMIN", own: ADMINISTERING, others: ADMINISTERING, reads: false },
+  /** How long its things are kept. */
+  "tenant:manage": { scope: "TENANT_ADMIN", own: ADMINISTERING, others: ADMINISTERING, reads: false },
   "audit:read": { scope: "AUDIT_READ", own: ADMINISTERING, others: ADMINISTERING, reads: true },
 } as const satisfies Record<string, Rule>;
 export type Action = keyof typeof RULES;

@@ -21,6 +21,7 @@ export function toGeneration(row: GenerationDetails): Generation {
     finishedAt: row.finishedAt,
     deadlineAt: row.deadlineAt,
     cancelRequestedAt: row.cancelRequestedAt,
+    textsDeletedAt: row.textsDeletedAt,
     seq: row.milestoneSeq,
     attempts: row.attempts,
     failure: failureCode === null ? null : { code: failureCode, message: failureMessage ?? "" },

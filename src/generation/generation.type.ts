@@ -174,7 +174,10 @@ export class Generation {
   @Field(() => ImageToText, { nullable: true, description: "Set when the task is IMAGE_TO_TEXT." })
   imageToText!: ImageToText | null;
 
-  @Field(() => String, { nullable: true, description: "What was answered; null until an IMAGE_TO_TEXT has succeeded." })
+  @Field(() => String, {
+    nullable: true,
+    description: "What was answered; null until an IMAGE_TO_TEXT has succeeded, and when it is kept no longer.",
+  })
   answer!: string | null;
 
   @Field(() => GraphQLISODateTime)
@@ -194,6 +197,12 @@ export class Generation {
     description: "Set while a running generation is being cancelled.",
   })
   cancelRequestedAt!: Date | null;
+
+  @Field(() => GraphQLISODateTime, {
+    nullable: true,
+    description: "Since when its prompt, question and other texts are empty, because the tenant keeps them no longer.",
+  })
+  textsDeletedAt!: Date | null;
 
   @Field(() => Int, { description: "seq of its newest milestone." })
   seq!: number;

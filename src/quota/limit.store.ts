@@ -75,6 +75,30 @@ export async function feedLimits(
   return row?.count ?? 0;
 }
 
+/** The limits that have no room for that much more. Locks them. */
+export async function listFull(
+  tx: Tx,
+  { tenantId, userId, apiKeyId }: Payer,
+  bytes: bigint,
+): Promise<readonly LimitRow[]> {
+  return tx.$queryRaw<RefusingRow[]>`
+    with asked as (
+      select 0 as place, ${userId}::uuid as user_id, ${apiKeyId}::uuid as api_key_id, ${toJson({ STORAGE_BYTES: bytes })}::jsonb as amounts
+    ) ${refusalsOf(tenantId)}`;
+}
+
+/** By how much more, or less, a member and key store. */
+export interface StoredBytes {
+  readonly userId: string;
+  readonly apiKeyId: string | null;
+  readonly bytes: number;
+}
+
+export async function countStored(tx: Tx, tenantId: string, stored: readonly StoredBytes[]): Promise<void> {
+  const rows = stored.map(({ userId, apiKeyId, bytes }) => ({ user_id: userId, api_key_id: apiKeyId, bytes }));
+  await tx.$queryRaw`select limits_store(${tenantId}::uuid, ${toJson(rows)}::jsonb)::text`;
+}
+
 /** Limits as they stand: windows that have passed are empty. */
 const STANDING = Prisma.sql`(select stands.* from limits stored, limit_at(stored, clock_timestamp()) as stands) as l`;
 
@@ -168,7 +192,8 @@ function countNow({ level, subjectId, kind }: Pick<LimitKey, "level" | "subjectI
     case "QUEUED":
       return Prisma.sql`(select count(*) from generation o where o.state = ${kind}::generation_state and ${owned})`;
     case "STORAGE_BYTES":
-      return Prisma.sql`(select coalesce(sum(i.size_bytes), 0) from generation o join image i on i.generation_id = o.id where i.deleted_at is null and ${owned})::bigint`;
+      return Prisma.sql`(select coalesce(sum(i.size_bytes), 0) from generation o join image i on i.generation_id = o.id where i.deleted_at is null and ${owned})::bigint
+        + (select coalesce(sum(o.stored_bytes), 0) from upload o where ${owned})::bigint`;
     case "CREDITS":
       return Prisma.sql`(select coalesce(sum(o.credits), 0) from reservation o where o.ended_at is null and ${owned})::bigint`;
     default:

@@ -5,7 +5,7 @@
 import type { Tx } from "../platform/database.ts";
 import { invariant } from "../platform/errors.ts";
 import { amountsOf, type Demand } from "./demand.ts";
-import { feedLimits, type Payer } from "./limit.store.ts";
+import { countStored, feedLimits, listFull, type Payer, type StoredBytes } from "./limit.store.ts";
 import {
   changeBalance,
   endReservation,
@@ -51,6 +51,19 @@ export class QuotaService {
   async settle(tx: Tx, generationId: string, settlement: Settlement): Promise<void> {
     const hasEnded = await endReservation(tx, generationId, settlement);
     invariant(hasEnded, `the reservation of generation ${generationId} ended twice`);
+  }
+
+  /** Counts what is stored, or throws QUOTA_EXHAUSTED. Locks limits: last act of a transaction. */
+  async store(tx: Tx, payer: Payer, bytes: number): Promise<void> {
+    const full = await listFull(tx, payer, BigInt(bytes));
+    if (full.length > 0) throw quotaError(full, { STORAGE_BYTES: BigInt(bytes) });
+    await countStored(tx, payer.tenantId, [{ ...payer, bytes }]);
+  }
+
+  /** Counts what a tenant's members store no longer. Locks limits: last act of a transaction. */
+  async free(tx: Tx, tenantId: string, freed: readonly StoredBytes[]): Promise<void> {
+    const stored = freed.filter(({ bytes }) => bytes > 0).map((each) => ({ ...each, bytes: -each.bytes }));
+    if (stored.length > 0) await countStored(tx, tenantId, stored);
   }
 
   /** How many of the next items of a batch may be queued now; counts them. The others wait. Locks limits. */

@@ -8,22 +8,28 @@ import type { Database, Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { fromGlobalId, notFound } from "../platform/ids.ts";
 import { readReason } from "../platform/text.ts";
+import type { QuotaService } from "../quota/quota.service.ts";
 import {
+  type DeletedImage,
   deleteGenerationRow,
   deleteImageRow,
   findGenerationOfImage,
-  freeStorage,
   type LockedGeneration,
   lockGenerationToDelete,
-  type Tombstone,
 } from "./deletion.store.ts";
 import type { ImagePurge } from "./image-purge.ts";
 
 const ACTION: Action = "generation:delete";
 const PATH = ["id"];
 
+export interface DeletionServices {
+  readonly db: Database;
+  readonly purge: ImagePurge;
+  readonly quota: QuotaService;
+}
+
 export class DeletionService {
-  constructor(private readonly services: { readonly db: Database; readonly purge: ImagePurge }) {}
+  constructor(private readonly services: DeletionServices) {}
 
   /** Deletes a generation that has ended, with its pictures. Deleting twice is no error. */
   async deleteGeneration(principal: Principal, globalId: string, reason?: string): Promise<void> {
@@ -34,7 +40,6 @@ export class DeletionService {
       if (owned.isDeleted) return undefined;
       requireEnded(owned);
       const images = await deleteGenerationRow(tx, owned);
-      await freeStorage(tx, owned, images);
       return { owned, images, target: { type: "Generation", id } };
     });
   }
@@ -48,7 +53,6 @@ export class DeletionService {
       const owned = requireDeletable(principal, generation, notFound("Image", globalId, PATH));
       const images = await deleteImageRow(tx, id);
       if (images.length === 0) return undefined;
-      await freeStorage(tx, owned, images);
       return { owned, images, target: { type: "Image", id } };
     });
   }
@@ -59,12 +63,14 @@ export class DeletionService {
     reason: string | undefined,
     mark: (tx: Tx) => Promise<Deletion | undefined>,
   ): Promise<void> {
-    const { db, purge } = this.services;
+    const { db, purge, quota } = this.services;
     const given = readReason(reason);
     const tombstones = await db.transaction(asTenant(principal.tenantId), async (tx) => {
       const deletion = await mark(tx);
       if (deletion === undefined) return [];
       const { owned, images, target } = deletion;
+      const bytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      await quota.free(tx, owned.tenantId, [{ ...owned, bytes }]);
       if (owned.userId !== principal.userId) {
         const content = { actor: actorOf(principal), action: ACTION, target, reason: given };
         await appendAudit(tx, owned.tenantId, { ...content, before: { userId: owned.userId }, after: null });
@@ -77,7 +83,7 @@ export class DeletionService {
 
 interface Deletion {
   readonly owned: LockedGeneration;
-  readonly images: readonly Tombstone[];
+  readonly images: readonly DeletedImage[];
   readonly target: { readonly type: string; readonly id: string };
 }
 

@@ -8,7 +8,7 @@ export interface Tombstone {
   readonly storageKey: string;
 }
 
-interface DeletedImage extends Tombstone {
+export interface DeletedImage extends Tombstone {
   readonly sizeBytes: number;
 }
 
@@ -54,7 +54,7 @@ export async function deleteImageRow(tx: Tx, id: string): Promise<readonly Delet
  * Empties the texts of generations that have ended: of their settings, of their items in batches, of messages, and the hash of
  * what was asked for under an idempotency key, which was written at the same time as the generation.
  */
-async function deleteTexts(tx: Tx, generationIds: readonly string[]): Promise<void> {
+export async function deleteTexts(tx: Tx, generationIds: readonly string[]): Promise<void> {
   const ids = [...generationIds];
   await tx.$executeRaw`
     with emptied as (
@@ -70,18 +70,6 @@ async function deleteTexts(tx: Tx, generationIds: readonly string[]): Promise<vo
       update batch_item i set settings = without_texts(settings) from emptied where i.batch_id = emptied.batch_id and i.index = emptied.batch_index
     )
     update idempotency_record r set body_hash = '' from emptied where r.created_at = emptied.created_at and r.created_id = emptied.id`;
-}
-
-/** Counts pictures of a member and key as stored no longer. Locks limits: last act of a transaction. */
-export async function freeStorage(
-  tx: Tx,
-  { tenantId, userId, apiKeyId }: Pick<LockedGeneration, "tenantId" | "userId" | "apiKeyId">,
-  images: readonly DeletedImage[],
-): Promise<void> {
-  const bytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  if (bytes === 0) return;
-  await tx.$queryRaw`
-    select limits_move(${tenantId}::uuid, ${userId}::uuid, ${apiKeyId}::uuid, 0, 0, ${-bytes}::bigint)::text`;
 }
 
 /** Deleted pictures whose bytes may still be there, after one of them. */

@@ -4,8 +4,10 @@ import type { BatchQueue } from "../generation/batch-queue.ts";
 import { deleteOldUses } from "../generation/idempotency.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import { Ticker } from "../platform/ticker.ts";
+import type { QuotaService } from "../quota/quota.service.ts";
 import { QuotaCheck } from "../quota/quota-check.ts";
 import type { ImagePurge } from "../retention/image-purge.ts";
+import { RetentionDuty } from "../retention/retention-duty.ts";
 import type { AttemptServices } from "./attempt.ts";
 import { BatchFeeder } from "./batch-feeder.ts";
 import { DeadlineDuty } from "./deadline-duty.ts";
@@ -17,6 +19,7 @@ const DEADLINE_MS = 1000;
 const FEED_MS = 500;
 const SWEEP_MS = 10 * 60_000;
 const FORGET_MS = 3600_000;
+const RETENTION_MS = 10 * 60_000;
 const PURGE_MS = 60_000;
 const EXPIRY_MS = 60_000;
 const CHECK_MS = 24 * 3600_000;
@@ -26,6 +29,7 @@ const IDEMPOTENCY_HOURS = 48;
 export interface DutyServices extends AttemptServices {
   readonly batchQueue: BatchQueue;
   readonly purge: ImagePurge;
+  readonly quota: QuotaService;
 }
 
 export class Duties {
@@ -38,6 +42,7 @@ export class Duties {
     const deadlines = new DeadlineDuty(services);
     const sweep = new StorageSweep(services);
     const expiry = new UploadExpiry(services);
+    const retention = new RetentionDuty(services);
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
       new Ticker({ name, intervalMs, runOnce, logger });
     const check = new QuotaCheck(services);
@@ -48,6 +53,7 @@ export class Duties {
       duty("batch drafts", SWEEP_MS, () => feeder.sweepDrafts()),
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
+      duty("retention", RETENTION_MS, () => retention.runOnce()),
       duty("purge", PURGE_MS, () => purge.runOnce()),
       duty("upload expiry", EXPIRY_MS, () => expiry.runOnce()),
       duty("quota check", CHECK_MS, () => check.runOnce()),

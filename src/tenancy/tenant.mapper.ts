@@ -3,11 +3,12 @@ import { toEtag } from "../platform/etag.ts";
 import { toGlobalId } from "../platform/ids.ts";
 import type { Tenant } from "./viewer.type.ts";
 
-export const toTenant = ({ id, name, createdAt, suspendedAt, version }: TenantRow): Tenant => ({
+export const toTenant = ({ id, name, createdAt, suspendedAt, version, ...row }: TenantRow): Tenant => ({
   id: toGlobalId("Tenant", id),
   name,
   createdAt,
   suspendedAt,
+  retention: { outputsDays: row.outputsDays, inputsDays: row.inputsDays, promptsDays: row.promptsDays },
   etag: toEtag(version),
   uuid: id,
 });

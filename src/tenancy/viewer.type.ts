@@ -1,8 +1,23 @@
-import { Field, GraphQLISODateTime, ID, ObjectType, registerEnumType } from "type-graphql";
+import { Field, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
 import { ApiKey } from "../auth/api-key.type.ts";
 import { Role, Scope } from "../generated/prisma/enums.ts";
 
 registerEnumType(Role, { name: "Role", description: "What a member may do in a tenant." });
+
+@ObjectType({ description: "For how many days a tenant keeps what it has; null for ever." })
+export class Retention {
+  @Field(() => Int, { nullable: true, description: "Pictures and answers, from the end of their generation." })
+  outputsDays!: number | null;
+
+  @Field(() => Int, { nullable: true, description: "Uploads, from their creation." })
+  inputsDays!: number | null;
+
+  @Field(() => Int, {
+    nullable: true,
+    description: "Prompts and other texts, from the end of their generation or batch.",
+  })
+  promptsDays!: number | null;
+}
 
 @ObjectType({ description: "The paying unit: members, credits and generations belong to one." })
 export class Tenant {
@@ -17,6 +32,9 @@ export class Tenant {
 
   @Field(() => GraphQLISODateTime, { nullable: true, description: "While it is set, its members can only read." })
   suspendedAt!: Date | null;
+
+  @Field(() => Retention)
+  retention!: Retention;
 
   @Field(() => String, { description: "For ifMatch." })
   etag!: string;

@@ -5,10 +5,11 @@ import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { fromGlobalId, newId, notFound, toGlobalId } from "../platform/ids.ts";
+import type { QuotaService } from "../quota/quota.service.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import type { SignedLinks } from "../storage/signed-links.ts";
 import type { PictureNormaliser } from "./picture-normaliser.ts";
-import { countOpen, findUpload, insertUpload, markReady, type UploadRow } from "./upload.store.ts";
+import { countOpen, type Finish, findUpload, insertUpload, markReady, type UploadRow } from "./upload.store.ts";
 import type { CreateUploadInput, Upload, UploadTarget } from "./upload.type.ts";
 import { newFileFolder, pictureKey, sentKey } from "./upload-files.ts";
 import { KEEP_SECONDS, MAX_BYTES, MAX_OPEN, WAIT_SECONDS } from "./upload-limits.ts";
@@ -21,6 +22,7 @@ export interface UploadServices {
   readonly images: ImageStore;
   readonly links: SignedLinks;
   readonly normaliser: PictureNormaliser;
+  readonly quota: QuotaService;
 }
 
 /** An upload with a file. */
@@ -41,8 +43,8 @@ export class UploadService {
         path: ["input", "sizeBytes"],
       });
     }
-    const { tenantId, userId } = principal;
-    const upload = { id: newId(), tenantId, userId, purpose, waitSeconds: WAIT_SECONDS };
+    const { tenantId, userId, apiKeyId } = principal;
+    const upload = { id: newId(), tenantId, userId, apiKeyId, purpose, waitSeconds: WAIT_SECONDS };
     const { expiresAt } = await db.transaction(asTenant(tenantId), async (tx) => {
       if ((await countOpen(tx, upload)) >= MAX_OPEN) throw tooMany();
       return insertUpload(tx, upload);
@@ -96,21 +98,37 @@ export class UploadService {
 
   /** Stores the picture as it is kept, in the place of the file that was sent. */
   private async finishPicture(sent: SentUpload): Promise<UploadRow | undefined> {
-    const { db, images, normaliser } = this.services;
+    const { images, normaliser } = this.services;
     const storageKey = newFileFolder(sent);
     const normalised = await normaliser.normalise(() => images.get(sentKey(sent.storageKey)));
     if (normalised === undefined) return undefined;
     const { png, ...picture } = normalised;
     await images.put(pictureKey(storageKey), png);
-    const finish = { id: sent.id, sentKey: sent.storageKey, storageKey, picture, keepSeconds: KEEP_SECONDS };
-    const finished = await db.transaction(asTenant(sent.tenantId), (tx) => markReady(tx, finish));
-    await images.deleteFolder(finished === undefined ? storageKey : sent.storageKey);
+    let finished: UploadRow | undefined;
+    try {
+      finished = await this.markReady(sent, { storageKey, picture, storedBytes: png.length });
+    } finally {
+      await images.deleteFolder(finished === undefined ? storageKey : sent.storageKey);
+    }
     return finished;
   }
 
-  private finishFile({ id, tenantId, storageKey }: SentUpload): Promise<UploadRow | undefined> {
-    const finish = { id, sentKey: storageKey, storageKey, picture: undefined, keepSeconds: KEEP_SECONDS };
-    return this.services.db.transaction(asTenant(tenantId), (tx) => markReady(tx, finish));
+  private finishFile(sent: SentUpload): Promise<UploadRow | undefined> {
+    return this.markReady(sent, { storageKey: sent.storageKey, picture: undefined, storedBytes: sent.sizeBytes ?? 0 });
+  }
+
+  /** It counts as stored from now on, if there is room for it. */
+  private markReady(
+    sent: SentUpload,
+    kept: Pick<Finish, "storageKey" | "picture" | "storedBytes">,
+  ): Promise<UploadRow | undefined> {
+    const { db, quota } = this.services;
+    const finish = { id: sent.id, sentKey: sent.storageKey, keepSeconds: KEEP_SECONDS, ...kept };
+    return db.transaction(asTenant(sent.tenantId), async (tx) => {
+      const row = await markReady(tx, finish);
+      if (row !== undefined) await quota.store(tx, row, kept.storedBytes);
+      return row;
+    });
   }
 }
 

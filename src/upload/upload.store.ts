@@ -8,6 +8,7 @@ export interface UploadRow {
   readonly tenantId: string;
   /** The member who brings it. */
   readonly userId: string;
+  readonly apiKeyId: string | null;
   readonly purpose: UploadPurpose;
   /** EXPIRED from the moment on, whether its bytes are deleted yet or not. */
   readonly status: UploadStatus;
@@ -25,7 +26,7 @@ export interface UploadRow {
   readonly expiresAt: Date | null;
 }
 
-const COLUMNS = Prisma.sql`id, tenant_id as "tenantId", user_id as "userId", purpose,
+const COLUMNS = Prisma.sql`id, tenant_id as "tenantId", user_id as "userId", api_key_id as "apiKeyId", purpose,
   case when expires_at <= now() then 'EXPIRED'::upload_status else status end as status,
   storage_key as "storageKey", size_bytes as "sizeBytes", sha256, width, height, brightest,
   created_at as "createdAt", expires_at as "expiresAt"`;
@@ -34,6 +35,7 @@ export interface NewUpload {
   readonly id: string;
   readonly tenantId: string;
   readonly userId: string;
+  readonly apiKeyId: string | null;
   readonly purpose: UploadPurpose;
   /** How long a file may be sent. */
   readonly waitSeconds: number;
@@ -42,11 +44,11 @@ export interface NewUpload {
 /** @returns when it expires */
 export async function insertUpload(
   tx: Tx,
-  { id, tenantId, userId, purpose, waitSeconds }: NewUpload,
+  { id, tenantId, userId, apiKeyId, purpose, waitSeconds }: NewUpload,
 ): Promise<{ readonly expiresAt: Date }> {
   const [row] = await tx.$queryRaw<{ expiresAt: Date }[]>`
-    insert into upload (id, tenant_id, user_id, purpose, expires_at)
-    values (${id}::uuid, ${tenantId}::uuid, ${userId}::uuid, ${purpose}::upload_purpose, now() + make_interval(secs => ${waitSeconds}))
+    insert into upload (id, tenant_id, user_id, api_key_id, purpose, expires_at)
+    values (${id}::uuid, ${tenantId}::uuid, ${userId}::uuid, ${apiKeyId}::uuid, ${purpose}::upload_purpose, now() + make_interval(secs => ${waitSeconds}))
     returning expires_at as "expiresAt"`;
   invariant(row !== undefined, "an insert returns its row");
   return row;
@@ -106,17 +108,19 @@ export interface Finish {
   /** Folder of what is kept. */
   readonly storageKey: string;
   readonly picture: PictureFacts | undefined;
+  /** Of what is kept. */
+  readonly storedBytes: number;
   readonly keepSeconds: number;
 }
 
 /** WAITING -> READY, if the file that counts is still the one that was looked at. */
 export async function markReady(
   tx: Tx,
-  { id, sentKey, storageKey, picture, keepSeconds }: Finish,
+  { id, sentKey, storageKey, picture, storedBytes, keepSeconds }: Finish,
 ): Promise<UploadRow | undefined> {
   const [row] = await tx.$queryRaw<UploadRow[]>`
     update upload set status = 'READY', storage_key = ${storageKey}, width = ${picture?.width ?? null}::int,
-      height = ${picture?.height ?? null}::int, brightest = ${picture?.brightest ?? null}::int,
+      height = ${picture?.height ?? null}::int, brightest = ${picture?.brightest ?? null}::int, stored_bytes = ${storedBytes}::int,
       expires_at = now() + make_interval(secs => ${keepSeconds})
     where id = ${id}::uuid and status = 'WAITING' and storage_key = ${sentKey} and expires_at > now()
     returning ${COLUMNS}`;
@@ -142,12 +146,25 @@ export interface UploadPlace {
   readonly tenantId: string;
 }
 
-/** Ends uploads whose time has run out. @returns those whose bytes are to be deleted */
-export async function expireUploads(tx: Tx, limit: number): Promise<readonly UploadPlace[]> {
-  return tx.$queryRaw<UploadPlace[]>`
-    update upload set status = 'EXPIRED', storage_key = null
-    where id in (select id from upload where expires_at <= now() and status <> 'EXPIRED' limit ${limit} for update skip locked)
-    returning id, tenant_id as "tenantId"`;
+/** An upload whose bytes are to be deleted. */
+export interface ExpiredUpload extends UploadPlace {
+  readonly userId: string;
+  readonly apiKeyId: string | null;
+  /** What it counted as stored. */
+  readonly bytes: number;
+}
+
+/** Ends uploads of some tenant whose time has run out. */
+export async function expireUploads(tx: Tx, limit: number): Promise<readonly ExpiredUpload[]> {
+  return tx.$queryRaw<ExpiredUpload[]>`
+    with expired as (
+      select id, stored_bytes from upload
+      where expires_at <= now() and status <> 'EXPIRED'
+        and tenant_id = (select tenant_id from upload where expires_at <= now() and status <> 'EXPIRED' limit 1)
+      limit ${limit} for update skip locked
+    )
+    update upload set status = 'EXPIRED', storage_key = null, stored_bytes = 0 from expired where upload.id = expired.id
+    returning upload.id, tenant_id as "tenantId", user_id as "userId", api_key_id as "apiKeyId", expired.stored_bytes as bytes`;
 }
 
 /** Forgets uploads that expired long ago. */

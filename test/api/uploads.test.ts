@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { findPrincipal } from "../../src/auth/auth.store.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
+import { QuotaService } from "../../src/quota/quota.service.ts";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
 import { SignedLinks } from "../../src/storage/signed-links.ts";
 import { UrlSigner } from "../../src/storage/url-signer.ts";
@@ -140,7 +141,7 @@ describe("uploads", () => {
       return bytes;
     };
     const normaliser = new PictureNormaliser({ program: "dist/src/upload/normalise-picture.js" });
-    const service = new UploadService({ db: app.db, images, links, normaliser });
+    const service = new UploadService({ db: app.db, images, links, normaliser, quota: new QuotaService() });
     const principal = await app.db.transaction(asPlatform, (tx) => findPrincipal(tx, app.credentials.apiKey));
     const finished = service.finish(principal!, target.uploadId, sha256Of(red));
     await expect(finished).rejects.toThrow(`has the SHA-256 ${sha256Of(blue)}`);

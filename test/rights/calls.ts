@@ -182,6 +182,7 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
     checks: [],
     reason,
   })),
+  "Mutation.setRetention": change("setRetention", "SetRetentionInput", () => ({ promptsDays: 365, reason })),
   "Mutation.suspendTenant": change("suspendTenant", "SuspendTenantInput", async (_, world) => ({
     id: (await world.newTenant()).id,
     reason,

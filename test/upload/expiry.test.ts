@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
+import { QuotaService } from "../../src/quota/quota.service.ts";
 import { StorageSweep } from "../../src/scheduler/storage-sweep.ts";
 import { UploadExpiry } from "../../src/scheduler/upload-expiry.ts";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
@@ -26,7 +27,7 @@ describe("uploads that nobody finishes or uses", () => {
     const signer = new UrlSigner({ id: "test", secret: "" });
     const links = new SignedLinks({ signer, clock: new FakeClock(), publicUrl: () => "" });
     images = new DiskImageStore({ folder: join(app.dataDir, "images"), links });
-    expiry = new UploadExpiry({ db: app.db, images });
+    expiry = new UploadExpiry({ db: app.db, images, quota: new QuotaService() });
   });
   afterAll(() => app.stop());
 
