@@ -33,6 +33,7 @@ const MAY_IMPORT = {
   "src/pool": ["src/auth", "src/platform", "proto/gen"],
   "src/scheduler": [
     "src/generation",
+    "src/moderation",
     "src/quota",
     "src/pool",
     "src/progress",

@@ -80,7 +80,7 @@ async function carryOut({ url, principals, calls, callers, intervalMs, endsAfter
     db,
     lifecycle,
     presets: new PoolCatalog(systemClock, new Map()),
-    moderation: new Moderation({ db, clock: systemClock }),
+    moderation: new Moderation({ db, clock: systemClock, checker: undefined }),
   });
   const counts = { accepted: 0, refused: 0, failed: 0 };
   const latencies: number[] = [];

@@ -27,6 +27,7 @@ import { GenerationEvents } from "./generation/generation-events.ts";
 import { GenerationLifecycle } from "./generation/generation-lifecycle.ts";
 import { ImageResolver } from "./generation/image.resolver.ts";
 import { MilestonePoll } from "./generation/milestone-poll.ts";
+import { HttpChecker } from "./moderation/http-checker.ts";
 import { Moderation } from "./moderation/moderation.ts";
 import { PolicyResolver } from "./moderation/policy.resolver.ts";
 import { PolicyService } from "./moderation/policy.service.ts";
@@ -185,9 +186,10 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const quota = new QuotaService();
   const presets = new PoolCatalog(clock, config.priceFactors);
   const lifecycle = new GenerationLifecycle(db, quota, bus);
-  const moderation = new Moderation({ db, clock });
+  const checker = config.moderation && new HttpChecker({ ...config.moderation, clock, logger });
+  const moderation = new Moderation({ db, clock, checker });
   const generations = new GenerationService({ db, lifecycle, presets, moderation });
-  const batchModeration = new BatchModeration({ db, presets, moderation });
+  const batchModeration = new BatchModeration({ db, presets, moderation, clock });
   const batchQueue = new BatchQueue({ db, quota, lifecycle, moderation: batchModeration });
   const batches = new BatchService({ db, quota, presets, images, batchQueue });
   const batchResults = new BatchResults({ db, images, links });
@@ -197,7 +199,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const uploads = new UploadService({ db, images, links, normaliser, quota });
   const poll = new MilestonePoll(db, logger);
   const callers = new CallerWatch({ db, clock, logger });
-  const attempts = { db, lifecycle, bus, images, pool, clock, logger };
+  const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger };
   const dispatcher = new Dispatcher(attempts, POOL);
   const server = new ApiServer({
     auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, logger })),
@@ -227,7 +229,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     batchResults,
     usage,
     limits: new LimitService({ db, quota }),
-    checks: new PolicyService({ db, policies: moderation.policies }),
+    checks: new PolicyService({ db, policies: moderation.policies, hasChecker: checker !== undefined }),
     uploads,
     deletions: new DeletionService({ db, purge, quota }),
     poll,

@@ -34,10 +34,14 @@ export interface BatchQueueServices {
 export class BatchQueue {
   constructor(private readonly services: BatchQueueServices) {}
 
-  /** Fills the window of a batch as far as checks and limits let it: other items wait. @returns how many wait no more */
-  async feed({ id, tenantId }: BatchKey): Promise<number> {
+  /**
+   * Fills the window of a batch as far as checks and limits let it: other items wait.
+   * @returns how many wait no more
+   * @throws the signal's reason when it is aborted while checks are asked
+   */
+  async feed({ id, tenantId }: BatchKey, signal: AbortSignal): Promise<number> {
     const { db, lifecycle, moderation } = this.services;
-    const judged = await moderation.judgeNext({ id, tenantId }, BATCH_WINDOW);
+    const judged = await moderation.judgeNext({ id, tenantId }, BATCH_WINDOW, signal);
     const moved = await db.transaction(asTenant(tenantId), async (tx) => {
       const batch = await lockForFeeding(tx, id);
       return batch === undefined ? [] : this.move(tx, { id, tenantId, ...batch }, judged);

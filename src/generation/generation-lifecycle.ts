@@ -4,6 +4,7 @@
  * there is something to claim.
  */
 
+import { insertVerdicts, type Verdict } from "../moderation/verdict.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import type { BusMessage } from "../progress/frame.ts";
@@ -34,6 +35,15 @@ export interface Completion {
   readonly stepsDone: number;
   /** Of a question. */
   readonly answer?: string;
+  /** Of the checks that let its pictures pass. */
+  readonly verdicts: readonly Verdict[];
+}
+
+/** Pictures that a check refuses. */
+export interface Refusal {
+  readonly failure: Failure;
+  readonly stepsDone: number;
+  readonly verdicts: readonly Verdict[];
 }
 
 /** It was queued and has ended, or it runs and was asked to stop. */
@@ -50,13 +60,14 @@ export class GenerationLifecycle {
   ) {}
 
   /** RUNNING -> SUCCEEDED: its pictures or its answer become visible, and what was done is charged. */
-  complete(fence: Fence, { images, recipe, stepsDone, answer }: Completion): Promise<FencedResult> {
+  complete(fence: Fence, { images, recipe, stepsDone, answer, verdicts }: Completion): Promise<FencedResult> {
     return this.endRunning(fence, async (tx) => {
       const attempt: AttemptEnd = { outcome: "SUCCEEDED", stepsDone };
       const storedBytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       const row = await finishRunning(tx, fence, { state: "SUCCEEDED", attempt, recipe, answer, storedBytes });
       if (row === undefined) return undefined;
       await insertImages(tx, row, images);
+      await noteVerdicts(tx, row, verdicts);
       await this.charge(tx, row, { stepsDone, reason: "generation succeeded" });
       return row;
     });
@@ -68,6 +79,18 @@ export class GenerationLifecycle {
       const attempt: AttemptEnd = { outcome: "FAILED", message: failure.message, stepsDone };
       const row = await finishRunning(tx, fence, { state: "FAILED", attempt, failure });
       if (row !== undefined) await this.charge(tx, row, { stepsDone: 0, reason: "generation failed" });
+      return row;
+    });
+  }
+
+  /** RUNNING -> FAILED: a check refuses a picture. What was drawn is charged, for it was drawn. */
+  refusePictures(fence: Fence, { failure, stepsDone, verdicts }: Refusal): Promise<FencedResult> {
+    return this.endRunning(fence, async (tx) => {
+      const attempt: AttemptEnd = { outcome: "FAILED", message: failure.message, stepsDone };
+      const row = await finishRunning(tx, fence, { state: "FAILED", attempt, failure });
+      if (row === undefined) return undefined;
+      await noteVerdicts(tx, row, verdicts);
+      await this.charge(tx, row, { stepsDone, reason: "picture refused" });
       return row;
     });
   }
@@ -185,3 +208,9 @@ export class GenerationLifecycle {
     });
   }
 }
+
+const noteVerdicts = (
+  tx: Tx,
+  { id: generationId, tenantId, userId }: TransitionedRow,
+  verdicts: readonly Verdict[],
+): Promise<void> => insertVerdicts(tx, [{ tenantId, userId, generationId, verdicts }]);

@@ -1,8 +1,8 @@
 /** Stored lists of checks and verdicts in their public form. */
 import { toEtag } from "../platform/etag.ts";
 import { toGlobalId } from "../platform/ids.ts";
-import type { Policy } from "./policy.ts";
-import type { ModerationPolicy } from "./policy.type.ts";
+import type { Policy, StoredCheck } from "./policy.ts";
+import type { ModerationCheck, ModerationPolicy } from "./policy.type.ts";
 import type { VerdictRow } from "./verdict.store.ts";
 import type { ModerationVerdict } from "./verdict.type.ts";
 
@@ -13,14 +13,20 @@ export function toPolicy(
 ): ModerationPolicy {
   return {
     level,
-    checks: checks.map(({ name, mode, category, words }) => ({
-      name,
-      mode,
-      category,
-      wordCount: words.length,
-      words: showsWords ? words : null,
-    })),
+    checks: checks.map((check) => toModerationCheck(check, showsWords)),
     etag: toEtag(version),
+  };
+}
+
+function toModerationCheck(check: StoredCheck, showsWords: boolean): ModerationCheck {
+  if (check.kind === "HTTP") return { ...check, category: null, wordCount: null, words: null };
+  const { words } = check;
+  return {
+    ...check,
+    wordCount: words.length,
+    words: showsWords ? words : null,
+    stages: ["PROMPT"],
+    whenUnavailable: null,
   };
 }
 

@@ -6,6 +6,7 @@ import { type Access, asDispatcher, asTenant } from "../platform/access.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database.ts";
 import type { Check } from "./check.ts";
+import type { HttpChecker } from "./http-checker.ts";
 import { getPolicy, keysOf, listChanged, type PolicyKey } from "./policy.store.ts";
 import { toCheck } from "./policy.ts";
 
@@ -14,6 +15,13 @@ const FRESH_MS = 2000;
 const LATE_MS = 60_000;
 /** Compiled lists that are kept. */
 const MAX_COMPILED = 200;
+
+export interface PolicyCacheServices {
+  readonly db: Database;
+  readonly clock: Clock;
+  /** The operator's own service; undefined when there is none. */
+  readonly checker: HttpChecker | undefined;
+}
 
 interface Compiled {
   readonly version: number;
@@ -29,7 +37,7 @@ export class PolicyCache {
   private freshUntil = 0;
   private refreshing: Promise<void> | undefined;
 
-  constructor(private readonly services: { readonly db: Database; readonly clock: Clock }) {}
+  constructor(private readonly services: PolicyCacheServices) {}
 
   /** In the order in which they are asked. Opens transactions of its own. */
   async checksOf(tenantId: string): Promise<readonly Check[]> {
@@ -75,8 +83,9 @@ export class PolicyCache {
     let compiled = this.compiled.get(name);
     this.compiled.delete(name);
     if (compiled?.version !== this.versions.get(name)) {
-      const policy = await this.services.db.transaction(access, (tx) => getPolicy(tx, key));
-      compiled = { version: policy.version, checks: policy.checks.map((check) => toCheck(check, key.level)) };
+      const { db, checker } = this.services;
+      const { version, checks } = await db.transaction(access, (tx) => getPolicy(tx, key));
+      compiled = { version, checks: checks.map((check) => toCheck(check, key.level, checker)) };
     }
     if (compiled === undefined) return [];
     this.compiled.set(name, compiled);

@@ -8,10 +8,10 @@ import { type Access, asPlatform, asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { checkEtag } from "../platform/etag.ts";
-import { fromGlobalId, notFound } from "../platform/ids.ts";
 import { pageOf, pageRequest } from "../platform/page.ts";
 import { readReason, requireText } from "../platform/text.ts";
-import { lockTenant } from "../tenancy/tenancy.store.ts";
+import { readTenant, requireTenant, tenantIdOf } from "../tenancy/tenant-reading.ts";
+import { STAGES } from "./check.ts";
 import { toPolicy, toVerdict } from "./moderation.mapper.ts";
 import { getPolicy, keysOf, lockPolicy, type PolicyKey, savePolicy } from "./policy.store.ts";
 import type { Policy, StoredCheck } from "./policy.ts";
@@ -25,10 +25,13 @@ const MAX_CHECKS = 20;
 const MAX_NAME = 64;
 const MAX_WORDS = 10_000;
 const MAX_WORD = 200;
+const TENANT_PATH = ["input", "tenantId"];
 
 export interface PolicyServices {
   readonly db: Database;
   readonly policies: PolicyCache;
+  /** Whether the operator has set up a service that can be asked. */
+  readonly hasChecker: boolean;
 }
 
 export class PolicyService {
@@ -36,12 +39,9 @@ export class PolicyService {
 
   /** The lists that concern a tenant, in the order in which they are asked; also those that are empty. */
   async list(principal: Principal, globalId: string | undefined): Promise<readonly ModerationPolicy[]> {
-    const tenantId = globalId === undefined ? principal.tenantId : fromGlobalId("Tenant", globalId, ["tenantId"]);
-    const isOther = tenantId !== principal.tenantId;
-    if (isOther) authorizePlatform(principal);
-    else authorize(principal, "moderation:read");
     const seesAll = principal.isPlatformAdmin && effectiveScopes(principal).includes("PLATFORM_ADMIN");
-    return this.services.db.transaction(isOther ? asPlatform : asTenant(tenantId), async (tx) => {
+    const reading = { action: "moderation:read", tenantId: globalId, path: ["tenantId"] } as const;
+    return readTenant(this.services.db, principal, reading, async (tx, tenantId) => {
       const policies: ModerationPolicy[] = [];
       for (const key of keysOf(tenantId))
         policies.push(toPolicy(await getPolicy(tx, key), { showsWords: seesAll || key.level === "TENANT" }));
@@ -54,8 +54,10 @@ export class PolicyService {
     const { key, access } = keyOf(principal, input);
     const reason = readReason(input.reason);
     const checks = readChecks(input.checks);
+    this.requireChecker(checks);
     const policy = await this.services.db.transaction(access, async (tx) => {
-      if (key.level === "ASSIGNED") await requireTenant(tx, key.tenantId, input.tenantId);
+      if (key.level === "ASSIGNED")
+        await requireTenant(tx, key.tenantId, { globalId: input.tenantId, path: TENANT_PATH });
       const before = await lockPolicy(tx, key);
       checkEtag(input.ifMatch, before.version);
       const after = await savePolicy(tx, key, checks);
@@ -66,6 +68,16 @@ export class PolicyService {
     });
     this.services.policies.expire();
     return toPolicy(policy, { showsWords: true });
+  }
+
+  private requireChecker(checks: readonly StoredCheck[]): void {
+    const index = checks.findIndex(({ kind }) => kind === "HTTP");
+    if (index === -1 || this.services.hasChecker) return;
+    throw new DomainError(
+      "INVALID_INPUT",
+      "This server has no service to ask. Leave the check out, or ask the operator to set MODERATION_URL.",
+      { path: ["input", "checks", String(index), "kind"] },
+    );
   }
 
   /** Of the tenant, newest first. */
@@ -88,7 +100,7 @@ function keyOf(
   principal: Principal,
   { level, tenantId: globalId }: SetModerationPolicyInput,
 ): { key: PolicyKey; access: Access } {
-  const path = ["input", "tenantId"];
+  const path = TENANT_PATH;
   if (level !== "ASSIGNED" && globalId !== undefined)
     throw new DomainError("INVALID_INPUT", "Only the level ASSIGNED needs a tenant: TENANT is one's own.", { path });
   if (level === "TENANT") {
@@ -97,12 +109,7 @@ function keyOf(
   }
   authorizePlatform(principal);
   if (level === "PLATFORM") return { key: { tenantId: NIL, level }, access: asPlatform };
-  const tenantId = globalId === undefined ? principal.tenantId : fromGlobalId("Tenant", globalId, path);
-  return { key: { tenantId, level }, access: asPlatform };
-}
-
-async function requireTenant(tx: Tx, tenantId: string, globalId = ""): Promise<void> {
-  if ((await lockTenant(tx, tenantId)) === undefined) throw notFound("Tenant", globalId, ["input", "tenantId"]);
+  return { key: { tenantId: tenantIdOf(principal, globalId, path), level }, access: asPlatform };
 }
 
 function readChecks(inputs: readonly ModerationCheckInput[]): readonly StoredCheck[] {
@@ -120,21 +127,37 @@ function readChecks(inputs: readonly ModerationCheckInput[]): readonly StoredChe
   return checks;
 }
 
-function readCheck({ mode, words, ...input }: ModerationCheckInput, path: readonly string[]): StoredCheck {
+function readCheck(input: ModerationCheckInput, path: readonly string[]): StoredCheck {
+  const { kind, mode, words, stages, whenUnavailable } = input;
   const name = requireText(input.name, { max: MAX_NAME, path: [...path, "name"] });
+  const isOther = kind === "WORDS" ? (stages ?? whenUnavailable) : (words ?? input.category);
+  if (isOther !== undefined)
+    throw new DomainError(
+      "INVALID_INPUT",
+      "A check of the kind WORDS has words and a category; one of the kind HTTP has stages and whenUnavailable.",
+      { path },
+    );
+  if (kind === "HTTP") return { kind, name, mode, ...readHttp(input, path) };
   const category =
     input.category === undefined ? null : requireText(input.category, { max: MAX_NAME, path: [...path, "category"] });
-  if (words.length < 1 || words.length > MAX_WORDS)
-    throw new DomainError("INVALID_INPUT", `A check has 1 to ${MAX_WORDS} words; these are ${words.length}.`, {
-      path: [...path, "words"],
+  return { kind, name, mode, category, words: readWords(words ?? [], [...path, "words"]) };
+}
+
+function readHttp(
+  { stages = STAGES, whenUnavailable = "REFUSE" }: ModerationCheckInput,
+  path: readonly string[],
+): Pick<Extract<StoredCheck, { kind: "HTTP" }>, "stages" | "whenUnavailable"> {
+  if (stages.length === 0)
+    throw new DomainError("INVALID_INPUT", `Name at least one stage: ${STAGES.join(", ")}.`, {
+      path: [...path, "stages"],
     });
-  return {
-    kind: "WORDS",
-    name,
-    mode,
-    category,
-    words: words.map((word, index) => readWord(word, [...path, "words", String(index)])),
-  };
+  return { stages: STAGES.filter((stage) => stages.includes(stage)), whenUnavailable };
+}
+
+function readWords(words: readonly string[], path: readonly string[]): string[] {
+  if (words.length < 1 || words.length > MAX_WORDS)
+    throw new DomainError("INVALID_INPUT", `A check has 1 to ${MAX_WORDS} words; these are ${words.length}.`, { path });
+  return words.map((word, index) => readWord(word, [...path, String(index)]));
 }
 
 function readWord(given: string, path: readonly string[]): string {
@@ -148,12 +171,14 @@ function readWord(given: string, path: readonly string[]): string {
 /** For the audit log: which words they are, their hash tells. */
 const factsOf = ({ level, checks }: Policy) => ({
   level,
-  checks: checks.map(({ words, ...check }) => ({
-    ...check,
-    wordCount: words.length,
-    wordsSha256: createHash("sha256").update(words.join("\n")).digest("hex"),
-  })),
+  checks: checks.map((check) => {
+    if (check.kind === "HTTP") return check;
+    const { words, ...facts } = check;
+    return { ...facts, wordCount: words.length, wordsSha256: sha256(words.join("\n")) };
+  }),
 });
+
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 /** In the chain of the tenant; what an administrator of the platform does, in the platform's, too. */
 async function audit(tx: Tx, { tenantId, level }: PolicyKey, content: AuditContent): Promise<void> {

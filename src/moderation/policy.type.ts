@@ -1,7 +1,7 @@
 import { Field, ID, InputType, Int, ObjectType, registerEnumType } from "type-graphql";
-import { ModerationLevel } from "../generated/prisma/enums.ts";
+import { ModerationLevel, ModerationStage } from "../generated/prisma/enums.ts";
 import { UserError } from "../platform/user-error.type.ts";
-import { ModerationMode } from "./check.ts";
+import { CheckKind, ModerationMode, WhenUnavailable } from "./check.ts";
 
 registerEnumType(ModerationLevel, {
   name: "ModerationLevel",
@@ -19,8 +19,21 @@ registerEnumType(ModerationMode, {
   description: "BLOCK: what the check objects to is refused. REPORT: it is noted only, to see what a check would do.",
 });
 
+registerEnumType(CheckKind, {
+  name: "ModerationCheckKind",
+  description: "WORDS: a list of words and phrases. HTTP: the service that the operator of this server has set up.",
+});
+registerEnumType(WhenUnavailable, {
+  name: "WhenUnavailable",
+  description:
+    "What becomes of something while its check cannot be asked: it passes, or is refused for the time being.",
+});
+
 @ObjectType({ description: "One entry of a list of checks." })
 export class ModerationCheck {
+  @Field(() => CheckKind)
+  kind!: CheckKind;
+
   @Field(() => String)
   name!: string;
 
@@ -30,11 +43,17 @@ export class ModerationCheck {
   @Field(() => String, { nullable: true, description: "What verdicts of a word list say." })
   category!: string | null;
 
-  @Field(() => Int, { description: "Words and phrases." })
-  wordCount!: number;
+  @Field(() => Int, { nullable: true, description: "Words and phrases of a word list." })
+  wordCount!: number | null;
 
   @Field(() => [String], { nullable: true, description: "Null for what the platform keeps to itself." })
   words!: readonly string[] | null;
+
+  @Field(() => [ModerationStage], { description: "What it is asked about." })
+  stages!: readonly ModerationStage[];
+
+  @Field(() => WhenUnavailable, { nullable: true, description: "Of HTTP." })
+  whenUnavailable!: WhenUnavailable | null;
 }
 
 @ObjectType({ description: "An ordered list of checks. The first one that blocks ends the questions." })
@@ -49,8 +68,11 @@ export class ModerationPolicy {
   etag!: string;
 }
 
-@InputType({ description: "Words and phrases that prompts must not have." })
+@InputType({ description: "Words and phrases that prompts must not have, or a question to the operator's service." })
 export class ModerationCheckInput {
+  @Field(() => CheckKind, { defaultValue: CheckKind.WORDS })
+  kind!: CheckKind;
+
   @Field(() => String, { description: "1 to 64 characters, unique in its list: verdicts and refusals say it." })
   name!: string;
 
@@ -58,13 +80,20 @@ export class ModerationCheckInput {
   mode!: ModerationMode;
 
   @Field(() => [String], {
+    nullable: true,
     description:
-      "1 to 10,000 words and phrases of up to 200 characters. Case, accents and full-width forms do not matter; only whole words count.",
+      "Of WORDS: 1 to 10,000 words and phrases of up to 200 characters. Case, accents and full-width forms do not matter; only whole words count.",
   })
-  words!: readonly string[];
+  words?: readonly string[];
 
-  @Field(() => String, { nullable: true, description: "What verdicts shall say, such as: violence." })
+  @Field(() => String, { nullable: true, description: "Of WORDS: what verdicts shall say, such as: violence." })
   category?: string;
+
+  @Field(() => [ModerationStage], { nullable: true, description: "Of HTTP: what it is asked about; all unless given." })
+  stages?: readonly ModerationStage[];
+
+  @Field(() => WhenUnavailable, { nullable: true, description: "Of HTTP: REFUSE unless given." })
+  whenUnavailable?: WhenUnavailable;
 }
 
 @InputType()

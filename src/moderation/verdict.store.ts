@@ -9,6 +9,8 @@ export type { VerdictRow };
 /** What a check decided. */
 export interface Verdict {
   readonly stage: ModerationStage;
+  /** Which picture. */
+  readonly imageIndex: number | null;
   readonly level: ModerationLevel;
   readonly checkName: string;
   readonly decision: ModerationDecision;

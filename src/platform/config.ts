@@ -27,11 +27,16 @@ const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as cons
 
 const FACTORS_EXPECTED =
   "Give each preset once, with a factor of up to three decimals, such as tiny=0.5,unipic-1.5b=20.";
+const MIN_SECRET_CHARACTERS = 16;
+
 const ISSUER_EXPECTED = "Give an address with https, such as https://accounts.example.org.";
 const KEYS_EXPECTED = "Give an address with https, such as https://accounts.example.org/jwks.";
 
 /** Keys that come without https can be anybody's; only on this machine that is no matter. */
 const isSafe = (url: string): boolean => /^(https:|http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:|\/|$))/.test(url);
+
+const CHECKER_EXPECTED =
+  "Give an address with http or https and without a password, such as http://127.0.0.1:8080/check.";
 
 /** One entry per variable, in the order of .env.example. */
 export const environmentSchema = z.object({
@@ -80,6 +85,15 @@ export const environmentSchema = z.object({
     .url({ protocol: /^https?$/, error: KEYS_EXPECTED })
     .refine(isSafe, { error: KEYS_EXPECTED })
     .optional(),
+  /** Service that checks prompts and pictures, where lists of checks say so (docs/moderation.md). */
+  MODERATION_URL: z
+    .url({ protocol: /^https?$/, error: CHECKER_EXPECTED })
+    .refine((url) => new URL(url).password === "" && new URL(url).username === "", { error: CHECKER_EXPECTED })
+    .optional(),
+  /** What questions to it are signed with. */
+  MODERATION_SECRET: z.string().optional(),
+  /** How long it may take to give a verdict, with all tries. */
+  MODERATION_TIMEOUT_SECONDS: integer(1, 60, 10).default(10),
   /** trace, debug, info, warn, error or silent. */
   LOG_LEVEL: z.enum(LOG_LEVELS, { error: `Give one of ${LOG_LEVELS.join(", ")}.` }).default("info"),
   /** Worker processes on this machine. */
@@ -131,6 +145,8 @@ export interface Config {
   readonly oidc:
     | { readonly issuer: string; readonly audience: string; readonly jwksUrl: string | undefined }
     | undefined;
+  /** Undefined when no service checks anything. */
+  readonly moderation: { readonly url: string; readonly secret: string; readonly timeoutMs: number } | undefined;
   readonly shutdownGraceMs: number;
   /** By `npm start`, whose end must be ours. */
   readonly startedByNpm: boolean;
@@ -183,6 +199,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     },
     priceFactors: data.PRESET_PRICE_FACTORS,
     oidc: oidcOf(data),
+    moderation: moderationOf(data),
     shutdownGraceMs: data.SHUTDOWN_GRACE_SECONDS * 1000,
     startedByNpm: environment["npm_lifecycle_event"] === "start",
   };
@@ -197,6 +214,21 @@ function oidcOf({
   if (issuer === undefined && audience === undefined && jwksUrl === undefined) return undefined;
   throw new StartupError(
     "OIDC_ISSUER and OIDC_AUDIENCE go together: who issues the tokens of people, and for whom. Set both, or none.",
+  );
+}
+
+/** The secret is never shown. */
+function moderationOf({
+  MODERATION_URL: url,
+  MODERATION_SECRET: secret,
+  MODERATION_TIMEOUT_SECONDS: seconds,
+}: z.infer<typeof environmentSchema>): Config["moderation"] {
+  if (url === undefined && secret === undefined) return undefined;
+  if (url !== undefined && secret !== undefined && secret.length >= MIN_SECRET_CHARACTERS)
+    return { url, secret, timeoutMs: seconds * 1000 };
+  throw new StartupError(
+    `MODERATION_URL and MODERATION_SECRET go together: which service checks, and a secret of at least ${MIN_SECRET_CHARACTERS} ` +
+      "characters that questions to it are signed with. Set both, or none.",
   );
 }
 

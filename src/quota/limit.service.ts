@@ -10,6 +10,7 @@ import { DomainError } from "../platform/errors.ts";
 import { checkEtag } from "../platform/etag.ts";
 import { fromGlobalId, notFound } from "../platform/ids.ts";
 import { readReason } from "../platform/text.ts";
+import { readTenant, requireTenant, tenantIdOf } from "../tenancy/tenant-reading.ts";
 import { readAmount, readCredits } from "./amount.ts";
 import { toBalance, toLimit } from "./limit.mapper.ts";
 import {
@@ -27,7 +28,6 @@ import {
 import type { ChangeCreditsInput, Limit, SetLimitInput } from "./limit.type.ts";
 import type { QuotaService } from "./quota.service.ts";
 import type { CreditBalance } from "./quota.type.ts";
-import { readTenant, requireTenant, tenantIdOf } from "./tenant-reading.ts";
 
 /** Of one answer. */
 const MAX_LIMITS = 1000;

@@ -13,8 +13,8 @@ import { fromGlobalId, toGlobalId } from "../platform/ids.ts";
 import { pageOf, pageRequest } from "../platform/page.ts";
 import { checkExpiry } from "../storage/link-expiry.ts";
 import { refuse, type SignedLinks } from "../storage/signed-links.ts";
+import { readTenant, tenantIdOf } from "../tenancy/tenant-reading.ts";
 import { formatCredits } from "./tariff.ts";
-import { readTenant, tenantIdOf } from "./tenant-reading.ts";
 import { type LedgerRow, listLedger, sumUsage, type UsageRow } from "./usage.store.ts";
 import type { LedgerConnection, LedgerEntry, LedgerFilter, Usage, UsageInput } from "./usage.type.ts";
 

@@ -17,6 +17,8 @@ export interface ProgressSubject {
 export class AttemptProgress {
   stepsDone = 0;
   hasStarted = false;
+  /** Nobody may see a picture that nobody has judged. */
+  withholdsPreviews = false;
   /** Steps that the newest checkpoint of the generation holds. */
   private savedSteps = 0;
   private firstStep = 0;
@@ -76,6 +78,7 @@ export class AttemptProgress {
     const etaMs = stepMs === undefined ? undefined : Math.round(stepMs * (totalSteps - stepsDone));
     const base = { generationId, attempt, seq, at };
     this.bus.publish({ kind: "progress", ...base, frame: ++this.frame, stage, stepsDone, totalSteps, etaMs });
+    if (this.withholdsPreviews) return;
     for (const preview of previews) this.bus.publish({ kind: "preview", ...base, frame: ++this.frame, ...preview });
   }
 

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import type { NewImage } from "../generation/generation.store.ts";
 import type { FencedResult, GenerationLifecycle } from "../generation/generation-lifecycle.ts";
 import { type Task, totalStepsOf } from "../generation/settings.ts";
+import type { Moderation, Ruling } from "../moderation/moderation.ts";
 import { asDispatcher } from "../platform/access.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database.ts";
@@ -22,6 +23,8 @@ import { attemptTaskOf, SourceGoneError } from "./attempt-task.ts";
 import type { GroupDeparture } from "./group-departure.ts";
 import { findCheckpoint, forgetCheckpoints, isCancelRequested, saveCheckpoint } from "./lease.store.ts";
 
+/** Before another attempt after checks of pictures could not be asked. */
+const UNJUDGED_DELAY_MS = 30_000;
 /** What a failure of a worker tells everyone; its own words, which may hold internals, are in the log under the lease. */
 const publicMessage = (leaseId: string): string => `The worker failed. The log has the reason under ${leaseId}.`;
 /** Before another attempt after one that failed. */
@@ -37,9 +40,12 @@ export interface AttemptServices {
   readonly bus: FrameBus;
   readonly images: ImageStore;
   readonly pool: WorkerPool;
+  readonly moderation: Moderation;
   readonly clock: Clock;
   readonly logger: Logger;
 }
+
+const UNASKED: Ruling = { verdicts: [], refusal: undefined };
 
 /** A claimed generation. */
 export interface ClaimedGeneration {
@@ -64,6 +70,8 @@ export class Attempt {
   private recipe: Recipe | undefined;
   /** What the worker sent is being stored: its silence is ours. */
   private isReceiving = false;
+  /** The worker is done, and checks look at what it drew. */
+  private isJudging = false;
 
   readonly claimed: ClaimedGeneration;
   private readonly slot: Slot;
@@ -107,14 +115,16 @@ export class Attempt {
     this.call.abort();
   }
 
-  /** Asks the worker to stop with a checkpoint; hangs up when it cannot be reached. */
+  /** Asks the worker to stop with a checkpoint; hangs up when it cannot be reached, or has nothing more to do with it. */
   async requestYield(): Promise<void> {
-    await this.slot.worker.requestYield(this.claimed.leaseId).catch(() => this.hangUp("stop"));
+    if (this.isJudging) this.hangUp("stop");
+    else await this.slot.worker.requestYield(this.claimed.leaseId).catch(() => this.hangUp("stop"));
   }
 
   private async runCall(): Promise<FencedResult> {
-    const { leaseId, preset, generationId, task } = this.claimed;
+    const { leaseId, preset, generationId, tenantId, task } = this.claimed;
     const { prepared, group } = await this.departure.prepare(async () => {
+      this.progress.withholdsPreviews = await this.services.moderation.mayBlockPictures(tenantId);
       const resumeFrom = await this.services.db.transaction(asDispatcher, (tx) => findCheckpoint(tx, generationId));
       return { resumeFrom, task: await attemptTaskOf(task, this.services.images) };
     });
@@ -160,18 +170,54 @@ export class Attempt {
           message: "yielded",
           stepsDone: this.progress.stepsDone,
         });
-      case "done": {
-        invariant(this.recipe !== undefined, "a worker was done before it started");
-        const { task } = this.claimed;
-        return lifecycle.complete(this.claimed, {
-          images: this.pictures,
-          recipe: this.recipe,
-          // An answer costs the tokens that it has; pictures cost what was asked for.
-          stepsDone: task.kind === "IMAGE_TO_TEXT" ? this.progress.stepsDone : totalStepsOf(task),
-          ...(task.kind === "IMAGE_TO_TEXT" ? { answer: this.progress.answer } : {}),
-        });
-      }
+      case "done":
+        return this.finish();
     }
+  }
+
+  /** Writes the end of what the worker has finished, once checks have looked at it. */
+  private async finish(): Promise<FencedResult> {
+    const { lifecycle, images } = this.services;
+    const { tenantId, generationId, leaseId, task } = this.claimed;
+    invariant(this.recipe !== undefined, "a worker was done before it started");
+    const { verdicts, refusal } = await this.judgePictures();
+    // An answer costs the tokens that it has; pictures cost what was asked for.
+    const stepsDone = task.kind === "IMAGE_TO_TEXT" ? this.progress.stepsDone : totalStepsOf(task);
+    if (refusal?.code === "CONTENT_BLOCKED") {
+      await images.deleteFolder(`${tenantId}/${generationId}/${leaseId}`); // before anybody is told that they were there
+      const { code, message } = refusal;
+      return lifecycle.refusePictures(this.claimed, { failure: { code, message }, stepsDone, verdicts });
+    }
+    if (refusal !== undefined) {
+      const failure = { code: "MODERATION_UNAVAILABLE", message: refusal.message };
+      return lifecycle.retry(this.claimed, failure, { stepsDone, delayMs: UNJUDGED_DELAY_MS, counts: true });
+    }
+    const answer = task.kind === "IMAGE_TO_TEXT" ? { answer: this.progress.answer } : {};
+    return lifecycle.complete(this.claimed, {
+      images: this.pictures,
+      recipe: this.recipe,
+      stepsDone,
+      ...answer,
+      verdicts,
+    });
+  }
+
+  /** Meanwhile the worker has nothing more to do with it, so its slot is free for others. */
+  private async judgePictures(): Promise<Ruling> {
+    const { moderation, images } = this.services;
+    const { tenantId, generationId } = this.claimed;
+    const pictures = this.pictures.map(({ storageKey, ...picture }) => ({
+      ...picture,
+      load: async () => {
+        const bytes = await images.get(`${storageKey}/${IMAGE_VARIANTS.ORIGINAL}`);
+        invariant(bytes !== undefined, "a picture that was stored is there");
+        return bytes;
+      },
+    }));
+    if (pictures.length === 0 || !(await moderation.applies(tenantId, "IMAGE"))) return UNASKED;
+    this.isJudging = true;
+    this.slot.release();
+    return moderation.judgePictures({ tenantId, generationId, pictures }, this.call.signal);
   }
 
   /** Stores a picture in all its forms; it becomes visible with the completion. */

@@ -35,6 +35,7 @@ export interface DutyServices extends AttemptServices {
 export class Duties {
   private readonly tickers: readonly Ticker[];
   private readonly feeding: Ticker;
+  private readonly feeder: BatchFeeder;
   private leave: () => void = () => {};
 
   constructor(private readonly services: DutyServices) {
@@ -46,11 +47,11 @@ export class Duties {
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
       new Ticker({ name, intervalMs, runOnce, logger });
     const check = new QuotaCheck(services);
-    const feeder = new BatchFeeder(services);
-    this.feeding = duty("batches", FEED_MS, () => feeder.runOnce());
+    this.feeder = new BatchFeeder(services);
+    this.feeding = duty("batches", FEED_MS, () => this.feeder.runOnce());
     this.tickers = [
       this.feeding,
-      duty("batch drafts", SWEEP_MS, () => feeder.sweepDrafts()),
+      duty("batch drafts", SWEEP_MS, () => this.feeder.sweepDrafts()),
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
       duty("retention", RETENTION_MS, () => retention.runOnce()),
@@ -71,6 +72,7 @@ export class Duties {
 
   async stop(): Promise<void> {
     this.leave();
-    await Promise.all(this.tickers.map((ticker) => ticker.stop()));
+    await Promise.all([this.feeder.stop(), ...this.tickers.map((ticker) => ticker.stop())]);
+    await this.feeder.stop();
   }
 }

@@ -41,7 +41,7 @@ describe("the events of a generation", () => {
     const quota = new QuotaService();
     const lifecycle = new GenerationLifecycle(db, quota, bus);
     const list = async () => [TINY];
-    const moderation = new Moderation({ db, clock: systemClock });
+    const moderation = new Moderation({ db, clock: systemClock, checker: undefined });
     const generations = new GenerationService({ db, lifecycle, presets: { list, listRecent: list }, moderation });
     const poll = new MilestonePoll(db, createLogger("silent"));
     const events = new GenerationEvents({ db, bus, poll, generations });
@@ -62,7 +62,7 @@ describe("the events of a generation", () => {
       return { fence, seq: row!.milestoneSeq, attempt: row!.attempt };
     };
     const complete = (fence: { generationId: string; leaseId: string }) =>
-      lifecycle.complete(fence, { images: [], recipe: {}, stepsDone: 18 });
+      lifecycle.complete(fence, { images: [], recipe: {}, stepsDone: 18, verdicts: [] });
     return { bus, poll, events, lifecycle, create, start, complete };
   }
 

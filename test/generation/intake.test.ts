@@ -33,7 +33,7 @@ describe.each(databasesHere())("generations that come in together, in $name", ({
   beforeAll(async () => {
     database = await createDatabase();
     db = database.db;
-    moderation = new Moderation({ db, clock: new FakeClock() });
+    moderation = new Moderation({ db, clock: new FakeClock(), checker: undefined });
     await moderation.applies(newId(), "PROMPT"); // which lists of checks there are is asked now and then
     service = addService();
   });

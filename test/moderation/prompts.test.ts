@@ -174,7 +174,7 @@ describe("checks of prompts", () => {
 
   test("count in other processes two seconds after they were set", async () => {
     const clock = new FakeClock();
-    const elsewhere = new Moderation({ db: app.db, clock });
+    const elsewhere = new Moderation({ db: app.db, clock, checker: undefined });
     const { id: tenantId } = await app.db.transaction(asPlatform, (tx) =>
       tx.tenant.findFirstOrThrow({ orderBy: { id: "asc" } }),
     );
@@ -191,6 +191,9 @@ describe("checks of prompts", () => {
     ["an entry without letters", [words("a", "...")], /no letters or digits/],
     ["an entry that is too long", [words("a", "x".repeat(201))], /1 to 200 characters/],
     ["a check without a name", [words(" ", "x")], /1 to 64 characters/],
+    ["a service that there is none of", [{ name: "guard", kind: "HTTP" }], /MODERATION_URL/],
+    ["words for a service", [{ ...words("guard", "x"), kind: "HTTP" }], /one of the kind HTTP has stages/],
+    ["no stage", [{ name: "guard", kind: "HTTP", stages: [] }], /at least one stage: PROMPT, IMAGE/],
     ["too many checks", Array.from({ length: 21 }, (_, i) => words(`${i}`, "x")), /up to 20 checks/],
   ])("cannot be set with %s", async (_, checks, message) => {
     const { setModerationPolicy: set } = await app.owner.query(SET_POLICY, { input: { checks, reason: "r" } });

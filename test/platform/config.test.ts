@@ -73,6 +73,24 @@ test("an issuer needs an audience, and https unless it is on this machine", () =
   expect(() => loadConfig({ ...environment, OIDC_ISSUER: "http://127.0.0.1.example.org" })).toThrow(StartupError);
 });
 
+test("a service that checks has an address and a secret, which no message shows", () => {
+  const environment = { MODERATION_URL: "http://127.0.0.1:8080/check", MODERATION_SECRET: "sixteen letters!" };
+  expect(loadConfig(environment).moderation).toEqual({
+    url: environment.MODERATION_URL,
+    secret: environment.MODERATION_SECRET,
+    timeoutMs: 10_000,
+  });
+  expect(loadConfig({}).moderation).toBeUndefined();
+  const wrong = [{ MODERATION_SECRET: "" }, { MODERATION_URL: "" }, { MODERATION_SECRET: "short" }];
+  for (const change of wrong) {
+    const start = () => loadConfig({ ...environment, ...change });
+    expect(start).toThrow("MODERATION_URL and MODERATION_SECRET go together");
+    expect(start).not.toThrow(/sixteen|short/);
+  }
+  const withPassword = { ...environment, MODERATION_URL: "http://me:sesame@127.0.0.1/" };
+  expect(() => loadConfig(withPassword)).toThrow("MODERATION_URL: Give an address");
+});
+
 test("a command finds the data folder as the server does", () => {
   for (const DATA_DIR of [undefined, "", "elsewhere", "/somewhere"]) {
     const environment = DATA_DIR === undefined ? {} : { DATA_DIR };

@@ -13,20 +13,8 @@ import { UrlSigner } from "../../src/storage/url-signer.ts";
 import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL } from "../support/graphql-client.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
+import { ShiftedClock } from "../support/shifted-clock.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
-
-/** The time of day, and what a test adds to it. */
-class ShiftedClock implements Clock {
-  private shiftMs = 0;
-
-  now(): Date {
-    return new Date(Date.now() + this.shiftMs);
-  }
-
-  advance(ms: number): void {
-    this.shiftMs += ms;
-  }
-}
 
 const PICTURE = await sharp({ create: { width: 96, height: 96, channels: 3, background: "red" } })
   .png()
