@@ -59,6 +59,7 @@ import { DeletionService } from "./retention/deletion.service.ts";
 import { ImagePurge } from "./retention/image-purge.ts";
 import { RetentionResolver } from "./retention/retention.resolver.ts";
 import { RetentionService } from "./retention/retention.service.ts";
+import { TenantExport } from "./retention/tenant-export.ts";
 import { Dispatcher } from "./scheduler/dispatcher.ts";
 import { Duties } from "./scheduler/duties.ts";
 import { DiskImageStore } from "./storage/disk-image-store.ts";
@@ -194,6 +195,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const batches = new BatchService({ db, quota, presets, images, batchQueue });
   const batchResults = new BatchResults({ db, images, links });
   const usage = new UsageService({ db, links });
+  const tenantExport = new TenantExport({ db, images, links, clock });
   const purge = new ImagePurge({ db, images, logger });
   const normaliser = new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
   const uploads = new UploadService({ db, images, links, normaliser, quota });
@@ -212,7 +214,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     trustedDocuments:
       config.trustedDocuments === undefined ? undefined : TrustedDocuments.read(config.trustedDocuments),
     isAllowedOrigin: (origin) => config.allowedOrigins.includes(origin) || origin === new URL(publicUrl()).origin,
-    exports: usage,
+    exports: [usage, tenantExport],
     uploads: new UploadReceiver({ db, images, links, logger }),
     isReady: async () => (await db.transaction(asAnyone, (tx) => presets.list(tx))).length > 0,
     logger,
@@ -231,6 +233,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     limits: new LimitService({ db, quota }),
     checks: new PolicyService({ db, policies: moderation.policies, hasChecker: checker !== undefined }),
     uploads,
+    tenantExport,
     deletions: new DeletionService({ db, purge, quota }),
     poll,
     callers,
@@ -266,6 +269,7 @@ const resolversOf = ({
   checks,
   uploads,
   deletions,
+  tenantExport,
   images,
   presets,
 }: Services): readonly object[] => [
@@ -276,7 +280,7 @@ const resolversOf = ({
   new ImageResolver(images),
   new UploadResolver(uploads),
   new DeletionResolver(deletions),
-  new RetentionResolver(new RetentionService(db)),
+  new RetentionResolver(new RetentionService(db), tenantExport),
   new EventsResolver(),
   new PresetResolver(db, presets),
   new ApiKeyResolver(new ApiKeyService(db)),

@@ -17,6 +17,7 @@ import { DomainError, StartupError } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 import type { ReadSession } from "../platform/read-session.ts";
 import type { UsageService } from "../quota/usage.service.ts";
+import type { TenantExport } from "../retention/tenant-export.ts";
 import { FILES_PATH } from "../storage/disk-image-store.ts";
 import type { UploadReceiver } from "../upload/upload-receiver.ts";
 import { costPlugin } from "./cost-plugin.ts";
@@ -43,7 +44,8 @@ export interface ApiOptions {
   readonly generationEvents: GenerationEvents;
   readonly serveFile: (request: http.IncomingMessage, response: http.ServerResponse) => Promise<void>;
   readonly batchResults: BatchResults;
-  readonly exports: UsageService;
+  /** Files that are made while they are read. */
+  readonly exports: readonly (UsageService | TenantExport)[];
   readonly uploads: UploadReceiver;
   readonly gate: OperationGate;
   /** For one request. */
@@ -120,7 +122,7 @@ export class ApiServer {
     app.use((request, response, next) =>
       request.path.startsWith(FILES_PATH) ? void options.serveFile(request, response).catch(next) : next(),
     );
-    for (const route of [options.batchResults, options.uploads, options.exports]) {
+    for (const route of [options.batchResults, options.uploads, ...options.exports]) {
       app.use((request, response, next) =>
         route.isFor(request) ? void route.serve(request, response).catch(next) : next(),
       );

@@ -40,6 +40,8 @@ export const RULES = {
   "moderation:set": { scope: "TENANT_ADMIN", own: ADMINISTERING, others: ADMINISTERING, reads: false },
   /** How long its things are kept. */
   "tenant:manage": { scope: "TENANT_ADMIN", own: ADMINISTERING, others: ADMINISTERING, reads: false },
+  /** Everything of it in one archive. */
+  "tenant:export": { scope: "TENANT_ADMIN", own: ADMINISTERING, others: ADMINISTERING, reads: true },
   "audit:read": { scope: "AUDIT_READ", own: ADMINISTERING, others: ADMINISTERING, reads: true },
 } as const satisfies Record<string, Rule>;
 export type Action = keyof typeof RULES;

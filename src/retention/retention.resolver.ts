@@ -3,11 +3,15 @@ import { principalOf, type RequestContext } from "../auth/request-context.ts";
 import { reportUserErrors } from "../platform/user-error.type.ts";
 import { withoutNulls } from "../platform/without-nulls.ts";
 import type { RetentionService } from "./retention.service.ts";
-import { SetRetentionInput, SetRetentionPayload } from "./retention.type.ts";
+import { ExportTenantInput, ExportTenantPayload, SetRetentionInput, SetRetentionPayload } from "./retention.type.ts";
+import type { TenantExport } from "./tenant-export.ts";
 
 @Resolver()
 export class RetentionResolver {
-  constructor(private readonly service: RetentionService) {}
+  constructor(
+    private readonly service: RetentionService,
+    private readonly exports: TenantExport,
+  ) {}
 
   @Mutation(() => SetRetentionPayload, {
     description:
@@ -19,5 +23,17 @@ export class RetentionResolver {
     @Ctx() context: RequestContext,
   ): Promise<Omit<SetRetentionPayload, "userErrors">> {
     return { tenant: await this.service.set(principalOf(context), withoutNulls(input)) };
+  }
+
+  @Mutation(() => ExportTenantPayload, {
+    description:
+      "A link, which works for anyone until it expires, to all that the tenant has: members, keys, limits, generations, batches, ledger, use, audit log and pictures.",
+  })
+  @UseMiddleware(reportUserErrors)
+  async exportTenant(
+    @Arg("input", () => ExportTenantInput) input: ExportTenantInput,
+    @Ctx() context: RequestContext,
+  ): Promise<Omit<ExportTenantPayload, "userErrors">> {
+    return { url: await this.exports.url(principalOf(context), input) };
   }
 }

@@ -22,6 +22,24 @@ export class SetRetentionInput {
   ifMatch?: string;
 }
 
+@InputType()
+export class ExportTenantInput {
+  @Field(() => String, { description: "For the audit log." })
+  reason!: string;
+
+  @Field(() => Int, { defaultValue: 3600, description: "Of the link, up to a week." })
+  expiresInSeconds!: number;
+}
+
+@ObjectType()
+export class ExportTenantPayload {
+  @Field(() => String, { nullable: true, description: "Of a tar archive, which is made while it is read." })
+  url?: string;
+
+  @Field(() => [UserError])
+  userErrors!: readonly UserError[];
+}
+
 @ObjectType()
 export class SetRetentionPayload {
   @Field(() => Tenant, { nullable: true })
