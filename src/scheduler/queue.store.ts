@@ -66,8 +66,10 @@ export async function listCandidates(
           and (tenant_id, user_id, ${KEY_OR_NIL}) > (q.tenant_id, q.user_id, q.api_key_id)
         order by tenant_id, user_id, ${KEY_OR_NIL} limit 1
       ) as next
+    ), open as materialized (
+      select * from queued as of where ${mayRunMore} and tenant_id <> all(array(select id from tenant where suspended_at is not null))
     )
-    select head.* from queued as of, lateral (
+    select head.* from open as of, lateral (
       select ${COLUMNS} from generation
       where ${canStart(pool, presets)} and tenant_id = of.tenant_id and user_id = of.user_id
         and ${KEY_OR_NIL} = of.api_key_id
@@ -75,7 +77,6 @@ export async function listCandidates(
       limit ${limit}::int
       for update skip locked
     ) as head
-    where ${mayRunMore} and of.tenant_id <> all(array(select id from tenant where suspended_at is not null))
     order by priority, "createdAt", id
     limit ${limit}::int`;
   return others.map(toCandidate);
