@@ -179,8 +179,7 @@ interface Foundations {
 type Services = ReturnType<typeof compose>;
 
 function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundations) {
-  const { urlSigning } = loadSecrets(config.dataDir);
-  const links = new SignedLinks({ signer: new UrlSigner(urlSigning), clock, publicUrl });
+  const links = new SignedLinks({ signer: new UrlSigner(loadSecrets(config.dataDir).urlSigning), clock, publicUrl });
   const images = new DiskImageStore({ folder: join(config.dataDir, "images"), links });
   const bus = new InProcessFrameBus(clock);
   const buckets = new CostBuckets({ clock, ...config.rateLimit });
