@@ -13,8 +13,8 @@ import { toCheck } from "./policy.ts";
 const FRESH_MS = 2000;
 /** A change may be committed that much later than its time says: longer than a transaction lasts. */
 const LATE_MS = 60_000;
-/** Compiled lists that are kept. */
-const MAX_COMPILED = 200;
+/** Words of the compiled lists that are kept: about half a kilobyte each. */
+const MAX_KEPT_WORDS = 200_000;
 
 export interface PolicyCacheServices {
   readonly db: Database;
@@ -26,13 +26,15 @@ export interface PolicyCacheServices {
 interface Compiled {
   readonly version: number;
   readonly checks: readonly Check[];
+  readonly wordCount: number;
 }
 
 export class PolicyCache {
   /** Of every list that was ever set. */
   private readonly versions = new Map<string, number>();
-  /** Those used last are last. */
+  /** The one that was used last is last. */
   private readonly compiled = new Map<string, Compiled>();
+  private readonly compiling = new Map<string, Promise<Compiled>>();
   private newestChange = new Date(0);
   private freshUntil = 0;
   private refreshing: Promise<void> | undefined;
@@ -44,7 +46,7 @@ export class PolicyCache {
     if (this.services.clock.now().getTime() >= this.freshUntil) await this.refresh();
     const keys = keysOf(tenantId).filter((key) => this.versions.has(nameOf(key)));
     const lists: (readonly Check[])[] = [];
-    for (const key of keys) lists.push(await this.compile(key, asTenant(tenantId)));
+    for (const key of keys) lists.push(await this.compiledOf(key, asTenant(tenantId)));
     return lists.flat();
   }
 
@@ -78,22 +80,47 @@ export class PolicyCache {
     }
   }
 
-  private async compile(key: PolicyKey, access: Access): Promise<readonly Check[]> {
+  private async compiledOf(key: PolicyKey, access: Access): Promise<readonly Check[]> {
     const name = nameOf(key);
-    let compiled = this.compiled.get(name);
+    const version = this.versions.get(name);
+    const kept = this.compiled.get(name);
+    if (kept !== undefined && kept.version === version) {
+      this.keep(name, kept);
+      return kept.checks;
+    }
+    // Whoever else asks meanwhile waits for the same: a long list takes a tenth of a second.
+    const underway = `${name} ${version}`;
+    const compiling =
+      this.compiling.get(underway) ?? this.compile(key, access).finally(() => this.compiling.delete(underway));
+    this.compiling.set(underway, compiling);
+    return (await compiling).checks;
+  }
+
+  private async compile(key: PolicyKey, access: Access): Promise<Compiled> {
+    const { db, checker } = this.services;
+    const { version, checks } = await db.transaction(access, (tx) => getPolicy(tx, key));
+    const wordCount = checks.reduce((sum, check) => sum + (check.kind === "WORDS" ? check.words.length : 0), 1);
+    const compiled = { version, wordCount, checks: checks.map((check) => toCheck(check, key.level, checker)) };
+    const name = nameOf(key);
+    this.versions.set(name, version); // it may be newer than what is known
+    this.keep(name, compiled);
+    this.dropOldest();
+    return compiled;
+  }
+
+  /** As the one that was used last. */
+  private keep(name: string, compiled: Compiled): void {
     this.compiled.delete(name);
-    if (compiled?.version !== this.versions.get(name)) {
-      const { db, checker } = this.services;
-      const { version, checks } = await db.transaction(access, (tx) => getPolicy(tx, key));
-      compiled = { version, checks: checks.map((check) => toCheck(check, key.level, checker)) };
-    }
-    if (compiled === undefined) return [];
     this.compiled.set(name, compiled);
-    for (const oldest of this.compiled.keys()) {
-      if (this.compiled.size <= MAX_COMPILED) break;
-      this.compiled.delete(oldest);
+  }
+
+  private dropOldest(): void {
+    let kept = [...this.compiled.values()].reduce((sum, { wordCount }) => sum + wordCount, 0);
+    for (const [name, { wordCount }] of this.compiled) {
+      if (kept <= MAX_KEPT_WORDS) break;
+      this.compiled.delete(name);
+      kept -= wordCount;
     }
-    return compiled.checks;
   }
 }
 

@@ -124,6 +124,13 @@ function readChecks(inputs: readonly ModerationCheckInput[]): readonly StoredChe
       throw new DomainError("INVALID_INPUT", `Two checks are called "${name}". Give each a name of its own.`, {
         path: [...path, String(index), "name"],
       });
+  const wordCount = checks.reduce((sum, check) => sum + (check.kind === "WORDS" ? check.words.length : 0), 0);
+  if (wordCount > MAX_WORDS)
+    throw new DomainError(
+      "INVALID_INPUT",
+      `All checks of a list have up to ${MAX_WORDS} words together, not ${wordCount}.`,
+      { path },
+    );
   return checks;
 }
 

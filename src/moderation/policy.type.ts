@@ -82,7 +82,7 @@ export class ModerationCheckInput {
   @Field(() => [String], {
     nullable: true,
     description:
-      "Of WORDS: 1 to 10,000 words and phrases of up to 200 characters. Case, accents and full-width forms do not matter; only whole words count.",
+      "Of WORDS: words and phrases of up to 200 characters, at least one, and at most 10,000 in all checks of a list. Case, accents and full-width forms do not matter; only whole words count.",
   })
   words?: readonly string[];
 

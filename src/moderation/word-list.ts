@@ -21,12 +21,13 @@ export function wordsOf(text: string): readonly string[] {
 
 /** Phrases that begin alike share their beginning. */
 interface Node {
-  readonly next: Map<string, Node>;
+  /** Most are the last of their phrase, and have none. */
+  next?: Map<string, Node>;
   /** A phrase ends here. */
   isEnd: boolean;
 }
 
-const newNode = (): Node => ({ next: new Map(), isEnd: false });
+const newNode = (): Node => ({ isEnd: false });
 
 export class WordList {
   private readonly root = newNode();
@@ -36,7 +37,8 @@ export class WordList {
     for (const entry of entries) {
       let node = this.root;
       for (const word of wordsOf(entry)) {
-        const next = node.next.get(word) ?? newNode();
+        node.next ??= new Map();
+        const next: Node = node.next.get(word) ?? newNode();
         node.next.set(word, next);
         node = next;
       }
@@ -54,7 +56,7 @@ export class WordList {
     let node: Node | undefined = this.root;
     for (let place = start; node !== undefined; place++) {
       if (node.isEnd) return true;
-      node = node.next.get(words[place] ?? "");
+      node = node.next?.get(words[place] ?? "");
     }
     return false;
   }

@@ -1,8 +1,9 @@
 import { isInputObjectType } from "graphql";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { makeSchema } from "../../src/api/schema.ts";
 import { Moderation } from "../../src/moderation/moderation.ts";
 import { asPlatform } from "../../src/platform/access.ts";
+import { newId } from "../../src/platform/ids.ts";
 import { createBatch, finishedBatch, readBatch, readItems, readResults } from "../support/batches.ts";
 import { readVerdicts, SET_POLICY, setChecks, words } from "../support/checks.ts";
 import { FakeClock } from "../support/fake-clock.ts";
@@ -185,6 +186,21 @@ describe("checks of prompts", () => {
     expect(await elsewhere.applies(tenantId, "PROMPT")).toBe(true);
   });
 
+  test("are read once, however many ask at the same time", async () => {
+    const elsewhere = new Moderation({ db: app.db, clock: new FakeClock(), checker: undefined });
+    const { id: tenantId } = await app.db.transaction(asPlatform, (tx) =>
+      tx.tenant.findFirstOrThrow({ orderBy: { id: "asc" } }),
+    );
+    await setChecks(app.owner, [words("birds", "heron")]);
+    await elsewhere.applies(newId(), "PROMPT");
+    const transaction = vi.spyOn(app.db, "transaction");
+    const asked = await Promise.all(Array.from({ length: 20 }, () => elsewhere.applies(tenantId, "PROMPT")));
+    const lists = transaction.mock.calls.filter(([{ role }]) => role === "atelier_api").length;
+    transaction.mockRestore();
+    expect([new Set(asked), lists <= 3]).toEqual([new Set([true]), true]);
+    for (let i = 0; i < 2; i++) expect(await elsewhere.applies(tenantId, "PROMPT")).toBe(true);
+  });
+
   test.each<[string, readonly object[], RegExp]>([
     ["two checks of one name", [words("a", "x"), words("a", "y")], /Two checks are called "a"/],
     ["no words", [words("a")], /1 to 10000 words/],
@@ -194,6 +210,11 @@ describe("checks of prompts", () => {
     ["a service that there is none of", [{ name: "guard", kind: "HTTP" }], /MODERATION_URL/],
     ["words for a service", [{ ...words("guard", "x"), kind: "HTTP" }], /one of the kind HTTP has stages/],
     ["no stage", [{ name: "guard", kind: "HTTP", stages: [] }], /at least one stage: PROMPT, IMAGE/],
+    [
+      "too many words",
+      ["a", "b"].map((name) => words(name, ...Array.from({ length: 5001 }, (_, i) => `word${i}`))),
+      /up to 10000 words together, not 10002/,
+    ],
     ["too many checks", Array.from({ length: 21 }, (_, i) => words(`${i}`, "x")), /up to 20 checks/],
   ])("cannot be set with %s", async (_, checks, message) => {
     const { setModerationPolicy: set } = await app.owner.query(SET_POLICY, { input: { checks, reason: "r" } });
