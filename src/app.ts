@@ -56,6 +56,8 @@ import { UsageResolver } from "./quota/usage.resolver.ts";
 import { UsageService } from "./quota/usage.service.ts";
 import { DeletionResolver } from "./retention/deletion.resolver.ts";
 import { DeletionService } from "./retention/deletion.service.ts";
+import { ErasureResolver } from "./retention/erasure.resolver.ts";
+import { ErasureService } from "./retention/erasure.service.ts";
 import { ImagePurge } from "./retention/image-purge.ts";
 import { RetentionResolver } from "./retention/retention.resolver.ts";
 import { RetentionService } from "./retention/retention.service.ts";
@@ -197,7 +199,6 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const tenantExport = new TenantExport({ db, images, links, clock });
   const purge = new ImagePurge({ db, images, logger });
   const normaliser = new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
-  const uploads = new UploadService({ db, images, links, normaliser, quota });
   const poll = new MilestonePoll(db, logger);
   const callers = new CallerWatch({ db, clock, logger });
   const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger };
@@ -231,7 +232,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     usage,
     limits: new LimitService({ db, quota }),
     checks: new PolicyService({ db, policies: moderation.policies, hasChecker: checker !== undefined }),
-    uploads,
+    uploads: new UploadService({ db, images, links, normaliser, quota }),
     tenantExport,
     deletions: new DeletionService({ db, purge, quota }),
     poll,
@@ -269,6 +270,7 @@ const resolversOf = ({
   uploads,
   deletions,
   tenantExport,
+  duties,
   images,
   presets,
 }: Services): readonly object[] => [
@@ -279,6 +281,7 @@ const resolversOf = ({
   new ImageResolver(images),
   new UploadResolver(uploads),
   new DeletionResolver(deletions),
+  new ErasureResolver(new ErasureService({ db, onErased: () => duties.eraseSoon() })),
   new RetentionResolver(new RetentionService(db), tenantExport),
   new EventsResolver(),
   new PresetResolver(db, presets),

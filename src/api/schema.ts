@@ -28,6 +28,7 @@ import { LimitResolver } from "../quota/limit.resolver.ts";
 import { QuotaError } from "../quota/quota.type.ts";
 import { UsageResolver } from "../quota/usage.resolver.ts";
 import { DeletionResolver } from "../retention/deletion.resolver.ts";
+import { ErasureResolver } from "../retention/erasure.resolver.ts";
 import { RetentionResolver } from "../retention/retention.resolver.ts";
 import { AuditLogResolver } from "../tenancy/audit-log.resolver.ts";
 import { MemberResolver } from "../tenancy/member.resolver.ts";
@@ -47,6 +48,7 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   ImageResolver,
   UploadResolver,
   DeletionResolver,
+  ErasureResolver,
   RetentionResolver,
   EventsResolver,
   PresetResolver,

@@ -8,6 +8,7 @@ import type { QuotaService } from "../quota/quota.service.ts";
 import { QuotaCheck } from "../quota/quota-check.ts";
 import type { ImagePurge } from "../retention/image-purge.ts";
 import { RetentionDuty } from "../retention/retention-duty.ts";
+import { TenantErasure } from "../retention/tenant-erasure.ts";
 import type { AttemptServices } from "./attempt.ts";
 import { BatchFeeder } from "./batch-feeder.ts";
 import { DeadlineDuty } from "./deadline-duty.ts";
@@ -20,6 +21,7 @@ const FEED_MS = 500;
 const SWEEP_MS = 10 * 60_000;
 const FORGET_MS = 3600_000;
 const RETENTION_MS = 10 * 60_000;
+const ERASURE_MS = 2000;
 const PURGE_MS = 60_000;
 const EXPIRY_MS = 60_000;
 const CHECK_MS = 24 * 3600_000;
@@ -35,6 +37,7 @@ export interface DutyServices extends AttemptServices {
 export class Duties {
   private readonly tickers: readonly Ticker[];
   private readonly feeding: Ticker;
+  private readonly erasing: Ticker;
   private readonly feeder: BatchFeeder;
   private leave: () => void = () => {};
 
@@ -49,8 +52,11 @@ export class Duties {
     const check = new QuotaCheck(services);
     this.feeder = new BatchFeeder(services);
     this.feeding = duty("batches", FEED_MS, () => this.feeder.runOnce());
+    const erasure = new TenantErasure(services);
+    this.erasing = duty("tenant erasure", ERASURE_MS, () => erasure.runOnce());
     this.tickers = [
       this.feeding,
+      this.erasing,
       duty("batch drafts", SWEEP_MS, () => this.feeder.sweepDrafts()),
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
@@ -68,6 +74,11 @@ export class Duties {
   start(): void {
     this.leave = this.services.db.doorbell.onRing(() => this.feeding.trigger());
     for (const ticker of this.tickers) ticker.start();
+  }
+
+  /** A tenant was erased: what it has need not wait. */
+  eraseSoon(): void {
+    this.erasing.trigger();
   }
 
   async stop(): Promise<void> {

@@ -55,10 +55,15 @@ export async function getTenant(tx: Tx, id: string): Promise<TenantRow> {
   return tx.tenant.findUniqueOrThrow({ where: { id } });
 }
 
-/** Until the transaction ends no other administrator changes the tenant. */
+/** Of a tenant that was erased. */
+export async function findTombstone(tx: Tx, id: string): Promise<TenantRow | undefined> {
+  return (await tx.tenant.findUnique({ where: { id, erasedAt: { not: null } } })) ?? undefined;
+}
+
+/** Until the transaction ends no other administrator changes the tenant. An erased one is as absent as none. */
 export async function lockTenant(tx: Tx, id: string): Promise<TenantRow | undefined> {
   await tx.$queryRaw`select 1 from tenant where id = ${id}::uuid for no key update`;
-  return (await tx.tenant.findUnique({ where: { id } })) ?? undefined;
+  return (await tx.tenant.findUnique({ where: { id, erasedAt: null } })) ?? undefined;
 }
 
 export async function setSuspended(tx: Tx, id: string, isSuspended: boolean): Promise<TenantRow> {

@@ -45,5 +45,6 @@ export async function requireTenant(
   tenantId: string,
   { globalId = "", path }: { globalId: string | undefined; path: readonly string[] },
 ): Promise<void> {
-  if ((await tx.tenant.count({ where: { id: tenantId } })) === 0) throw notFound("Tenant", globalId, path);
+  if ((await tx.tenant.count({ where: { id: tenantId, erasedAt: null } })) === 0)
+    throw notFound("Tenant", globalId, path);
 }

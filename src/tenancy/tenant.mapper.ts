@@ -8,6 +8,7 @@ export const toTenant = ({ id, name, createdAt, suspendedAt, version, ...row }: 
   name,
   createdAt,
   suspendedAt,
+  erasedAt: row.erasedAt,
   retention: { outputsDays: row.outputsDays, inputsDays: row.inputsDays, promptsDays: row.promptsDays },
   etag: toEtag(version),
   uuid: id,

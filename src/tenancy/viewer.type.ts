@@ -33,6 +33,9 @@ export class Tenant {
   @Field(() => GraphQLISODateTime, { nullable: true, description: "While it is set, its members can only read." })
   suspendedAt!: Date | null;
 
+  @Field(() => GraphQLISODateTime, { nullable: true, description: "Nothing of it is left, or will be in minutes." })
+  erasedAt!: Date | null;
+
   @Field(() => Retention)
   retention!: Retention;
 

@@ -137,6 +137,11 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
     query: "mutation($id: ID!) { deleteImage(id: $id) { userErrors { code } } }",
     variables: { id: await world.pictureOf(await things.endedGeneration()) },
   }),
+  "Mutation.eraseTenant": change("eraseTenant", "EraseTenantInput", async (_, world) => ({
+    id: (await world.newTenant()).id,
+    name: "new",
+    reason,
+  })),
   "Mutation.exportTenant": change("exportTenant", "ExportTenantInput", () => ({ reason })),
   "Mutation.finishUpload": async (things) => ({
     query: "mutation($id: ID!, $sha256: String!) { finishUpload(id: $id, sha256: $sha256) { userErrors { code } } }",
