@@ -3,8 +3,8 @@
  *
  *     npm run build && node --enable-source-maps dist/bench/claim.js [claims]
  *
- * A private PostgreSQL with a queue of 100 tenants. A claim reads who could start, locks what limits count and starts one
- * generation, as the dispatcher does; then it is undone, so that each meets the same queue. Turns are taken between no limits,
+ * A private PostgreSQL with a queue of 100 tenants. A claim decides whose turn it is, locks what limits count, starts one
+ * generation and stores the tags, as the dispatcher does; then it is undone, so that each meets the same queue. Turns are taken between no limits,
  * limits of every tenant and member that have room, and limits that let only the last tenant run more. Writes
  * bench/results/claim.json.
  */
@@ -17,16 +17,14 @@ import { Database } from "../src/platform/database.ts";
 import { openPostgresDatabase } from "../src/platform/database-postgres.ts";
 import { newId } from "../src/platform/ids.ts";
 import { createLogger } from "../src/platform/logger.ts";
-import { chooseNext } from "../src/scheduler/fair-share.ts";
-import { listCandidates, lockRunningLimits } from "../src/scheduler/queue.store.ts";
+import { PoolQueue } from "../src/scheduler/pool-queue.ts";
+import { lockRunningLimits } from "../src/scheduler/queue.store.ts";
 import { insertMember, insertTenant } from "../src/tenancy/tenancy.store.ts";
 import { startPostgres } from "../test/support/postgres-server.ts";
 
 const [claimCount = "200"] = process.argv.slice(2);
 const TENANTS = 100;
 const SIZES = [100, 10_000, 100_000];
-/** Rows that a claim looks at, as the dispatcher's. */
-const LOOK_AHEAD = 33;
 const SETTINGS = {
   prompt: "a red circle",
   unconditionalPrompt: "Generate an image.",
@@ -57,11 +55,12 @@ try {
     const db = await Database.open(engine, "prisma/migrations");
     await fillQueue(db, size);
     await analyze(url);
+    const queue = new PoolQueue({ pool: "local", ageingMs: 600_000 });
     const times = new Map<string, number[]>(Object.keys(LIMITS).map((name) => [name, []]));
     for (let round = 0; round < 5; round++) {
       for (const [name, limits] of Object.entries(LIMITS)) {
         await setLimits(db, limits);
-        for (let i = 0; i < Number(claimCount) / 5; i++) times.get(name)?.push(await timeClaim(db));
+        for (let i = 0; i < Number(claimCount) / 5; i++) times.get(name)?.push(await timeClaim(db, queue));
       }
     }
     for (const [name, all] of times) {
@@ -117,18 +116,19 @@ async function setLimits(db: Database, limits: { max: number; ofLast: number } |
 }
 
 /** Milliseconds. */
-async function timeClaim(db: Database): Promise<number> {
+async function timeClaim(db: Database, queue: PoolQueue): Promise<number> {
   const undo = new Error("measured");
   const begun = performance.now();
   let ms = 0;
   const claiming = db.transaction(asDispatcher, async (tx) => {
-    const candidates = await listCandidates(tx, "local", { presets: ["tiny"], limit: LOOK_AHEAD });
-    const [head] = chooseNext(candidates, [["tiny"]]);
-    if (head === undefined) throw new Error("nobody may run");
-    await lockRunningLimits(tx, [head.candidate]);
-    const lease = { generationId: head.candidate.id, leaseId: newId(), holder: newId() };
+    const [group] = await queue.choose(tx, [{ presets: ["tiny"], slots: [] }], new Date());
+    const [turn] = group?.turns ?? [];
+    if (turn === undefined) throw new Error("nobody may run");
+    await lockRunningLimits(tx, [turn.candidate]);
+    const lease = { generationId: turn.candidate.id, leaseId: newId(), holder: newId() };
     const row = await claim(tx, { ...lease, worker: "bench", leaseSeconds: 10 });
     if (row === undefined) throw new Error("nothing was claimed");
+    await queue.save(tx);
     ms = performance.now() - begun;
     throw undo;
   });

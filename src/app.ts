@@ -202,7 +202,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const poll = new MilestonePoll(db, logger);
   const callers = new CallerWatch({ db, clock, logger });
   const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger };
-  const dispatcher = new Dispatcher(attempts, POOL);
+  const dispatcher = new Dispatcher(attempts, { pool: POOL, ageingMs: config.ageingMs });
   const server = new ApiServer({
     auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, logger })),
     callers,

@@ -114,6 +114,8 @@ export const environmentSchema = z.object({
     .transform((entries) => entries.map((entry) => entry.split("=") as [string, string]))
     .refine((entries) => new Set(entries.map(([name]) => name)).size === entries.length, { error: FACTORS_EXPECTED })
     .transform((entries) => new Map(entries.map(([name, factor]) => [name, Number(factor)]))),
+  /** How long BATCH work waits for others at most, before it takes turns with them. */
+  AGEING_SECONDS: integer(0, 604_800, 600).default(600),
   /** How long running generations may go on when the server is asked to stop; then they yield with a checkpoint. */
   SHUTDOWN_GRACE_SECONDS: integer(0, 3600, 5).default(5),
 });
@@ -147,6 +149,7 @@ export interface Config {
     | undefined;
   /** Undefined when no service checks anything. */
   readonly moderation: { readonly url: string; readonly secret: string; readonly timeoutMs: number } | undefined;
+  readonly ageingMs: number;
   readonly shutdownGraceMs: number;
   /** By `npm start`, whose end must be ours. */
   readonly startedByNpm: boolean;
@@ -200,6 +203,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     priceFactors: data.PRESET_PRICE_FACTORS,
     oidc: oidcOf(data),
     moderation: moderationOf(data),
+    ageingMs: data.AGEING_SECONDS * 1000,
     shutdownGraceMs: data.SHUTDOWN_GRACE_SECONDS * 1000,
     startedByNpm: environment["npm_lifecycle_event"] === "start",
   };

@@ -91,6 +91,7 @@ export async function deleteRest(tx: Tx, tenantId: string): Promise<void> {
   await tx.moderationVerdict.deleteMany({ where });
   await tx.moderationPolicy.deleteMany({ where });
   await tx.limit.deleteMany({ where });
+  await tx.fairShareTag.deleteMany({ where });
 }
 
 /** False while there are rows, which a call that was under way has written meanwhile. */

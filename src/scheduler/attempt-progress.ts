@@ -21,7 +21,8 @@ export class AttemptProgress {
   withholdsPreviews = false;
   /** Steps that the newest checkpoint of the generation holds. */
   private savedSteps = 0;
-  private firstStep = 0;
+  /** Where an earlier attempt left off. */
+  firstStep = 0;
   private startedAt = 0;
   private lastSign: number;
   private frame = 0;

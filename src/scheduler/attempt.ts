@@ -72,6 +72,7 @@ export class Attempt {
   private isReceiving = false;
   /** The worker is done, and checks look at what it drew. */
   private isJudging = false;
+  private isDone = false;
 
   readonly claimed: ClaimedGeneration;
   private readonly slot: Slot;
@@ -104,6 +105,11 @@ export class Attempt {
       this.slot.release();
       db.doorbell.ring();
     }
+  }
+
+  /** It has run from its first step to its last. */
+  get isWhole(): boolean {
+    return this.isDone && this.progress.firstStep === 0;
   }
 
   get isSilent(): boolean {
@@ -171,6 +177,7 @@ export class Attempt {
           stepsDone: this.progress.stepsDone,
         });
       case "done":
+        this.isDone = true;
         return this.finish();
     }
   }

@@ -12,26 +12,29 @@ import { Ticker } from "../platform/ticker.ts";
 import { savePool } from "../pool/pool.store.ts";
 import type { IdleWorker, Slot } from "../pool/worker-pool.ts";
 import { Attempt, type AttemptServices, type ClaimedGeneration } from "./attempt.ts";
-import { chooseNext } from "./fair-share.ts";
 import { GroupDeparture } from "./group-departure.ts";
-import { fillGroups, type GroupCandidate } from "./group-filling.ts";
 import { extendLeases, listCancelRequested } from "./lease.store.ts";
 import { LeaseRescuer } from "./lease-rescuer.ts";
 import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
-import { listCandidates, lockRunningLimits } from "./queue.store.ts";
+import { type ChosenGroup, PoolQueue, type Turn } from "./pool-queue.ts";
+import { lockRunningLimits } from "./queue.store.ts";
 
 const LEASE_SECONDS = 10;
 const LEASE_EXTENSION_MS = 3000;
 /** The guarantee behind the doorbell. */
 const CLAIM_POLL_MS = 500;
 const OFFER_MS = 10_000;
-/** How far behind those whose turn it is a claim looks for company of theirs. */
-const LOOK_AHEAD = 32;
 /** After a yield was asked for, streams get this long to end. */
 const YIELD_GRACE_MS = 10_000;
 
 /** Generations that were claimed for one worker, each with its slot. */
-type ClaimedGroup = readonly { readonly claimed: ClaimedGeneration; readonly slot: Slot }[];
+type ClaimedGroup = readonly { readonly claimed: ClaimedGeneration; readonly slot: Slot; readonly turn: Turn }[];
+
+export interface DispatcherOptions {
+  readonly pool: string;
+  /** After which waiting BATCH work takes turns with everything else. */
+  readonly ageingMs: number;
+}
 
 export class Dispatcher {
   /** This process, in leases. */
@@ -43,13 +46,17 @@ export class Dispatcher {
   private readonly claims: Ticker;
   private readonly cancellations: Ticker;
   private readonly rescuer: LeaseRescuer;
+  private readonly queue: PoolQueue;
+  private readonly pool: string;
   private readonly leave: (() => void)[] = [];
 
   constructor(
     private readonly services: AttemptServices,
-    private readonly pool: string,
+    options: DispatcherOptions,
   ) {
     const { logger } = services;
+    this.pool = options.pool;
+    this.queue = new PoolQueue(options);
     this.claims = new Ticker({ name: "claim", intervalMs: CLAIM_POLL_MS, runOnce: () => this.claimOnce(), logger });
     this.cancellations = new Ticker({
       name: "cancellations",
@@ -57,7 +64,7 @@ export class Dispatcher {
       runOnce: () => this.cancelOnce(),
       logger,
     });
-    this.rescuer = new LeaseRescuer(services, pool);
+    this.rescuer = new LeaseRescuer(services, options.pool);
     const leases = new Ticker({
       name: "leases",
       intervalMs: LEASE_EXTENSION_MS,
@@ -125,13 +132,13 @@ export class Dispatcher {
     if (idle.length === 0) return;
     const used = new Set<Slot>();
     try {
-      for (const group of await this.services.db.transaction(asDispatcher, (tx) => this.claimFor(tx, idle))) {
+      for (const group of await this.claimAll(idle)) {
         const departure = new GroupDeparture(group.length);
-        for (const { claimed, slot } of group) {
+        for (const { claimed, slot, turn } of group) {
           used.add(slot);
           const { generationId: id, seq: milestoneSeq } = claimed;
           this.services.lifecycle.announce({ id, milestoneSeq, state: "RUNNING" });
-          this.run(new Attempt({ claimed, slot, departure }, this.services));
+          this.run(new Attempt({ claimed, slot, departure }, this.services), turn);
         }
       }
     } finally {
@@ -139,9 +146,22 @@ export class Dispatcher {
     }
   }
 
+  /** What is known of the turns must be what is stored: after a claim that failed it is read again. */
+  private claimAll(idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
+    return this.services.db
+      .transaction(asDispatcher, (tx) => this.claimFor(tx, idle))
+      .catch((error: unknown) => {
+        this.queue.forget();
+        throw error;
+      });
+  }
+
   /** Again for workers that got nothing because limits refused all that was chosen for them: others may run in its place. */
   private async claimFor(tx: Tx, idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
-    if (!(await holdsPoolLease(tx, this.pool, this.holder))) return [];
+    if (!(await holdsPoolLease(tx, this.pool, this.holder))) {
+      this.queue.forget();
+      return [];
+    }
     const claimed: ClaimedGroup[] = [];
     for (let left = idle; left.length > 0; ) {
       const round = await this.claimRound(tx, left);
@@ -151,45 +171,49 @@ export class Dispatcher {
       const used = new Set(served.flatMap((group) => group.map(({ slot }) => slot)));
       left = left.filter(({ slots }) => !slots.some((slot) => used.has(slot)));
     }
+    await this.queue.save(tx);
     return claimed;
   }
 
-  /** Whose turn it is, is decided for each worker first; then who shares it. @returns a group for each whose turn it is */
+  /** @returns a group for each worker whose turn it is, empty where limits refused all of it */
   private async claimRound(tx: Tx, idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
-    const presets = [...new Set(idle.flatMap((worker) => worker.presets))];
-    const candidates = await listCandidates(tx, this.pool, { presets, limit: LOOK_AHEAD + idle.length });
-    const heads = chooseNext(
-      candidates,
-      idle.map((worker) => worker.presets),
-    ).map(({ candidate: head, worker }) => ({ head, slots: idle[worker]?.slots ?? [] }));
-    const groups = fillGroups(
-      heads.map(({ head, slots }) => ({ head, room: slots.length })),
-      candidates,
+    const groups = await this.queue.choose(tx, idle, this.services.clock.now());
+    await lockRunningLimits(
+      tx,
+      groups.flatMap(({ turns }) => turns.map(({ candidate }) => candidate)),
     );
-    await lockRunningLimits(tx, groups.flat());
     const claimed: ClaimedGroup[] = [];
-    for (const [i, { slots }] of heads.entries()) claimed.push(await this.claimGroup(tx, groups[i] ?? [], slots));
+    for (const group of groups) claimed.push(await this.claimGroup(tx, group));
     return claimed;
   }
 
-  private async claimGroup(tx: Tx, members: readonly GroupCandidate[], slots: readonly Slot[]): Promise<ClaimedGroup> {
-    const group: { claimed: ClaimedGeneration; slot: Slot }[] = [];
-    for (const [i, { id: generationId, preset, task }] of members.entries()) {
+  private async claimGroup(tx: Tx, { turns, slots }: ChosenGroup): Promise<ClaimedGroup> {
+    const group: { claimed: ClaimedGeneration; slot: Slot; turn: Turn }[] = [];
+    for (const [i, turn] of turns.entries()) {
+      const { id: generationId, preset, task } = turn.candidate;
       const slot = slots[i];
       if (slot === undefined) break;
       const leaseId = newId();
       const worker = slot.worker.worker.name;
       const row = await claim(tx, { generationId, leaseId, holder: this.holder, worker, leaseSeconds: LEASE_SECONDS });
-      if (row === undefined) continue;
+      if (row === undefined) {
+        this.queue.refused(turn);
+        continue;
+      }
       const { tenantId, attempt, milestoneSeq: seq } = row;
-      group.push({ slot, claimed: { generationId, tenantId, leaseId, attempt, seq, preset, task } });
+      group.push({ slot, turn, claimed: { generationId, tenantId, leaseId, attempt, seq, preset, task } });
     }
     return group;
   }
 
-  private run(attempt: Attempt): void {
+  private run(attempt: Attempt, turn: Turn): void {
     const { leaseId } = attempt.claimed;
-    const ended = attempt.run().finally(() => this.attempts.delete(leaseId));
+    const startedAt = this.services.clock.now().getTime();
+    const ended = attempt.run().finally(() => {
+      this.attempts.delete(leaseId);
+      const ms = this.services.clock.now().getTime() - startedAt;
+      this.queue.ended(turn, { ms, isWhole: attempt.isWhole });
+    });
     this.attempts.set(leaseId, { attempt, ended });
   }
 

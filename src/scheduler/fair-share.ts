@@ -1,38 +1,287 @@
-/** Whose turn is it? A pure decision over the heads of the queues; SQL only carries it out. */
+/**
+ * Whose turn is it? Start-time fair queueing (Goyal, Vin, Cheng 1996) on two levels: among the tenants of a pool, then among
+ * the members of the tenant. Each has a tag, the virtual time at which its next turn begins; the lowest goes first and is
+ * charged the milliseconds that its work is predicted to take, divided by its weight. Nothing here reads a clock or a
+ * database: the same calls give the same turns.
+ *
+ * Between tenants INTERACTIVE and STANDARD are one class, so that nobody gains by calling everything urgent; inside a tenant
+ * INTERACTIVE goes first. BATCH has its turn when nothing else waits, or as STANDARD once it has waited for `ageingMs`.
+ */
 import type { Priority } from "../generated/prisma/enums.ts";
+import { type Tagged, TagHeap } from "./tag-heap.ts";
 
-/** A queued generation that could start now. */
-export interface Candidate {
-  readonly id: string;
+/** Generations of one class that one member queued with one key, oldest first. */
+export interface QueueName {
   readonly tenantId: string;
   readonly userId: string;
+  /** Null for one who signed in. */
   readonly apiKeyId: string | null;
-  readonly preset: string;
   readonly priority: Priority;
-  readonly createdAt: Date;
 }
 
-const RANK: Record<Priority, number> = { INTERACTIVE: 0, STANDARD: 1, BATCH: 2 };
+/** A queue in which something waits. */
+export interface WaitingQueue extends QueueName {
+  /** When its oldest one was asked for. */
+  readonly since: Date;
+}
+
+/** How urgent a queue is, inside its tenant. */
+enum Rank {
+  Interactive = 0,
+  Standard = 1,
+  Batch = 2,
+}
+
+const RANKS: Record<Priority, Rank> = {
+  INTERACTIVE: Rank.Interactive,
+  STANDARD: Rank.Standard,
+  BATCH: Rank.Batch,
+};
 
 /**
- * The generations to start, in order: by class, then first come, first served. At most one for each of `workers`, which
- * say what presets they serve.
+ * Shares that have something waiting; the first one's turn it is. Idling saves nothing up: who joins does so at the floor,
+ * the highest that the lowest tag has been.
  */
-export function chooseNext<Queued extends Candidate>(
-  candidates: readonly Queued[],
-  workers: readonly (readonly string[])[],
-): readonly { candidate: Queued; worker: number }[] {
-  const queue = [...candidates].sort(
-    (a, b) =>
-      RANK[a.priority] - RANK[b.priority] || a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1),
-  );
-  const free = new Set(workers.keys());
-  const chosen: { candidate: Queued; worker: number }[] = [];
-  for (const candidate of queue) {
-    const worker = [...free].find((index) => workers[index]?.includes(candidate.preset));
-    if (worker === undefined) continue;
-    free.delete(worker);
-    chosen.push({ candidate, worker });
+class Turns<S extends Share> extends TagHeap<S> {
+  private floor = 0;
+
+  join(share: S): void {
+    if (this.has(share)) return;
+    this.raiseFloor();
+    share.tag = Math.max(share.tag, this.floor);
+    this.add(share);
   }
-  return chosen;
+
+  /** Before the first one is charged for its turn. */
+  raiseFloor(): void {
+    this.floor = Math.max(this.floor, this.first()?.tag ?? 0);
+  }
 }
+
+interface Entry {
+  queue: WaitingQueue;
+  rank: Rank;
+}
+
+/** A tenant's or a member's part of the service. Its tag: the virtual time at which its next turn begins. */
+type Share = Tagged;
+
+interface MemberShare extends Share {
+  /** By rank; what waits there. */
+  readonly entries: readonly [Entry[], Entry[], Entry[]];
+}
+
+/** When a BATCH queue began to wait, as a tag. */
+interface Due extends Tagged {
+  readonly entry: Entry;
+}
+
+interface TenantShare extends Share {
+  weight: number;
+  readonly members: Map<string, MemberShare>;
+  /** By rank; the members that have something of it. */
+  readonly waiting: readonly [Turns<MemberShare>, Turns<MemberShare>, Turns<MemberShare>];
+}
+
+/** A tag as it is stored. The tenant's own has no member. */
+export interface StoredTag {
+  readonly tenantId: string;
+  readonly userId: string | null;
+  readonly tag: number;
+}
+
+export class FairShare {
+  private readonly tenants = new Map<string, TenantShare>();
+  /** Tenants with anything but BATCH, and those with BATCH. */
+  private readonly foreground = new Turns<TenantShare>();
+  private readonly background = new Turns<TenantShare>();
+  private readonly entries = new Map<string, Entry>();
+  /** Of BATCH queues: they age in the order in which they began to wait. */
+  private readonly ageing = new TagHeap<Due>();
+  private readonly dues = new Map<Entry, Due>();
+  private readonly charged = new Map<string, Pick<QueueName, "tenantId" | "userId">>();
+
+  constructor(private readonly ageingMs: number) {}
+
+  /** Something waits there. A queue that is known keeps its share's place, whatever is first in it now. */
+  add(queue: WaitingQueue): void {
+    const key = keyOf(queue);
+    const known = this.entries.get(key);
+    const rank = RANKS[queue.priority];
+    if (known === undefined) {
+      const entry: Entry = { queue, rank };
+      this.entries.set(key, entry);
+      this.place(entry);
+      this.startAgeing(entry);
+    } else if (known.queue.since.getTime() !== queue.since.getTime()) {
+      known.queue = queue;
+      this.startAgeing(known);
+      if (known.rank !== rank) this.move(known, rank);
+    }
+  }
+
+  /** Nothing waits there any more, or nothing that could start. */
+  remove(queue: QueueName): void {
+    const key = keyOf(queue);
+    const entry = this.entries.get(key);
+    if (entry === undefined) return;
+    this.entries.delete(key);
+    this.displace(entry);
+    this.stopAgeing(entry);
+  }
+
+  /** All that waits: what is not named does not wait any more. */
+  update(queues: readonly WaitingQueue[]): void {
+    const named = new Set(queues.map(keyOf));
+    for (const [key, { queue }] of this.entries) if (!named.has(key)) this.remove(queue);
+    for (const queue of queues) this.add(queue);
+  }
+
+  /** The queue whose turn it is; asking changes no turn. */
+  next(now: Date): WaitingQueue | undefined {
+    this.age(now.getTime());
+    const tenant = this.foreground.first() ?? this.background.first();
+    const member = tenant?.waiting.find(({ size }) => size > 0)?.first();
+    return member === undefined ? undefined : oldest(member.entries.find(({ length }) => length > 0) ?? [])?.queue;
+  }
+
+  /** Something of this queue starts: it is predicted to take so many milliseconds of a worker. */
+  start(queue: QueueName, predictedMs: number): void {
+    const entry = this.entries.get(keyOf(queue));
+    if (entry !== undefined) {
+      const { waiting } = this.tenantOf(queue.tenantId);
+      (entry.rank === Rank.Batch ? this.background : this.foreground).raiseFloor();
+      waiting[entry.rank].raiseFloor();
+    }
+    this.charge(queue, predictedMs);
+  }
+
+  /** Moves tags on by milliseconds of service, or back by those that were predicted too many; a tenant's by its weight. */
+  charge({ tenantId, userId }: Pick<QueueName, "tenantId" | "userId">, ms: number): void {
+    const tenant = this.tenantOf(tenantId);
+    const member = memberOf(tenant, userId);
+    tenant.tag += ms / tenant.weight;
+    member.tag += ms;
+    this.moved(tenant, member);
+    this.charged.set(`${tenantId} ${userId}`, { tenantId, userId });
+  }
+
+  /** How much of the service a tenant is entitled to beside others: 1 unless said. */
+  setWeight(tenantId: string, weight: number): void {
+    this.tenantOf(tenantId).weight = weight;
+  }
+
+  /** Tags of those that were charged since this was last called. */
+  takeCharged(): readonly StoredTag[] {
+    const members = [...this.charged.values()];
+    this.charged.clear();
+    const tenants = [...new Set(members.map(({ tenantId }) => tenantId))].map((id) => this.tenantOf(id));
+    return [
+      ...tenants.map(({ id, tag }) => ({ tenantId: id, userId: null, tag })),
+      ...members.map((who) => ({ ...who, tag: memberOf(this.tenantOf(who.tenantId), who.userId).tag })),
+    ];
+  }
+
+  /** Takes up where an earlier leader of the pool stopped, with what waits now. Nothing was added before. */
+  restore(tags: readonly StoredTag[], queues: readonly WaitingQueue[]): void {
+    for (const { tenantId, userId, tag } of tags) {
+      const tenant = this.tenantOf(tenantId);
+      if (userId === null) tenant.tag = tag;
+      else memberOf(tenant, userId).tag = tag;
+    }
+    const known = new Set(tags.map(({ tenantId, userId }) => `${tenantId} ${userId}`));
+    const isKnown = ({ tenantId, userId }: QueueName): boolean =>
+      known.has(`${tenantId} null`) && known.has(`${tenantId} ${userId}`);
+    const tagOf = ({ tenantId }: QueueName): number => this.tenantOf(tenantId).tag;
+    const memberTagOf = ({ tenantId, userId }: QueueName): number => memberOf(this.tenantOf(tenantId), userId).tag;
+    // From the lowest tag up, so that nobody joins above their own; whoever has none joins at the lowest of the others.
+    const order = (a: QueueName, b: QueueName): number => tagOf(a) - tagOf(b) || memberTagOf(a) - memberTagOf(b);
+    for (const queue of queues.filter(isKnown).sort(order)) this.add(queue);
+    for (const queue of queues) this.add(queue);
+  }
+
+  /** BATCH that has waited for long enough is STANDARD from now on. */
+  private age(now: number): void {
+    for (
+      let due = this.ageing.first();
+      due !== undefined && now - due.tag >= this.ageingMs;
+      due = this.ageing.first()
+    ) {
+      this.stopAgeing(due.entry);
+      this.move(due.entry, Rank.Standard);
+    }
+  }
+
+  private startAgeing(entry: Entry): void {
+    this.stopAgeing(entry);
+    if (entry.queue.priority !== "BATCH") return;
+    const due: Due = { id: keyOf(entry.queue), tag: entry.queue.since.getTime(), entry };
+    this.ageing.add(due);
+    this.dues.set(entry, due);
+  }
+
+  private stopAgeing(entry: Entry): void {
+    const due = this.dues.get(entry);
+    if (due !== undefined) this.ageing.remove(due);
+    this.dues.delete(entry);
+  }
+
+  private place(entry: Entry): void {
+    const tenant = this.tenantOf(entry.queue.tenantId);
+    const member = memberOf(tenant, entry.queue.userId);
+    member.entries[entry.rank].push(entry);
+    tenant.waiting[entry.rank].join(member);
+    (entry.rank === Rank.Batch ? this.background : this.foreground).join(tenant);
+    this.moved(tenant, member);
+  }
+
+  /** They may wait in several places. */
+  private moved(tenant: TenantShare, member: MemberShare): void {
+    for (const turns of [this.foreground, this.background]) turns.moved(tenant);
+    for (const turns of tenant.waiting) turns.moved(member);
+  }
+
+  private move(entry: Entry, rank: Rank): void {
+    this.displace(entry);
+    entry.rank = rank;
+    this.place(entry);
+  }
+
+  private displace(entry: Entry): void {
+    const tenant = this.tenantOf(entry.queue.tenantId);
+    const member = memberOf(tenant, entry.queue.userId);
+    const entries = member.entries[entry.rank];
+    entries.splice(entries.indexOf(entry), 1);
+    if (entries.length === 0) tenant.waiting[entry.rank].remove(member);
+    const [interactive, standard, batch] = tenant.waiting;
+    if (interactive.size === 0 && standard.size === 0) this.foreground.remove(tenant);
+    if (batch.size === 0) this.background.remove(tenant);
+  }
+
+  private tenantOf(id: string): TenantShare {
+    const known = this.tenants.get(id);
+    if (known !== undefined) return known;
+    const waiting = [new Turns<MemberShare>(), new Turns<MemberShare>(), new Turns<MemberShare>()] as const;
+    const tenant: TenantShare = { id, tag: 0, weight: 1, members: new Map(), waiting };
+    this.tenants.set(id, tenant);
+    return tenant;
+  }
+}
+
+function memberOf(tenant: TenantShare, id: string): MemberShare {
+  const known = tenant.members.get(id);
+  if (known !== undefined) return known;
+  const member: MemberShare = { id, tag: 0, entries: [[], [], []] };
+  tenant.members.set(id, member);
+  return member;
+}
+
+/** Of a member's queues of one rank: keys share their member's turns. */
+const oldest = (entries: readonly Entry[]): Entry | undefined =>
+  entries.reduce<Entry | undefined>(
+    (first, entry) => (first === undefined || entry.queue.since < first.queue.since ? entry : first),
+    undefined,
+  );
+
+const keyOf = ({ tenantId, userId, apiKeyId, priority }: QueueName): string =>
+  `${tenantId} ${userId} ${apiKeyId ?? ""} ${priority}`;

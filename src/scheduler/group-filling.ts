@@ -3,9 +3,12 @@
  * behind it, in the order of the queue, while there is room.
  */
 import type { Task } from "../generation/settings.ts";
-import type { Candidate } from "./fair-share.ts";
+import type { QueueName } from "./fair-share.ts";
 
-export interface GroupCandidate extends Candidate {
+/** A queued generation that could start now. */
+export interface GroupCandidate extends QueueName {
+  readonly id: string;
+  readonly preset: string;
   readonly task: Task;
   /** It was never tried before. */
   readonly isNew: boolean;
@@ -55,7 +58,7 @@ function shapeOf({ priority, preset, isNew, task }: GroupCandidate): string | un
   return JSON.stringify([priority, preset, task.kind, width, height, steps, speed, isGuided(task), keptOf(task)]);
 }
 
-const picturesOf = (task: Task): number => (task.kind === "IMAGE_TO_TEXT" ? 1 : task.settings.count);
+export const picturesOf = (task: Task): number => (task.kind === "IMAGE_TO_TEXT" ? 1 : task.settings.count);
 
 type DrawingTask = Exclude<Task, { kind: "IMAGE_TO_TEXT" }>;
 

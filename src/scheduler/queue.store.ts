@@ -3,15 +3,10 @@ import { Prisma } from "../generated/prisma/client.ts";
 import type { TaskKind } from "../generated/prisma/enums.ts";
 import { parseTask } from "../generation/settings.ts";
 import type { Tx } from "../platform/database.ts";
-import type { Candidate } from "./fair-share.ts";
+import type { QueueName, WaitingQueue } from "./fair-share.ts";
 import type { GroupCandidate } from "./group-filling.ts";
 
-export interface CandidateRequest {
-  readonly presets: readonly string[];
-  readonly limit: number;
-}
-
-const COLUMNS = Prisma.sql`id, tenant_id as "tenantId", user_id as "userId", api_key_id as "apiKeyId", preset, priority, created_at as "createdAt",
+const COLUMNS = Prisma.sql`id, tenant_id as "tenantId", user_id as "userId", api_key_id as "apiKeyId", preset, priority,
   task, settings, attempt = 0 as "isNew"`;
 
 type QueuedRow = Omit<GroupCandidate, "task"> & { readonly task: TaskKind; readonly settings: unknown };
@@ -35,55 +30,66 @@ const mayRunMore = Prisma.sql`
   )`;
 
 /**
- * The heads of a pool's queue that could start now on workers with these presets, per class oldest first; locked. Those of
- * suspended tenants are parked, out of the index; the list of tenants, read once, catches what was queued since.
- *
- * Most often nobody's limit of what runs is reached, and the first rows of the queue are the answer. Otherwise the heads of
- * everybody who may run more are: as many index lookups as members and keys have something queued, however much that is.
+ * The queues of a pool that have something, whether it could start now or not: as many index lookups as there are queues,
+ * however much waits in them. Those whose limits of what runs are reached are left out. Those of suspended tenants are
+ * parked, out of the index; the list of tenants, read once, catches what was queued since.
  */
-export async function listCandidates(
-  tx: Tx,
-  pool: string,
-  { presets, limit }: CandidateRequest,
-): Promise<readonly GroupCandidate[]> {
-  const heads = await tx.$queryRaw<(QueuedRow & { mayRun: boolean })[]>`
-    select ${COLUMNS}, ${mayRunMore} as "mayRun" from (
-      select * from generation
-      where ${canStart(pool, presets)} and tenant_id <> all(array(select id from tenant where suspended_at is not null))
-      order by priority, created_at, id
-      limit ${limit}::int
-      for update skip locked
-    ) as of`;
-  if (heads.every(({ mayRun }) => mayRun)) return heads.map(toCandidate);
-  const others = await tx.$queryRaw<QueuedRow[]>`
+export async function listQueues(tx: Tx, pool: string): Promise<readonly WaitingQueue[]> {
+  return tx.$queryRaw<WaitingQueue[]>`
     with recursive queued as (
-      (select tenant_id, user_id, ${KEY_OR_NIL} as api_key_id from generation where pool = ${pool} and state = 'QUEUED' and not parked
-        order by tenant_id, user_id, ${KEY_OR_NIL} limit 1)
+      (select tenant_id, user_id, ${KEY_OR_NIL} as api_key_id, priority, created_at
+        from generation where pool = ${pool} and state = 'QUEUED' and not parked
+        order by tenant_id, user_id, ${KEY_OR_NIL}, priority, created_at limit 1)
       union all
       select next.* from queued q, lateral (
-        select tenant_id, user_id, ${KEY_OR_NIL} as api_key_id from generation
+        select tenant_id, user_id, ${KEY_OR_NIL} as api_key_id, priority, created_at from generation
         where pool = ${pool} and state = 'QUEUED' and not parked
-          and (tenant_id, user_id, ${KEY_OR_NIL}) > (q.tenant_id, q.user_id, q.api_key_id)
-        order by tenant_id, user_id, ${KEY_OR_NIL} limit 1
+          and (tenant_id, user_id, ${KEY_OR_NIL}, priority) > (q.tenant_id, q.user_id, q.api_key_id, q.priority)
+        order by tenant_id, user_id, ${KEY_OR_NIL}, priority, created_at limit 1
       ) as next
-    ), open as materialized (
-      select * from queued as of where ${mayRunMore} and tenant_id <> all(array(select id from tenant where suspended_at is not null))
     )
-    select head.* from open as of, lateral (
-      select ${COLUMNS} from generation
-      where ${canStart(pool, presets)} and tenant_id = of.tenant_id and user_id = of.user_id
-        and ${KEY_OR_NIL} = of.api_key_id
-      order by priority, created_at, id
-      limit ${limit}::int
-      for update skip locked
-    ) as head
-    order by priority, "createdAt", id
-    limit ${limit}::int`;
-  return others.map(toCandidate);
+    select tenant_id as "tenantId", user_id as "userId", nullif(api_key_id, '00000000-0000-0000-0000-000000000000') as "apiKeyId",
+      priority, created_at as since
+    from queued as of
+    where ${mayRunMore} and tenant_id <> all(array(select id from tenant where suspended_at is not null))`;
+}
+
+export interface HeadsRequest {
+  readonly pool: string;
+  readonly queue: QueueName;
+  readonly presets: readonly string[];
+  readonly limit: number;
+}
+
+/** The first ones of a queue that could start now, oldest first; locked. */
+export async function listHeads(tx: Tx, { pool, queue, presets, limit }: HeadsRequest): Promise<GroupCandidate[]> {
+  const { tenantId, userId, apiKeyId, priority } = queue;
+  const rows = await tx.$queryRaw<QueuedRow[]>`
+    select ${COLUMNS} from generation
+    where ${canStart(pool, presets)} and tenant_id = ${tenantId}::uuid and user_id = ${userId}::uuid
+      and ${KEY_OR_NIL} = ${apiKeyId ?? NIL}::uuid and priority = ${priority}::priority
+    order by created_at, id
+    limit ${limit}::int
+    for update skip locked`;
+  return rows.map(toCandidate);
+}
+
+/** Of all that could start now, per class oldest first; locked. */
+export async function listOldest(
+  tx: Tx,
+  { pool, presets, limit }: Omit<HeadsRequest, "queue">,
+): Promise<readonly GroupCandidate[]> {
+  const rows = await tx.$queryRaw<QueuedRow[]>`
+    select ${COLUMNS} from generation
+    where ${canStart(pool, presets)} and tenant_id <> all(array(select id from tenant where suspended_at is not null))
+    order by generation.priority, created_at, id
+    limit ${limit}::int
+    for update skip locked`;
+  return rows.map(toCandidate);
 }
 
 /** Locks the limits that starts of these will count, in the order in which everybody locks them. */
-export async function lockRunningLimits(tx: Tx, candidates: readonly Candidate[]): Promise<void> {
+export async function lockRunningLimits(tx: Tx, candidates: readonly QueueName[]): Promise<void> {
   await tx.$queryRaw`
     with of as (
       select * from unnest(${candidates.map(({ tenantId }) => tenantId)}::uuid[], ${candidates.map(({ userId }) => userId)}::uuid[],

@@ -193,6 +193,7 @@ function insertTenantWithEverything(db: Database): Promise<TestTenant> {
     const use = { tenantId, userId, field: "createGeneration", key: "key", bodyHash: "", createdId: id };
     await tx.idempotencyRecord.create({ data: use });
     await tx.upload.create({ data: { id: newId(), tenantId, userId, purpose: "BATCH", expiresAt: new Date() } });
+    await tx.fairShareTag.create({ data: { pool: "local", tenantId, userId, tag: 0 } });
     await tx.moderationPolicy.create({ data: { tenantId, level: "TENANT", checks: [] } });
     const judged = {
       tenantId,

@@ -1,0 +1,115 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { FakeClock } from "../support/fake-clock.ts";
+import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
+import type { GraphqlClient } from "../support/graphql-client.ts";
+import { createTestApp, type TestApp } from "../support/test-app.ts";
+
+/** Of one worker that takes 100 ms for everything. */
+class Served {
+  constructor(
+    private readonly worker: FakeWorker,
+    private readonly clock: FakeClock,
+  ) {}
+
+  async next(count: number): Promise<readonly string[]> {
+    const prompts: string[] = [];
+    for (let i = 0; i < count; i++) prompts.push(await this.end(await this.worker.nextCall()));
+    return prompts;
+  }
+
+  async end(call: FakeCall): Promise<string> {
+    call.started();
+    this.clock.advance(100);
+    await call.succeed();
+    return call.prompt;
+  }
+}
+
+async function queue(client: GraphqlClient, prompt: string, count: number, input: object = {}): Promise<void> {
+  for (let i = 0; i < count; i++) await client.create({ prompt }, input);
+}
+
+describe("turns in a pool", () => {
+  const clock = new FakeClock();
+  const worker = new FakeWorker();
+  const served = new Served(worker, clock);
+  let app: TestApp;
+  let other: GraphqlClient;
+  beforeAll(async () => {
+    app = await createTestApp({ workers: worker, clock });
+    other = await app.addMember("MEMBER", { credits: 1_000_000_000n });
+  });
+  afterAll(() => app.stop());
+
+  /** Runs while everything else is queued. */
+  const blocker = async () => {
+    await app.member.create({ prompt: "blocker" });
+    return worker.nextCall();
+  };
+
+  test("go to tenants one by one, however much one of them has queued before the other", async () => {
+    const first = await blocker();
+    await queue(app.member, "flood", 6);
+    await queue(other, "light", 2);
+    await served.end(first);
+    expect([...(await served.next(4))].sort()).toEqual(["flood", "flood", "light", "light"]);
+    expect(await served.next(4)).toEqual(["flood", "flood", "flood", "flood"]);
+  });
+
+  test("go to the members of a tenant one by one, too", async () => {
+    const colleague = await app.addMember("MEMBER");
+    const first = await blocker();
+    await queue(app.member, "flood", 4);
+    await queue(colleague, "colleague", 2);
+    await served.end(first);
+    expect([...(await served.next(4))].sort()).toEqual(["colleague", "colleague", "flood", "flood"]);
+    expect(await served.next(2)).toEqual(["flood", "flood"]);
+  });
+
+  test("are charged by time: who has quick work has more turns", async () => {
+    const first = await blocker();
+    await queue(app.member, "slow", 2);
+    await queue(other, "quick", 6);
+    await served.end(first);
+    const prompts: string[] = [];
+    for (let i = 0; i < 8; i++) {
+      const call = await worker.nextCall();
+      if (call.prompt === "slow") clock.advance(400);
+      prompts.push(await served.end(call));
+    }
+    const [begin, end] = [prompts.indexOf("slow"), prompts.lastIndexOf("slow")];
+    expect(prompts.slice(begin + 1, end)).toEqual(["quick", "quick", "quick", "quick", "quick"]);
+  });
+
+  test("of BATCH come when nothing else waits", async () => {
+    const first = await blocker();
+    await queue(other, "batch", 2, { priority: "BATCH" });
+    await queue(app.member, "standard", 3);
+    await served.end(first);
+    expect(await served.next(5)).toEqual(["standard", "standard", "standard", "batch", "batch"]);
+  });
+});
+
+test("turns go on where they stood when another process leads", async () => {
+  const clock = new FakeClock();
+  const worker = new FakeWorker();
+  const app = await createTestApp({ workers: worker, clock });
+  const other = await app.addMember("MEMBER", { credits: 1_000_000_000n });
+  const served = new Served(worker, clock);
+  await other.create({ prompt: "other" });
+  const first = await worker.nextCall();
+  await queue(app.member, "long", 3);
+  await queue(other, "other", 4);
+  await served.end(first);
+  const long = await worker.nextCall();
+  clock.advance(400);
+  expect(await served.end(long)).toBe("long");
+  const running = await worker.nextCall();
+  void running.started().yieldRequested.then(() => running.checkpoint(1).yielded());
+  await app.stop({ keepData: true });
+
+  const next = new FakeWorker();
+  const again = await createTestApp({ workers: next, clock }, { DATA_DIR: app.dataDir });
+  expect(await new Served(next, clock).next(3)).toEqual(["other", "other", "other"]);
+  await again.stop();
+});
