@@ -134,6 +134,7 @@ export class GenerationLifecycle {
     generationId: string,
     end: { state: "CANCELED" | "EXPIRED"; failure?: Failure },
   ): Promise<TransitionedRow | undefined> {
+    await lockGeneration(tx, generationId);
     const row = await finishQueued(tx, generationId, end);
     if (row !== undefined)
       await this.charge(tx, row, { stepsDone: 0, reason: `generation ${end.state.toLowerCase()} before its start` });
@@ -142,7 +143,6 @@ export class GenerationLifecycle {
 
   /** Ends a queued generation now, free; asks a running one to stop. Undefined when it has ended. The caller announces. */
   async cancel(tx: Tx, generationId: string): Promise<Cancellation | undefined> {
-    await lockGeneration(tx, generationId);
     const ended = await this.endQueued(tx, generationId, { state: "CANCELED" });
     if (ended !== undefined) return { ended };
     return (await requestCancel(tx, generationId)) ? { isRequested: true } : undefined;
@@ -181,7 +181,10 @@ export class GenerationLifecycle {
     fence: Fence,
     write: (tx: Tx) => Promise<TransitionedRow | undefined>,
   ): Promise<FencedResult> {
-    const row = await this.db.transaction(asDispatcher, write);
+    const row = await this.db.transaction(asDispatcher, async (tx) => {
+      await lockGeneration(tx, fence.generationId);
+      return write(tx);
+    });
     if (row !== undefined) {
       this.announce(row);
       return "written";

@@ -56,9 +56,14 @@ export async function listItemGenerations(
   });
 }
 
-/** Until the transaction ends nobody else changes its state. */
+/**
+ * Until the transaction ends nobody else changes its state, nor its batch. The batch is locked before any limit, as where it
+ * is fed: two transactions would wait for each other otherwise.
+ */
 export async function lockGeneration(tx: Tx, id: string): Promise<void> {
-  await tx.$queryRaw`select id from generation where id = ${id}::uuid for update`;
+  await tx.$queryRaw`
+    with locked as (select batch_id from generation where id = ${id}::uuid for update)
+    select b.id from locked join batch b on b.id = locked.batch_id for update of b`;
 }
 
 /** Marks a running generation for cancellation; false when it is not running. */
