@@ -124,18 +124,21 @@ describe("when processes die", () => {
     await checkLedger();
   });
 
-  test("a server told to stop lets its attempt yield, ends with 0, and goes on from the checkpoint at the next start", async () => {
-    const id = await server.client.create(LONG);
-    await untilStep(id, 2);
-    const [worker] = server.workerPids;
-    expect(await server.end("SIGTERM")).toBe(0);
-    expect(isRunning(worker!)).toBe(false);
-    server = await ServerProcess.start(folder.path);
-    expect((await server.client.finished(id)).state).toBe("SUCCEEDED");
-    const { attempts } = await server.client.generation(id);
-    expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["YIELDED", "SUCCEEDED"]);
-    expect(attempts[0].checkpointSteps).toBeGreaterThanOrEqual(2);
-  });
+  slowTest(
+    "a server told to stop lets its attempt yield, ends with 0, and goes on from the checkpoint at the next start",
+    async () => {
+      const id = await server.client.create(LONG);
+      await untilStep(id, 2);
+      const [worker] = server.workerPids;
+      expect(await server.end("SIGTERM")).toBe(0);
+      expect(isRunning(worker!)).toBe(false);
+      server = await ServerProcess.start(folder.path);
+      expect((await server.client.finished(id)).state).toBe("SUCCEEDED");
+      const { attempts } = await server.client.generation(id);
+      expect(attempts.map(({ outcome }: any) => outcome)).toEqual(["YIELDED", "SUCCEEDED"]);
+      expect(attempts[0].checkpointSteps).toBeGreaterThanOrEqual(2);
+    },
+  );
 
   test("a second server on the same data folder is refused with clear words, and the first goes on", async () => {
     const second = ServerProcess.launch(folder.path);
@@ -146,7 +149,7 @@ describe("when processes die", () => {
     expect((await server.client.query("{ viewer { role } }")).viewer.role).toBe("MEMBER");
   });
 
-  test("a port in use is refused with clear words, and the data folder is free again", async () => {
+  slowTest("a port in use is refused with clear words, and the data folder is free again", async () => {
     const other = temporaryFolder(inject("templateData"));
     const port = new URL(server.client.url).port;
     const second = ServerProcess.launch(other.path, { PORT: port });
@@ -159,7 +162,7 @@ describe("when processes die", () => {
     other.remove();
   });
 
-  test("the credentials file is private, and a lost one is replaced by keys that work", async () => {
+  slowTest("the credentials file is private, and a lost one is replaced by keys that work", async () => {
     const file = join(folder.path, "credentials.json");
     expect(statSync(file).mode & 0o777).toBe(0o600);
     expect(statSync(join(folder.path, "secrets.json")).mode & 0o777).toBe(0o600);

@@ -28,7 +28,7 @@ describe("a first start", () => {
     await isFree();
   });
 
-  test("that is killed leaves no process behind, and the next one succeeds", async () => {
+  slowTest("that is killed leaves no process behind, and the next one succeeds", async () => {
     const { server, builder, isFree } = await setup();
     await server.end("SIGKILL");
     await vi.waitFor(() => expect(isRunning(builder)).toBe(false), { interval: 20, timeout: 10_000 });
@@ -62,7 +62,7 @@ describe("a data folder", () => {
     expect(server.log).toContain("PORT:");
   });
 
-  test("gets its model anew when another dtype is asked for", async () => {
+  slowTest("gets its model anew when another dtype is asked for", async () => {
     const folder = temporaryFolder(inject("templateData"));
     const server = await ServerProcess.start(folder.path, { PRESET_DTYPE: "int8" });
     const manifest = JSON.parse(readFileSync(join(folder.path, "models/tiny/manifest.json"), "utf8"));
