@@ -20,24 +20,13 @@ import { createLogger } from "../src/platform/logger.ts";
 import { PoolQueue } from "../src/scheduler/pool-queue.ts";
 import { lockRunningLimits } from "../src/scheduler/queue.store.ts";
 import { insertMember, insertTenant } from "../src/tenancy/tenancy.store.ts";
+import { DRAWING } from "../test/support/drawing-settings.ts";
 import { startPostgres } from "../test/support/postgres-server.ts";
 
 const [claimCount = "200"] = process.argv.slice(2);
 const TENANTS = 100;
 const SIZES = [100, 10_000, 100_000];
-const SETTINGS = {
-  prompt: "a red circle",
-  unconditionalPrompt: "Generate an image.",
-  width: 96,
-  height: 96,
-  count: 1,
-  steps: 18,
-  guidanceScale: 3,
-  guidanceSchedule: "CONSTANT",
-  temperature: 1,
-  speed: "EXACT",
-  seed: "0",
-};
+const SETTINGS = { ...DRAWING, prompt: "a red circle" };
 
 /** What is set before a round, by name. */
 const LIMITS: Readonly<Record<string, { max: number; ofLast: number } | undefined>> = {

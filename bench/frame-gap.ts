@@ -14,6 +14,7 @@ import { asPlatform } from "../src/platform/access.ts";
 import { Database } from "../src/platform/database.ts";
 import { openEmbeddedDatabase } from "../src/platform/database-embedded.ts";
 import { lockFolder } from "../src/platform/folder-lock.ts";
+import { DRAWING } from "../test/support/drawing-settings.ts";
 import { Server } from "./measuring/server.ts";
 
 const ROWS = 2000;
@@ -42,20 +43,7 @@ try {
 /** Copies of one finished generation, made in the database. */
 async function fillHistory(): Promise<void> {
   const db = await Database.open(await openEmbeddedDatabase(lockFolder(dataDir)), join(ROOT, "prisma/migrations"));
-  const settings = {
-    prompt: "a red circle",
-    unconditionalPrompt: "Generate an image.",
-    ...{
-      width: 96,
-      height: 96,
-      count: 1,
-      steps: 18,
-      guidanceScale: 3,
-      guidanceSchedule: "CONSTANT",
-      temperature: 1,
-      seed: "1",
-    },
-  };
+  const settings = { ...DRAWING, prompt: "a red circle" };
   await db.transaction(asPlatform, async (tx) => {
     const { tenantId, userId } = await tx.membership.findFirstOrThrow({ where: { role: "MEMBER" } });
     await tx.$executeRaw`

@@ -1,8 +1,8 @@
-import { Arg, Ctx, ID, Int, Query, Resolver } from "type-graphql";
+import { Arg, Args, Ctx, Int, Query, Resolver } from "type-graphql";
 import { principalOf, type RequestContext } from "../auth/request-context.ts";
 import { withoutNulls } from "../platform/without-nulls.ts";
 import type { UsageService } from "./usage.service.ts";
-import { LedgerConnection, LedgerFilter, Usage, UsageInput } from "./usage.type.ts";
+import { CsvArguments, LedgerConnection, LedgerFilter, Usage, UsageInput } from "./usage.type.ts";
 
 const LINK =
   "It works for anyone until it expires: made anew on each read, never store it. The file is written while it is read.";
@@ -34,30 +34,12 @@ export class UsageResolver {
   @Query(() => String, {
     description: `A link to the use of some days as CSV, a line for each day, member, key and task. ${LINK}`,
   })
-  usageCsvUrl(
-    @Ctx() context: RequestContext,
-    @Arg("from", () => String) from: string,
-    @Arg("to", () => String) to: string,
-    @Arg("expiresInSeconds", () => Int, { defaultValue: 300 }) expiresInSeconds: number,
-    @Arg("tenantId", () => ID, { nullable: true }) tenantId?: string,
-  ): Promise<string> {
-    return this.service.exportUrl(
-      principalOf(context),
-      withoutNulls({ file: "usage", from, to, tenantId, expiresInSeconds }),
-    );
+  usageCsvUrl(@Args(() => CsvArguments) file: CsvArguments, @Ctx() context: RequestContext): Promise<string> {
+    return this.service.exportUrl(principalOf(context), { ...withoutNulls(file), file: "usage" });
   }
 
   @Query(() => String, { description: `A link to the ledger of some days as CSV, newest first. ${LINK}` })
-  ledgerCsvUrl(
-    @Ctx() context: RequestContext,
-    @Arg("from", () => String) from: string,
-    @Arg("to", () => String) to: string,
-    @Arg("expiresInSeconds", () => Int, { defaultValue: 300 }) expiresInSeconds: number,
-    @Arg("tenantId", () => ID, { nullable: true }) tenantId?: string,
-  ): Promise<string> {
-    return this.service.exportUrl(
-      principalOf(context),
-      withoutNulls({ file: "ledger", from, to, tenantId, expiresInSeconds }),
-    );
+  ledgerCsvUrl(@Args(() => CsvArguments) file: CsvArguments, @Ctx() context: RequestContext): Promise<string> {
+    return this.service.exportUrl(principalOf(context), { ...withoutNulls(file), file: "ledger" });
   }
 }

@@ -1,4 +1,14 @@
-import { Field, Float, GraphQLISODateTime, ID, InputType, ObjectType, registerEnumType } from "type-graphql";
+import {
+  ArgsType,
+  Field,
+  Float,
+  GraphQLISODateTime,
+  ID,
+  InputType,
+  Int,
+  ObjectType,
+  registerEnumType,
+} from "type-graphql";
 import { LedgerKind, TaskKind } from "../generated/prisma/enums.ts";
 import { PageInfo } from "../platform/page.type.ts";
 import { Credits } from "../platform/scalars.ts";
@@ -65,6 +75,22 @@ export class Usage {
 
   @Field(() => Float, { description: "Of the pictures that were drawn." })
   pixels!: number;
+}
+
+/** Of a link to a file. */
+@ArgsType()
+export class CsvArguments {
+  @Field(() => String)
+  from!: string;
+
+  @Field(() => String)
+  to!: string;
+
+  @Field(() => Int, { defaultValue: 300 })
+  expiresInSeconds!: number;
+
+  @Field(() => ID, { nullable: true })
+  tenantId?: string;
 }
 
 @InputType()

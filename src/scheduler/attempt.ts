@@ -73,6 +73,8 @@ export class Attempt {
   /** The worker is done, and checks look at what it drew. */
   private isJudging = false;
   private isDone = false;
+  private heldFor: number | undefined;
+  private readonly startedAt: number;
 
   readonly claimed: ClaimedGeneration;
   private readonly slot: Slot;
@@ -86,6 +88,7 @@ export class Attempt {
     this.slot = slot;
     this.departure = departure;
     this.progress = new AttemptProgress(claimed, services.bus, services.clock);
+    this.startedAt = services.clock.now().getTime();
   }
 
   /** Resolves when the attempt is over and written; never rejects. */
@@ -102,7 +105,7 @@ export class Attempt {
       // The lease runs out, and the rescuer queues the generation again.
       logger.error({ ...facts, err: error }, "end of an attempt could not be written");
     } finally {
-      this.slot.release();
+      this.releaseSlot();
       db.doorbell.ring();
     }
   }
@@ -110,6 +113,11 @@ export class Attempt {
   /** It has run from its first step to its last. */
   get isWhole(): boolean {
     return this.isDone && this.progress.firstStep === 0;
+  }
+
+  /** Milliseconds for which it held, or has held, its slot. */
+  get heldMs(): number {
+    return this.heldFor ?? this.services.clock.now().getTime() - this.startedAt;
   }
 
   get isSilent(): boolean {
@@ -209,6 +217,11 @@ export class Attempt {
     });
   }
 
+  private releaseSlot(): void {
+    this.heldFor ??= this.heldMs;
+    this.slot.release();
+  }
+
   /** Meanwhile the worker has nothing more to do with it, so its slot is free for others. */
   private async judgePictures(): Promise<Ruling> {
     const { moderation, images } = this.services;
@@ -223,7 +236,7 @@ export class Attempt {
     }));
     if (pictures.length === 0 || !(await moderation.applies(tenantId, "IMAGE"))) return UNASKED;
     this.isJudging = true;
-    this.slot.release();
+    this.releaseSlot();
     return moderation.judgePictures({ tenantId, generationId, pictures }, this.call.signal);
   }
 

@@ -13,6 +13,7 @@ import { savePool } from "../pool/pool.store.ts";
 import type { IdleWorker, Slot } from "../pool/worker-pool.ts";
 import { Attempt, type AttemptServices, type ClaimedGeneration } from "./attempt.ts";
 import { GroupDeparture } from "./group-departure.ts";
+import { picturesOf } from "./group-filling.ts";
 import { extendLeases, listCancelRequested } from "./lease.store.ts";
 import { LeaseRescuer } from "./lease-rescuer.ts";
 import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
@@ -121,10 +122,11 @@ export class Dispatcher {
     this.cancellations.trigger();
   }
 
-  private leadOnce(): Promise<boolean> {
+  /** While another process leads, it moves the turns on. */
+  private async leadOnce(): Promise<void> {
     const { db } = this.services;
     const lease = { pool: this.pool, holder: this.holder, seconds: LEASE_SECONDS, isExclusive: db.isExclusive };
-    return db.transaction(asDispatcher, (tx) => takePoolLease(tx, lease));
+    if (!(await db.transaction(asDispatcher, (tx) => takePoolLease(tx, lease)))) this.queue.forget();
   }
 
   private async claimOnce(): Promise<void> {
@@ -203,16 +205,15 @@ export class Dispatcher {
       const { tenantId, attempt, milestoneSeq: seq } = row;
       group.push({ slot, turn, claimed: { generationId, tenantId, leaseId, attempt, seq, preset, task } });
     }
-    return group;
+    const groupPictures = group.reduce((sum, { turn }) => sum + picturesOf(turn.candidate.task), 0);
+    return group.map(({ turn, ...member }) => ({ ...member, turn: { ...turn, groupPictures } }));
   }
 
   private run(attempt: Attempt, turn: Turn): void {
     const { leaseId } = attempt.claimed;
-    const startedAt = this.services.clock.now().getTime();
     const ended = attempt.run().finally(() => {
       this.attempts.delete(leaseId);
-      const ms = this.services.clock.now().getTime() - startedAt;
-      this.queue.ended(turn, { ms, isWhole: attempt.isWhole });
+      this.queue.ended(turn, { ms: attempt.heldMs, isWhole: attempt.isWhole });
     });
     this.attempts.set(leaseId, { attempt, ended });
   }

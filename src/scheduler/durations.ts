@@ -7,8 +7,8 @@ import { effortOf } from "../quota/tariff.ts";
 
 /** Part of the newest duration in what is expected: about the last ten count. */
 const NEWEST_PART = 0.2;
-/** Before anything ran: milliseconds of a millionth of the unit of effort. */
-const FIRST_RATE = 0.001;
+/** Before anything ran: milliseconds of a millionth of a unit of effort. */
+const GUESSED_RATE = 0.001;
 
 export interface PredictedWork {
   readonly preset: string;
@@ -19,22 +19,23 @@ export interface PredictedWork {
 
 export class Durations {
   private readonly known = new Map<string, number>();
-  private rate = FIRST_RATE;
+  private rate: number | undefined;
 
   /** Milliseconds of a worker for its own part of what is drawn together. */
   predict(work: PredictedWork): number {
-    return this.known.get(keyOf(work)) ?? Number(effortOf(workOf(work.task))) * this.rate;
+    return this.known.get(keyOf(work)) ?? Number(effortOf(workOf(work.task))) * (this.rate ?? GUESSED_RATE);
   }
 
   /** It took so many milliseconds, from its first step to its last. */
   learn(work: PredictedWork, ms: number): void {
     const key = keyOf(work);
-    const known = this.known.get(key);
-    this.known.set(key, known === undefined ? ms : known + NEWEST_PART * (ms - known));
-    const rate = ms / Number(effortOf(workOf(work.task)));
-    this.rate = this.rate === FIRST_RATE ? rate : this.rate + NEWEST_PART * (rate - this.rate);
+    this.known.set(key, average(this.known.get(key), ms));
+    this.rate = average(this.rate, ms / Number(effortOf(workOf(work.task))));
   }
 }
+
+const average = (known: number | undefined, newest: number): number =>
+  known === undefined ? newest : known + NEWEST_PART * (newest - known);
 
 function keyOf({ preset, task: { kind, settings }, groupPictures }: PredictedWork): string {
   if (kind === "IMAGE_TO_TEXT") return [preset, kind, settings.size, settings.maxTokens].join(" ");

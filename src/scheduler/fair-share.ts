@@ -1,8 +1,8 @@
 /**
  * Whose turn is it? Start-time fair queueing (Goyal, Vin, Cheng 1996) on two levels: among the tenants of a pool, then among
  * the members of the tenant. Each has a tag, the virtual time at which its next turn begins; the lowest goes first and is
- * charged the milliseconds that its work is predicted to take, divided by its weight. Nothing here reads a clock or a
- * database: the same calls give the same turns.
+ * charged the milliseconds that its work is predicted to take. Nothing here reads a clock or a database: the same calls give
+ * the same turns.
  *
  * Between tenants INTERACTIVE and STANDARD are one class, so that nobody gains by calling everything urgent; inside a tenant
  * INTERACTIVE goes first. BATCH has its turn when nothing else waits, or as STANDARD once it has waited for `ageingMs`.
@@ -77,7 +77,6 @@ interface Due extends Tagged {
 }
 
 interface TenantShare extends Share {
-  weight: number;
   readonly members: Map<string, MemberShare>;
   /** By rank; the members that have something of it. */
   readonly waiting: readonly [Turns<MemberShare>, Turns<MemberShare>, Turns<MemberShare>];
@@ -134,7 +133,7 @@ export class FairShare {
   update(queues: readonly WaitingQueue[]): void {
     const named = new Set(queues.map(keyOf));
     for (const [key, { queue }] of this.entries) if (!named.has(key)) this.remove(queue);
-    for (const queue of queues) this.add(queue);
+    this.addAll(queues);
   }
 
   /** The queue whose turn it is; asking changes no turn. */
@@ -156,19 +155,14 @@ export class FairShare {
     this.charge(queue, predictedMs);
   }
 
-  /** Moves tags on by milliseconds of service, or back by those that were predicted too many; a tenant's by its weight. */
+  /** Moves tags on by milliseconds of service, or back by those that were predicted too many. */
   charge({ tenantId, userId }: Pick<QueueName, "tenantId" | "userId">, ms: number): void {
     const tenant = this.tenantOf(tenantId);
     const member = memberOf(tenant, userId);
-    tenant.tag += ms / tenant.weight;
+    tenant.tag += ms;
     member.tag += ms;
     this.moved(tenant, member);
     this.charged.set(`${tenantId} ${userId}`, { tenantId, userId });
-  }
-
-  /** How much of the service a tenant is entitled to beside others: 1 unless said. */
-  setWeight(tenantId: string, weight: number): void {
-    this.tenantOf(tenantId).weight = weight;
   }
 
   /** Tags of those that were charged since this was last called. */
@@ -192,11 +186,17 @@ export class FairShare {
     const known = new Set(tags.map(({ tenantId, userId }) => `${tenantId} ${userId}`));
     const isKnown = ({ tenantId, userId }: QueueName): boolean =>
       known.has(`${tenantId} null`) && known.has(`${tenantId} ${userId}`);
+    this.addAll(queues.filter(isKnown));
+    this.addAll(queues); // whoever has no tag joins at the lowest of the others
+  }
+
+  /** Newcomers from the lowest tag up: in any other order one could be lifted to the tag of another that has had more. */
+  private addAll(queues: readonly WaitingQueue[]): void {
+    const newcomers = queues.filter((queue) => !this.entries.has(keyOf(queue)));
     const tagOf = ({ tenantId }: QueueName): number => this.tenantOf(tenantId).tag;
     const memberTagOf = ({ tenantId, userId }: QueueName): number => memberOf(this.tenantOf(tenantId), userId).tag;
-    // From the lowest tag up, so that nobody joins above their own; whoever has none joins at the lowest of the others.
-    const order = (a: QueueName, b: QueueName): number => tagOf(a) - tagOf(b) || memberTagOf(a) - memberTagOf(b);
-    for (const queue of queues.filter(isKnown).sort(order)) this.add(queue);
+    newcomers.sort((a, b) => tagOf(a) - tagOf(b) || memberTagOf(a) - memberTagOf(b));
+    for (const queue of newcomers) this.add(queue);
     for (const queue of queues) this.add(queue);
   }
 
@@ -262,7 +262,7 @@ export class FairShare {
     const known = this.tenants.get(id);
     if (known !== undefined) return known;
     const waiting = [new Turns<MemberShare>(), new Turns<MemberShare>(), new Turns<MemberShare>()] as const;
-    const tenant: TenantShare = { id, tag: 0, weight: 1, members: new Map(), waiting };
+    const tenant: TenantShare = { id, tag: 0, members: new Map(), waiting };
     this.tenants.set(id, tenant);
     return tenant;
   }

@@ -58,6 +58,7 @@ function shapeOf({ priority, preset, isNew, task }: GroupCandidate): string | un
   return JSON.stringify([priority, preset, task.kind, width, height, steps, speed, isGuided(task), keptOf(task)]);
 }
 
+/** Of one task. An answer counts as one. */
 export const picturesOf = (task: Task): number => (task.kind === "IMAGE_TO_TEXT" ? 1 : task.settings.count);
 
 type DrawingTask = Exclude<Task, { kind: "IMAGE_TO_TEXT" }>;

@@ -69,7 +69,7 @@ export class PoolQueue {
   }
 
   /**
-   * What was predicted is put right by the milliseconds that its group took, however it ended.
+   * What was predicted is put right by the milliseconds for which its group held the worker, however it ended.
    * @param isWhole it ran to its end from the beginning: then there is something to learn
    */
   ended({ candidate, predictedMs, groupPictures }: Turn, { ms, isWhole }: { ms: number; isWhole: boolean }): void {

@@ -82,7 +82,7 @@ export async function listOldest(
   const rows = await tx.$queryRaw<QueuedRow[]>`
     select ${COLUMNS} from generation
     where ${canStart(pool, presets)} and tenant_id <> all(array(select id from tenant where suspended_at is not null))
-    order by generation.priority, created_at, id
+    order by priority, created_at, id
     limit ${limit}::int
     for update skip locked`;
   return rows.map(toCandidate);

@@ -1,19 +1,8 @@
 import { expect, test } from "vitest";
 import type { Task } from "../../src/generation/settings.ts";
 import { fillGroups, type GroupCandidate } from "../../src/scheduler/group-filling.ts";
+import { DRAWING } from "../support/drawing-settings.ts";
 
-const DRAWING = {
-  unconditionalPrompt: "Generate an image.",
-  width: 96,
-  height: 96,
-  count: 1,
-  steps: 18,
-  guidanceScale: 3,
-  guidanceSchedule: "CONSTANT",
-  temperature: 1,
-  speed: "EXACT",
-  seed: "1",
-} as const;
 const SOURCE = { imageId: "a", key: "source" };
 const MASK = { imageId: "b", key: "mask" };
 

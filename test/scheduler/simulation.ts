@@ -27,8 +27,6 @@ export interface SimulationOptions {
   readonly ageingMs?: number;
   /** What the scheduler believes that a job takes; the truth unless given. */
   readonly predict?: (job: Job) => number;
-  /** Of tenants; 1 unless given. */
-  readonly weights?: Readonly<Record<string, number>>;
   /** Jobs of a tenant that may run at a time. */
   readonly caps?: Readonly<Record<string, number>>;
   /** Whether, and after which share of its work, a worker dies in this attempt of a job. */
@@ -78,7 +76,6 @@ export class Simulation {
   ) {
     this.idle = options.workers;
     this.fair = new FairShare(options.ageingMs ?? 600_000);
-    for (const [tenantId, weight] of Object.entries(options.weights ?? {})) this.fair.setWeight(tenantId, weight);
     this.arrivals = jobs.toSorted((a, b) => a.arrivesAt - b.arrivesAt);
   }
 

@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { allow, CheckerService } from "../support/checker-service.ts";
+import { setChecks } from "../support/checks.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
 import type { GraphqlClient } from "../support/graphql-client.ts";
@@ -88,6 +90,42 @@ describe("turns in a pool", () => {
     await served.end(first);
     expect(await served.next(5)).toEqual(["standard", "standard", "standard", "batch", "batch"]);
   });
+});
+
+test("the time that a check takes for a picture is charged to nobody: its worker is free meanwhile", async () => {
+  const clock = new FakeClock();
+  const worker = new FakeWorker();
+  const served = new Served(worker, clock);
+  const checker = new CheckerService();
+  let answer = (): void => {};
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  checker.answer = (...question) => answered.then(() => allow(...question));
+  const MODERATION_URL = await checker.start();
+  const app = await createTestApp({ workers: worker, clock }, { MODERATION_URL, MODERATION_SECRET: "x".repeat(32) });
+  await setChecks(app.owner, [{ name: "slow", kind: "HTTP", stages: ["IMAGE"] }]);
+  const [other, third] = await Promise.all([1, 2].map(() => app.addMember("MEMBER", { credits: 1_000_000_000n })));
+  const id = await app.member.create({ prompt: "checked" });
+  await served.next(1); // 100 ms
+  await vi.waitFor(() => expect(checker.questions).toHaveLength(1));
+  clock.advance(10_000);
+  answer();
+  await app.member.finished(id);
+  const dear = await other!.create({ prompt: "dear" });
+  const call = await worker.nextCall();
+  clock.advance(1000);
+  await served.end(call);
+  await other!.finished(dear);
+
+  await third!.create({ prompt: "blocker" });
+  const blocker = await worker.nextCall();
+  await queue(other!, "dear", 1);
+  await queue(app.member, "checked", 1);
+  await served.end(blocker);
+  expect(await served.next(2)).toEqual(["checked", "dear"]);
+  await app.stop();
+  await checker.stop();
 });
 
 test("turns go on where they stood when another process leads", async () => {

@@ -17,6 +17,7 @@ import {
   Stage,
 } from "../../proto/gen/inference/v1/inference.ts";
 import type { DiscoveryListener, WorkerDiscovery } from "../../src/pool/worker-discovery.ts";
+import { TINY_OFFER } from "./tiny-offer.ts";
 
 type Event = NonNullable<GenerateResponse["event"]>;
 type Instruction =
@@ -25,16 +26,7 @@ type Instruction =
   | { readonly end: true };
 
 const OFFER = {
-  sizes: [{ width: 96, height: 96 }],
-  defaultSize: { width: 96, height: 96 },
-  sizeStep: 16,
-  maxPixels: 9216,
-  maxSteps: 36,
-  defaultSteps: 18,
-  maxCount: 4,
-  defaultGuidanceScale: 3,
-  defaultTemperature: 1,
-  defaultUnconditionalPrompt: "Generate an image.",
+  ...TINY_OFFER.textToImage,
   speeds: [Speed.EXACT, Speed.FAST].map((speed) => ({ speed, description: "" })),
 };
 const READING = { sizes: [96], defaultSize: 96, maxTokens: 64 };

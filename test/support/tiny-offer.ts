@@ -1,7 +1,7 @@
 import type { PresetOffer } from "../../src/pool/pool.store.ts";
 
 /** What a worker of the preset `tiny` offers, as far as it draws from text. */
-export const TINY_OFFER: PresetOffer = {
+export const TINY_OFFER = {
   name: "tiny",
   buildDigest: "",
   textToImage: {
@@ -17,4 +17,4 @@ export const TINY_OFFER: PresetOffer = {
     defaultUnconditionalPrompt: "Generate an image.",
     speeds: [{ speed: "EXACT", description: "" }],
   },
-};
+} satisfies PresetOffer;
