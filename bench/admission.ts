@@ -4,11 +4,12 @@
  *     npm run build && node --enable-source-maps dist/bench/admission.js [processes] [attempts] [rounds]
  *
  * Starts a private PostgreSQL with its own defaults (every commit is flushed to disk) and processes that call the service
- * behind `createGeneration`. In each round: at 200 a second over 200 tenants; then as fast as one tenant's rows let 16 callers.
+ * behind `createGeneration`. In each round, once all processes are warm: at 200 a second over 200 tenants; then as fast as one tenant's rows let 16 callers.
  * At last `attempts` calls of one tenant whose credits are enough for a tenth of them. Writes bench/results/admission.json.
  */
-import { fork } from "node:child_process";
+import { type ChildProcess, fork } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { setTimeout } from "node:timers/promises";
@@ -39,8 +40,10 @@ const PRICE = 165_888n;
 const TENANTS = 200;
 const CALLERS = 16;
 const SECONDS = 20;
-/** Calls of a process, one after the other, before its times count: they connect, prepare and compile. */
-const WARM_UP = 100;
+/** Calls of a process before its times count: they connect, prepare and compile. */
+const WARM_UP = 200;
+/** Of them at a time: as many as a process has connections. */
+const WARM_UP_CALLERS = 10;
 const RATE = 200;
 
 interface Order {
@@ -67,6 +70,9 @@ interface Report {
 
 if (process.send === undefined) await measure();
 else process.once("message", (order: Order) => void carryOut(order));
+
+const say = (message: "warm" | Report): Promise<void> =>
+  new Promise((resolve) => process.send?.(message, undefined, undefined, () => resolve()));
 
 async function open(url: string): Promise<Database> {
   return Database.open(await openPostgresDatabase({ url, logger: createLogger("warn") }), "prisma/migrations");
@@ -100,8 +106,11 @@ async function carryOut({ url, principals, calls, callers, intervalMs, endsAfter
     }
     latencies.push(performance.now() - begun);
   };
-  for (let index = 0; index < WARM_UP; index++) await call(index, performance.now());
+  for (let index = 0; index < WARM_UP; index += WARM_UP_CALLERS)
+    await Promise.all(Array.from({ length: WARM_UP_CALLERS }, (_, i) => call(index + i, performance.now())));
   latencies.length = 0;
+  await say("warm");
+  await once(process, "message"); // when all are: a process that starts takes a core from the others
   const start = performance.now();
   if (intervalMs === undefined) {
     let next = WARM_UP;
@@ -121,20 +130,28 @@ async function carryOut({ url, principals, calls, callers, intervalMs, endsAfter
   }
   const [begun, ended] = [start, performance.now()].map((time) => performance.timeOrigin + time) as [number, number];
   await db.close();
-  process.send?.({ ...counts, begun, ended, latencies } satisfies Report, () => process.exit(0));
+  await say({ ...counts, begun, ended, latencies });
+  process.exit(0);
 }
 
-function run(count: number, order: Order): Promise<readonly Report[]> {
+async function run(count: number, order: Order): Promise<readonly Report[]> {
   const program = fileURLToPath(import.meta.url);
-  const reports = Array.from({ length: count }, () => {
+  const children = Array.from({ length: count }, () => {
     const child = fork(program, { execArgv: ["--enable-source-maps"] });
     child.send(order);
-    return new Promise<Report>((resolve, reject) => {
-      child.once("message", (report) => resolve(report as Report));
-      child.once("exit", (code) => reject(new Error(`a process ended with ${code} before it reported`)));
-    });
+    return child;
   });
-  return Promise.all(reports);
+  await Promise.all(children.map(messageOf));
+  const reports = Promise.all(children.map(messageOf));
+  for (const child of children) child.send("start");
+  return (await reports) as Report[];
+}
+
+function messageOf(child: ChildProcess): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    child.once("message", resolve);
+    child.once("exit", (code) => reject(new Error(`a process ended with ${code} before it reported`)));
+  });
 }
 
 async function measure(): Promise<void> {
