@@ -3,6 +3,7 @@
 import "reflect-metadata";
 import { basename, join } from "node:path";
 import { CostBuckets } from "./api/cost-buckets.ts";
+import { NodeResolver } from "./api/node.resolver.ts";
 import { OperationGate } from "./api/operation-gate.ts";
 import { RateLimitResolver } from "./api/rate-limit.resolver.ts";
 import { makeSchema } from "./api/schema.ts";
@@ -295,6 +296,7 @@ const resolversOf = ({
   new LimitResolver(limits),
   new UsageResolver(usage),
   new PolicyResolver(checks),
+  new NodeResolver(),
 ];
 
 /** How a client on this machine names the address that the server listens on. */

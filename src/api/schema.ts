@@ -35,6 +35,7 @@ import { MemberResolver } from "../tenancy/member.resolver.ts";
 import { PlatformResolver } from "../tenancy/platform.resolver.ts";
 import { ViewerResolver } from "../tenancy/viewer.resolver.ts";
 import { UploadResolver } from "../upload/upload.resolver.ts";
+import { NodeResolver } from "./node.resolver.ts";
 import { RateLimitResolver } from "./rate-limit.resolver.ts";
 
 type ResolverClass = abstract new (...services: never[]) => object;
@@ -61,6 +62,7 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   LimitResolver,
   UsageResolver,
   PolicyResolver,
+  NodeResolver,
 ];
 
 /** Types that are reached only through the interfaces they implement. */

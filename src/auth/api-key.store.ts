@@ -25,6 +25,11 @@ export async function findApiKey(tx: Tx, id: string): Promise<ApiKeyRow | undefi
   return (await tx.apiKey.findUnique({ where: { id } })) ?? undefined;
 }
 
+export async function readApiKeys(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, ApiKeyRow>> {
+  const rows = await tx.apiKey.findMany({ where: { id: { in: [...ids] } } });
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
 /** Until the transaction ends nobody else changes the key. */
 export async function lockApiKey(tx: Tx, id: string): Promise<ApiKeyRow | undefined> {
   await tx.$queryRaw`select 1 from api_key where id = ${id}::uuid for update`;

@@ -1,15 +1,16 @@
 import { Field, GraphQLISODateTime, ID, InputType, Int, ObjectType, registerEnumType } from "type-graphql";
 import { Scope } from "../generated/prisma/enums.ts";
+import { Node } from "../platform/node.type.ts";
 import { PageInfo } from "../platform/page.type.ts";
 import { UserError } from "../platform/user-error.type.ts";
 
 registerEnumType(Scope, { name: "Scope", description: "A part of what a role may do, as keys can be limited to." });
 
-@ObjectType({ description: "Lets a program act for a member of one tenant, until it expires or is revoked." })
-export class ApiKey {
-  @Field(() => ID)
-  id!: string;
-
+@ObjectType({
+  implements: Node,
+  description: "Lets a program act for a member of one tenant, until it expires or is revoked.",
+})
+export class ApiKey extends Node {
   @Field(() => String)
   name!: string;
 

@@ -70,6 +70,11 @@ export async function findBatch(tx: Tx, id: string): Promise<BatchRow | undefine
   return (await tx.batch.findUnique({ where: { id, acceptedAt: { not: null } } })) ?? undefined;
 }
 
+export async function readBatches(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, BatchRow>> {
+  const rows = await tx.batch.findMany({ where: { id: { in: [...ids] }, acceptedAt: { not: null } } });
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
 /** For ids that are known to exist. */
 export async function getBatch(tx: Tx, id: string): Promise<BatchRow> {
   return tx.batch.findUniqueOrThrow({ where: { id, acceptedAt: { not: null } } });

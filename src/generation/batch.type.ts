@@ -1,4 +1,5 @@
-import { Field, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
+import { Field, GraphQLISODateTime, Int, ObjectType, registerEnumType } from "type-graphql";
+import { Node } from "../platform/node.type.ts";
 import { PageInfo } from "../platform/page.type.ts";
 import { Credits } from "../platform/scalars.ts";
 import { UserError } from "../platform/user-error.type.ts";
@@ -65,11 +66,8 @@ export class BatchCredits {
   held!: string;
 }
 
-@ObjectType({ description: "Many prompts, paid for at once and drawn little by little." })
-export class Batch {
-  @Field(() => ID)
-  id!: string;
-
+@ObjectType({ implements: Node, description: "Many prompts, paid for at once and drawn little by little." })
+export class Batch extends Node {
   @Field(() => BatchStatus)
   status!: BatchStatus;
 

@@ -32,6 +32,11 @@ export async function findGeneration(tx: Tx, id: string): Promise<GenerationDeta
   return (await tx.generation.findUnique({ where: { id, deletedAt: null }, include: DETAILS })) ?? undefined;
 }
 
+export async function readGenerations(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, GenerationDetails>> {
+  const rows = await tx.generation.findMany({ where: { id: { in: [...ids] }, deletedAt: null }, include: DETAILS });
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
 /** For ids that are known to exist; a generation that was deleted a moment ago is one without texts. */
 export async function getGeneration(tx: Tx, id: string): Promise<GenerationDetails> {
   return tx.generation.findUniqueOrThrow({ where: { id }, include: DETAILS });

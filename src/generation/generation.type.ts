@@ -1,5 +1,6 @@
 import { Field, Float, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
 import { GenerationState, Priority, TaskKind } from "../generated/prisma/enums.ts";
+import { Node } from "../platform/node.type.ts";
 import { Credits, UInt64 } from "../platform/scalars.ts";
 import { Speed } from "../platform/speed.type.ts";
 import { Attempt } from "./attempt.type.ts";
@@ -145,11 +146,8 @@ export class Recipe {
   groupSize!: number;
 }
 
-@ObjectType({ description: "What a user asked for." })
-export class Generation {
-  @Field(() => ID)
-  id!: string;
-
+@ObjectType({ implements: Node, description: "What a user asked for." })
+export class Generation extends Node {
   @Field(() => GenerationState)
   state!: GenerationState;
 

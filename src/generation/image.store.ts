@@ -20,3 +20,12 @@ export async function findImage(tx: Tx, id: string): Promise<OwnedImage | undefi
   const { generation, ...image } = row;
   return { ...image, userId: generation.userId };
 }
+
+/** Pictures with the member who had them made. */
+export async function readImages(tx: Tx, ids: readonly string[]) {
+  const rows = await tx.image.findMany({
+    where: { id: { in: [...ids] }, deletedAt: null },
+    include: { generation: { select: { userId: true } } },
+  });
+  return new Map(rows.map(({ generation, ...image }) => [image.id, { ...image, userId: generation.userId }]));
+}

@@ -1,4 +1,5 @@
-import { Field, GraphQLISODateTime, ID, Int, ObjectType } from "type-graphql";
+import { Field, GraphQLISODateTime, Int, ObjectType } from "type-graphql";
+import { Node } from "../platform/node.type.ts";
 import type { NewImage } from "./generation.store.ts";
 
 export interface ImageRow extends NewImage {
@@ -6,11 +7,8 @@ export interface ImageRow extends NewImage {
   readonly createdAt: Date;
 }
 
-@ObjectType({ description: "A finished picture." })
-export class Image {
-  @Field(() => ID)
-  id!: string;
-
+@ObjectType({ implements: Node, description: "A finished picture." })
+export class Image extends Node {
   @Field(() => Int, { description: "Position among the pictures of its generation, from 0." })
   index!: number;
 

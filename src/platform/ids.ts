@@ -22,6 +22,12 @@ export const toGlobalId = (type: IdType, uuid: string): string => `${PREFIXES[ty
 export const toPublicId = (type: string, id: string): string =>
   Object.hasOwn(PREFIXES, type) ? toGlobalId(type as IdType, id) : id;
 
+/** Undefined where the prefix is that of no type. */
+export function typeOfGlobalId(globalId: string): IdType | undefined {
+  const prefix = globalId.slice(0, Math.max(0, globalId.indexOf("_")));
+  return (Object.keys(PREFIXES) as IdType[]).find((type) => PREFIXES[type] === prefix);
+}
+
 /** The database id in a global id; one of another type, or a damaged one, is NOT_FOUND like any id that does not exist. */
 export function fromGlobalId(type: IdType, globalId: string, path: readonly string[] = []): string {
   const prefix = `${PREFIXES[type]}_`;

@@ -55,6 +55,11 @@ export async function getTenant(tx: Tx, id: string): Promise<TenantRow> {
   return tx.tenant.findUniqueOrThrow({ where: { id } });
 }
 
+export async function readTenants(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, TenantRow>> {
+  const rows = await tx.tenant.findMany({ where: { id: { in: [...ids] }, erasedAt: null } });
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
 /** Of a tenant that was erased. */
 export async function findTombstone(tx: Tx, id: string): Promise<TenantRow | undefined> {
   return (await tx.tenant.findUnique({ where: { id, erasedAt: { not: null } } })) ?? undefined;
@@ -70,6 +75,10 @@ export async function setSuspended(tx: Tx, id: string, isSuspended: boolean): Pr
   await tx.$executeRaw`
     update tenant set suspended_at = case when ${isSuspended} then now() end, version = version + 1 where id = ${id}::uuid`;
   return getTenant(tx, id);
+}
+
+export async function isTenantSuspended(tx: Tx, id: string): Promise<boolean> {
+  return (await tx.tenant.count({ where: { id, suspendedAt: { not: null } } })) > 0;
 }
 
 /** Takes what a tenant has queued out of the way of claims, or back; all of it without a limit. @returns how many */

@@ -1,6 +1,7 @@
 import { Field, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
 import { ApiKey } from "../auth/api-key.type.ts";
 import { Role, Scope } from "../generated/prisma/enums.ts";
+import { Node } from "../platform/node.type.ts";
 
 registerEnumType(Role, { name: "Role", description: "What a member may do in a tenant." });
 
@@ -19,11 +20,8 @@ export class Retention {
   promptsDays!: number | null;
 }
 
-@ObjectType({ description: "The paying unit: members, credits and generations belong to one." })
-export class Tenant {
-  @Field(() => ID)
-  id!: string;
-
+@ObjectType({ implements: Node, description: "The paying unit: members, credits and generations belong to one." })
+export class Tenant extends Node {
   @Field(() => String)
   name!: string;
 
@@ -46,11 +44,8 @@ export class Tenant {
   uuid!: string;
 }
 
-@ObjectType({ description: "A person, or a program that is treated like one." })
-export class User {
-  @Field(() => ID)
-  id!: string;
-
+@ObjectType({ implements: Node, description: "A person, or a program that is treated like one." })
+export class User extends Node {
   @Field(() => String)
   name!: string;
 

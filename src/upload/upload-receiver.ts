@@ -8,6 +8,7 @@ import { newId } from "../platform/ids.ts";
 import type { Logger } from "../platform/logger.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import { refuse, type SignedLinks } from "../storage/signed-links.ts";
+import { isTenantSuspended } from "../tenancy/tenancy.store.ts";
 import { findUpload, replaceFile, type SentFile, type UploadPlace, type UploadRow } from "./upload.store.ts";
 import { newFileFolder, sentKey } from "./upload-files.ts";
 import { MAX_BYTES } from "./upload-limits.ts";
@@ -44,7 +45,12 @@ export class UploadReceiver {
     const { links, db, images, logger } = this.services;
     const place = placeOf(request);
     if (links.admit(request, response, ["PUT"]) === undefined || place === undefined) return;
-    const row = await db.transaction(asTenant(place.tenantId), (tx) => findUpload(tx, place.id));
+    const { row, isSuspended } = await db.transaction(asTenant(place.tenantId), async (tx) => ({
+      row: await findUpload(tx, place.id),
+      isSuspended: await isTenantSuspended(tx, place.tenantId),
+    }));
+    if (isSuspended)
+      return refuse(response, 403, "Its tenant is suspended, and takes no files. Ask the operator of this server.");
     if (row?.status !== "WAITING") return refuseLate(response, row);
     if (!isSizeTaken(request, response, row.purpose)) return;
     const folder = newFileFolder(place);

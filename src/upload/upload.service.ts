@@ -163,7 +163,7 @@ function refuse(argument: string, message: string): never {
   throw new DomainError("INVALID_INPUT", message, { path: [argument] });
 }
 
-function toUpload({ id, purpose, status, storageKey, ...row }: UploadRow): Upload {
+export function toUpload({ id, purpose, status, storageKey, ...row }: UploadRow): Upload {
   const isPicture = purpose === "PICTURE" && status === "READY" && storageKey !== null;
   return {
     id: toGlobalId("Upload", id),

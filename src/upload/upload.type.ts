@@ -1,5 +1,6 @@
 import { Field, GraphQLISODateTime, ID, InputType, Int, ObjectType, registerEnumType } from "type-graphql";
 import { UploadPurpose, UploadStatus } from "../generated/prisma/enums.ts";
+import { Node } from "../platform/node.type.ts";
 import { UserError } from "../platform/user-error.type.ts";
 
 registerEnumType(UploadPurpose, {
@@ -56,13 +57,11 @@ export class UploadTarget {
 }
 
 @ObjectType({
+  implements: Node,
   description:
     "A file that a member brings. A picture is kept as it is shown: turned upright, on white, 8 bits a channel, without metadata, scaled down to 6 million pixels and sides of 4096.",
 })
-export class Upload {
-  @Field(() => ID)
-  id!: string;
-
+export class Upload extends Node {
   @Field(() => UploadPurpose)
   purpose!: UploadPurpose;
 

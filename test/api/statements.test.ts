@@ -47,6 +47,15 @@ describe("a page costs as many statements as one row", () => {
     const ten = await statementsOf(() => app.member.query(page(10)));
     expect(ten).toHaveLength(one.length);
   });
+
+  test("of things by their ids", async () => {
+    const { generations } = await app.member.query("{ generations(first: 50) { nodes { id } } }");
+    const ids: string[] = generations.nodes.map(({ id }: { id: string }) => id);
+    const nodes = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }";
+    const one = await statementsOf(() => app.member.query(nodes, { ids: ids.slice(0, 1) }));
+    const fifty = await statementsOf(() => app.member.query(nodes, { ids }));
+    expect(fifty).toHaveLength(one.length);
+  });
 });
 
 /** The access of its transaction, and the lookup itself. */

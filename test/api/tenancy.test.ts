@@ -3,6 +3,7 @@ import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL, CREATE, GraphqlClient, newInput } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { createUpload, send } from "../support/uploads.ts";
 
 const ERRORS = "userErrors { __typename code message path ... on VersionError { currentEtag } }";
 const MEMBER = `member { user { id name email } role etag } ${ERRORS}`;
@@ -137,6 +138,7 @@ describe("tenants and their members", () => {
     const running = await customer.create({ prompt: "running" });
     const call = await worker.nextCall();
     const queued = await customer.create({ prompt: "queued" });
+    const target = await createUpload(customer, "PICTURE");
     expect((await act(app.owner, SUSPEND, { id, reason: "unpaid" })).tenant.suspendedAt).not.toBeNull();
 
     expect((await customer.generation(queued)).state).toBe("QUEUED");
@@ -145,6 +147,7 @@ describe("tenants and their members", () => {
     ).toBe("TENANT_SUSPENDED");
     expect((await customer.query(CANCEL, { id: queued })).cancelGeneration.userErrors[0].code).toBe("TENANT_SUSPENDED");
     expect(await codeOf(customer, CREATE_KEY, { name: "x" })).toBe("TENANT_SUSPENDED");
+    expect((await send(target, Buffer.from("x"))).status).toBe(403);
     expect((await log(customer, "TENANT")).at(-1)).toMatchObject({ action: "tenant:suspend", reason: "unpaid" });
 
     // The slot goes to another tenant's generation, though theirs came first; what ran when they were suspended comes back too.

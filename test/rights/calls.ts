@@ -73,6 +73,20 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
     ({ tenantId }) => ({ tenantId }),
   ),
   "Query.moderationVerdicts": query("{ moderationVerdicts(first: 5) { nodes { check userId } } }"),
+  "Query.node": byId("query($id: ID!) { node(id: $id) { id ... on Generation { textToImage { prompt } } } }", (t) =>
+    t.generation(),
+  ),
+  "Query.node, a batch": byId("query($id: ID!) { node(id: $id) { id } }", (t) => t.batch()),
+  "Query.node, a key": byId("query($id: ID!) { node(id: $id) { id ... on ApiKey { name } } }", (t) => t.key()),
+  "Query.node, a member": byId("query($id: ID!) { node(id: $id) { id ... on User { name } } }", (t) => t.member()),
+  "Query.node, the tenant": query("query($id: ID!) { node(id: $id) { id ... on Tenant { name } } }", (t) => ({
+    id: t.tenantId,
+  })),
+  "Query.node, an upload": byId("query($id: ID!) { node(id: $id) { id } }", async (t) => (await t.sentFile()).id),
+  "Query.nodes": byId(
+    "query($id: ID!) { nodes(ids: [$id]) { id ... on Generation { textToImage { prompt } } } }",
+    (t) => t.generation(),
+  ),
   "Query.presets": query("{ presets { name } }"),
   "Query.tenants": query("{ tenants(first: 100) { nodes { name } } }"),
   "Query.upload": byId("query($id: ID!) { upload(id: $id) { id } }", async (t) => (await t.sentFile()).id),
