@@ -77,10 +77,6 @@ export async function setSuspended(tx: Tx, id: string, isSuspended: boolean): Pr
   return getTenant(tx, id);
 }
 
-export async function isTenantSuspended(tx: Tx, id: string): Promise<boolean> {
-  return (await tx.tenant.count({ where: { id, suspendedAt: { not: null } } })) > 0;
-}
-
 /** Takes what a tenant has queued out of the way of claims, or back; all of it without a limit. @returns how many */
 export async function setParked(
   tx: Tx,

@@ -8,8 +8,14 @@ import { newId } from "../platform/ids.ts";
 import type { Logger } from "../platform/logger.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import { refuse, type SignedLinks } from "../storage/signed-links.ts";
-import { isTenantSuspended } from "../tenancy/tenancy.store.ts";
-import { findUpload, replaceFile, type SentFile, type UploadPlace, type UploadRow } from "./upload.store.ts";
+import {
+  findUpload,
+  isTenantSuspended,
+  replaceFile,
+  type SentFile,
+  type UploadPlace,
+  type UploadRow,
+} from "./upload.store.ts";
 import { newFileFolder, sentKey } from "./upload-files.ts";
 import { MAX_BYTES } from "./upload-limits.ts";
 

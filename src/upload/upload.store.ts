@@ -70,6 +70,10 @@ export async function findUpload(tx: Tx, id: string): Promise<UploadRow | undefi
   return row;
 }
 
+export async function isTenantSuspended(tx: Tx, id: string): Promise<boolean> {
+  return (await tx.tenant.count({ where: { id, suspendedAt: { not: null } } })) > 0;
+}
+
 export async function readUploads(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, UploadRow>> {
   const rows = await tx.$queryRaw<UploadRow[]>`select ${COLUMNS} from upload where id = any(${[...ids]}::uuid[])`;
   return new Map(rows.map((row) => [row.id, row]));
