@@ -4,8 +4,6 @@
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import { setImmediate } from "node:timers/promises";
 import { asTenant } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
@@ -49,15 +47,10 @@ export class BatchResults {
     const key = batchOf(request);
     const batch = key && (await this.services.db.transaction(asTenant(key.tenantId), (tx) => findBatch(tx, key.id)));
     if (!batch) return refuse(response, 404, "This batch was deleted.");
-    response.writeHead(200, {
-      "content-type": "application/jsonl; charset=utf-8",
-      "cache-control": "no-store",
-      "x-content-type-options": "nosniff",
-      "access-control-allow-origin": "*",
+    await this.services.links.send(request, response, {
+      headers: { "content-type": "application/jsonl; charset=utf-8", "cache-control": "no-store" },
+      content: () => this.lines(batch),
     });
-    if (request.method === "HEAD") return void response.end();
-    // A client that hangs up in mid-download is not an error of ours.
-    await pipeline(Readable.from(this.lines(batch)), response).catch(() => response.destroy());
   }
 
   private async *lines(batch: BatchRow): AsyncGenerator<string> {

@@ -1,7 +1,5 @@
 /** Reading what was used and what was paid: in pages, in sums, and as CSV files under signed links. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import { setImmediate } from "node:timers/promises";
 import { NIL } from "uuid";
 import { mayForAll } from "../auth/authorization.ts";
@@ -107,17 +105,14 @@ export class UsageService {
     if (this.services.links.admit(request, response) === undefined) return;
     const [, tenantId, file, from, to] = PATH.exec(pathOf(request)) ?? [];
     if (tenantId === undefined || from === undefined || to === undefined) return refuse(response, 404, "No such file.");
-    response.writeHead(200, {
+    const headers = {
       "content-type": "text/csv; charset=utf-8",
       "content-disposition": `attachment; filename="${file}-${from}-${to}.csv"`,
       "cache-control": "no-store",
-      "x-content-type-options": "nosniff",
-      "access-control-allow-origin": "*",
-    });
-    if (request.method === "HEAD") return void response.end();
-    const lines = file === "usage" ? this.usageLines(tenantId, from, to) : this.ledgerLines(tenantId, from, to);
-    // A client that hangs up in mid-download is not an error of ours.
-    await pipeline(Readable.from(lines), response).catch(() => response.destroy());
+    };
+    const content = () =>
+      file === "usage" ? this.usageLines(tenantId, from, to) : this.ledgerLines(tenantId, from, to);
+    await this.services.links.send(request, response, { headers, content });
   }
 
   private async *usageLines(tenantId: string, from: string, to: string): AsyncGenerator<string> {

@@ -3,8 +3,6 @@
  * so that it takes no memory or disk to speak of, and is not of one moment: what changes meanwhile may be in it or not.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import { setImmediate } from "node:timers/promises";
 import { appendAudit } from "../audit/audit.store.ts";
 import { authorize } from "../auth/authorization.ts";
@@ -61,16 +59,12 @@ export class TenantExport {
     if (this.services.links.admit(request, response) === undefined) return;
     const tenantId = tenantOf(request);
     if (tenantId === undefined) return refuse(response, 404, "No such file.");
-    response.writeHead(200, {
+    const headers = {
       "content-type": "application/x-tar",
       "content-disposition": `attachment; filename="${toGlobalId("Tenant", tenantId)}.tar"`,
       "cache-control": "no-store",
-      "x-content-type-options": "nosniff",
-      "access-control-allow-origin": "*",
-    });
-    if (request.method === "HEAD") return void response.end();
-    // A client that hangs up in mid-download is not an error of ours; an archive that breaks off has no end.
-    await pipeline(Readable.from(this.entries(tenantId)), response).catch(() => response.destroy());
+    };
+    await this.services.links.send(request, response, { headers, content: () => this.entries(tenantId) });
   }
 
   private async *entries(tenantId: string): AsyncGenerator<Buffer> {

@@ -3,7 +3,6 @@ import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { dirname, extname, join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { invariant } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import { type ImageStore, isKey } from "./image-store.ts";
@@ -77,16 +76,12 @@ export class DiskImageStore implements ImageStore {
       () => undefined,
     );
     if (size === undefined) return refuse(response, 404, "This picture was deleted.");
-    response.writeHead(200, {
+    const headers = {
       "content-type": MEDIA_TYPES[extname(key)] ?? "application/octet-stream",
       "content-length": size,
       "cache-control": `private, max-age=${maxAge}, immutable`,
-      "x-content-type-options": "nosniff",
-      "access-control-allow-origin": "*",
-    });
-    if (request.method === "HEAD") return void response.end();
-    // A client that hangs up in mid-download is not an error of ours.
-    await pipeline(createReadStream(path), response).catch(() => response.destroy());
+    };
+    await this.options.links.send(request, response, { headers, content: () => createReadStream(path) });
   }
 
   private pathOf(key: string): string {

@@ -1,6 +1,9 @@
 /** Links to paths of this server that work for anyone until they expire, and their check. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import type { Clock } from "../platform/clock.ts";
+import type { Logger } from "../platform/logger.ts";
 import type { UrlSigner } from "./url-signer.ts";
 
 export interface SignedLinkOptions {
@@ -8,6 +11,14 @@ export interface SignedLinkOptions {
   readonly clock: Clock;
   /** Address of this server as clients see it, without a trailing slash. */
   readonly publicUrl: () => string;
+  readonly logger: Logger;
+}
+
+/** What a link leads to. */
+export interface LinkedFile {
+  readonly headers: Readonly<Record<string, string | number>>;
+  /** Not called for HEAD. */
+  content(): AsyncIterable<string | Uint8Array>;
 }
 
 export class SignedLinks {
@@ -31,6 +42,21 @@ export class SignedLinks {
         return refuse(response, 403, "This link is not valid. Use it as the API gave it.");
       case "valid":
         return Math.floor(Number(searchParams.get("expires")) - clock.now().getTime() / 1000);
+    }
+  }
+
+  /** Answers an admitted request. A file that breaks off does so without its end: the connection is cut. */
+  async send(request: IncomingMessage, response: ServerResponse, { headers, content }: LinkedFile): Promise<void> {
+    response.writeHead(200, { ...headers, "x-content-type-options": "nosniff", "access-control-allow-origin": "*" });
+    if (request.method === "HEAD") return void response.end();
+    try {
+      await pipeline(Readable.from(content()), response);
+    } catch (err) {
+      response.destroy();
+      // A client that hangs up in mid-download is not an error of ours.
+      if ((err as NodeJS.ErrnoException).code === "ERR_STREAM_PREMATURE_CLOSE") return;
+      const { pathname } = new URL(request.url ?? "", "http://localhost"); // what follows opens the file to anybody
+      this.options.logger.error({ err, path: pathname }, "a download broke off");
     }
   }
 }

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { findPrincipal } from "../../src/auth/auth.store.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
+import { createLogger } from "../../src/platform/logger.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
 import { SignedLinks } from "../../src/storage/signed-links.ts";
@@ -132,7 +133,7 @@ describe("uploads", () => {
     const target = await createUpload(member, "PICTURE");
     await send(target, red);
     const signer = new UrlSigner({ id: "test", secret: "" });
-    const links = new SignedLinks({ signer, clock, publicUrl: () => "" });
+    const links = new SignedLinks({ signer, clock, publicUrl: () => "", logger: createLogger("silent") });
     const images = new DiskImageStore({ folder: join(app.dataDir, "images"), links });
     const read = images.get.bind(images);
     images.get = async (key) => {

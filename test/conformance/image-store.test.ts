@@ -4,6 +4,7 @@ import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createLogger } from "../../src/platform/logger.ts";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
 import { SignedLinks } from "../../src/storage/signed-links.ts";
 import { UrlSigner } from "../../src/storage/url-signer.ts";
@@ -15,7 +16,12 @@ imageStoreConformance("the disk", async (clock) => {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   const signer = new UrlSigner({ id: "test", secret: Buffer.alloc(32, 7).toString("base64url") });
-  const links = new SignedLinks({ signer, clock, publicUrl: () => `http://127.0.0.1:${port}` });
+  const links = new SignedLinks({
+    signer,
+    clock,
+    publicUrl: () => `http://127.0.0.1:${port}`,
+    logger: createLogger("silent"),
+  });
   const store: DiskImageStore = new DiskImageStore({ folder, links });
   return {
     store,

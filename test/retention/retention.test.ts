@@ -38,7 +38,12 @@ describe("retention", () => {
     app = await createTestApp({ workers: worker });
     await limitStorage("1000000000");
     const signer = new UrlSigner({ id: "test", secret: "" });
-    const links = new SignedLinks({ signer, clock: new FakeClock(), publicUrl: () => "" });
+    const links = new SignedLinks({
+      signer,
+      clock: new FakeClock(),
+      publicUrl: () => "",
+      logger: createLogger("silent"),
+    });
     const images = new DiskImageStore({ folder: join(app.dataDir, "images"), links });
     const services = { db: app.db, images, logger: createLogger("silent"), quota: new QuotaService() };
     duty = new RetentionDuty({ ...services, purge: new ImagePurge(services) });

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Stage } from "../../proto/gen/inference/v1/inference.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import type { Clock } from "../../src/platform/clock.ts";
+import { createLogger } from "../../src/platform/logger.ts";
 import { StorageSweep } from "../../src/scheduler/storage-sweep.ts";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
 import { SignedLinks } from "../../src/storage/signed-links.ts";
@@ -209,7 +210,7 @@ describe("an attempt", () => {
     const folder = join(app.dataDir, "images");
     const tomorrow: Clock = { now: () => new Date(Date.now() + 24 * 3600_000) };
     const signer = new UrlSigner({ id: "test", secret: "secret" });
-    const links = new SignedLinks({ signer, clock: tomorrow, publicUrl: () => "" });
+    const links = new SignedLinks({ signer, clock: tomorrow, publicUrl: () => "", logger: createLogger("silent") });
     const images = new DiskImageStore({ folder, links });
     const left = async (): Promise<string[]> => {
       const folders: string[] = [];

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
+import { createLogger } from "../../src/platform/logger.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
 import { StorageSweep } from "../../src/scheduler/storage-sweep.ts";
 import { UploadExpiry } from "../../src/scheduler/upload-expiry.ts";
@@ -25,7 +26,12 @@ describe("uploads that nobody finishes or uses", () => {
   beforeAll(async () => {
     app = await createTestApp({ workers: new FakeWorker(0) });
     const signer = new UrlSigner({ id: "test", secret: "" });
-    const links = new SignedLinks({ signer, clock: new FakeClock(), publicUrl: () => "" });
+    const links = new SignedLinks({
+      signer,
+      clock: new FakeClock(),
+      publicUrl: () => "",
+      logger: createLogger("silent"),
+    });
     images = new DiskImageStore({ folder: join(app.dataDir, "images"), links });
     expiry = new UploadExpiry({ db: app.db, images, quota: new QuotaService() });
   });
