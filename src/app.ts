@@ -182,12 +182,8 @@ interface Foundations {
 type Services = ReturnType<typeof compose>;
 
 function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundations) {
-  const links = new SignedLinks({
-    signer: new UrlSigner(loadSecrets(config.dataDir).urlSigning),
-    clock,
-    publicUrl,
-    logger,
-  });
+  const signer = new UrlSigner(loadSecrets(config.dataDir).urlSigning);
+  const links = new SignedLinks({ signer, clock, publicUrl, logger });
   const images = new DiskImageStore({ folder: join(config.dataDir, "images"), links });
   const bus = new InProcessFrameBus(clock);
   const buckets = new CostBuckets({ clock, ...config.rateLimit });
