@@ -115,7 +115,7 @@ async function timeClaim(db: Database, queue: PoolQueue): Promise<number> {
     if (turn === undefined) throw new Error("nobody may run");
     await lockRunningLimits(tx, [turn.candidate]);
     const lease = { generationId: turn.candidate.id, leaseId: newId(), holder: newId() };
-    const row = await claim(tx, { ...lease, worker: "bench", leaseSeconds: 10 });
+    const row = await claim(tx, { ...lease, worker: "bench", leaseSeconds: 10, predictedMs: 1000, share: 1 });
     if (row === undefined) throw new Error("nothing was claimed");
     await queue.save(tx);
     ms = performance.now() - begun;

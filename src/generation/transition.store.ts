@@ -99,12 +99,16 @@ export interface Claim extends Fence {
   readonly holder: string;
   readonly worker: string;
   readonly leaseSeconds: number;
+  /** For which it and its group are expected to hold the worker. */
+  readonly predictedMs: number;
+  /** Its own part of the work of its group. */
+  readonly share: number;
 }
 
 /** QUEUED -> RUNNING: a new attempt under a new lease, if every limit lets one more run. */
 export async function claim(
   tx: Tx,
-  { generationId, leaseId, holder, worker, leaseSeconds }: Claim,
+  { generationId, leaseId, holder, worker, leaseSeconds, predictedMs, share }: Claim,
 ): Promise<TransitionedRow | undefined> {
   const row = await transition(tx, {
     from: "QUEUED",
@@ -121,7 +125,8 @@ export async function claim(
     milestone: { kind: MilestoneKind.STARTED },
   });
   if (row !== undefined) {
-    await tx.attempt.create({ data: { generationId, tenantId: row.tenantId, number: row.attempt, leaseId, worker } });
+    const { tenantId, attempt: number } = row;
+    await tx.attempt.create({ data: { generationId, tenantId, number, leaseId, worker, predictedMs, share } });
   }
   return row;
 }

@@ -17,7 +17,7 @@ import { picturesOf } from "./group-filling.ts";
 import { extendLeases, listCancelRequested } from "./lease.store.ts";
 import { LeaseRescuer } from "./lease-rescuer.ts";
 import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
-import { type ChosenGroup, PoolQueue, type Turn } from "./pool-queue.ts";
+import { type ChosenGroup, PoolQueue, shareOf, type Turn } from "./pool-queue.ts";
 import { lockRunningLimits } from "./queue.store.ts";
 
 const LEASE_SECONDS = 10;
@@ -100,7 +100,10 @@ export class Dispatcher {
     for (const leave of this.leave) leave();
     await Promise.all(this.claiming.map((ticker) => ticker.stop()));
     await this.services.db
-      .transaction(asDispatcher, (tx) => dropPoolLease(tx, this.pool, this.holder))
+      .transaction(asDispatcher, async (tx) => {
+        await this.queue.keepDurations(tx);
+        await dropPoolLease(tx, this.pool, this.holder);
+      })
       .catch((error) => this.services.logger.warn({ err: error }, "pool lease could not be given up: it runs out"));
     await this.allEnded(graceMs);
     await Promise.all([...this.attempts.values()].map(({ attempt }) => attempt.requestYield()));
@@ -126,7 +129,14 @@ export class Dispatcher {
   private async leadOnce(): Promise<void> {
     const { db } = this.services;
     const lease = { pool: this.pool, holder: this.holder, seconds: LEASE_SECONDS, isExclusive: db.isExclusive };
-    if (!(await db.transaction(asDispatcher, (tx) => takePoolLease(tx, lease)))) this.queue.forget();
+    const lead = db.transaction(asDispatcher, async (tx) => {
+      if (await takePoolLease(tx, lease)) await this.queue.keepDurations(tx);
+      else this.queue.forget();
+    });
+    await lead.catch((error: unknown) => {
+      this.queue.forget();
+      throw error;
+    });
   }
 
   private async claimOnce(): Promise<void> {
@@ -197,7 +207,10 @@ export class Dispatcher {
       if (slot === undefined) break;
       const leaseId = newId();
       const worker = slot.worker.worker.name;
-      const row = await claim(tx, { generationId, leaseId, holder: this.holder, worker, leaseSeconds: LEASE_SECONDS });
+      const share = shareOf(turn);
+      const predictedMs = turn.predictedMs / share;
+      const lease = { leaseId, holder: this.holder, worker, leaseSeconds: LEASE_SECONDS };
+      const row = await claim(tx, { generationId, ...lease, predictedMs, share });
       if (row === undefined) {
         this.queue.refused(turn);
         continue;

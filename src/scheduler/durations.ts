@@ -1,6 +1,7 @@
 /**
  * How long will it take? Learned from what ran: milliseconds of a worker for each kind of work, alone and in groups. What
- * never ran is taken to last as long as its effort does at the going rate. Steers whose turn it is, never what is paid.
+ * never ran is taken to last as long as its effort does at the going rate. Steers whose turn it is and what is expected,
+ * never what is paid.
  */
 import { type Task, workOf } from "../generation/settings.ts";
 import { effortOf } from "../quota/tariff.ts";
@@ -9,6 +10,8 @@ import { effortOf } from "../quota/tariff.ts";
 const NEWEST_PART = 0.2;
 /** Before anything ran: milliseconds of a millionth of a unit of effort. */
 const GUESSED_RATE = 0.001;
+/** Those that were learned last are known: settings are the callers' choice, and there is no end of them. */
+export const MAX_KNOWN = 2000;
 
 export interface PredictedWork {
   readonly preset: string;
@@ -17,25 +20,65 @@ export interface PredictedWork {
   readonly groupPictures: number;
 }
 
+/** As it is stored. */
+export interface LearnedDuration {
+  /** Which work; or which task of a preset, whose rate it is. */
+  readonly key: string;
+  /** Of a worker for the work; or for a millionth of a unit of effort. */
+  readonly ms: number;
+}
+
 export class Durations {
+  /** Those that were learned last stand last. */
   private readonly known = new Map<string, number>();
-  private rate: number | undefined;
+  /** Learned since they were last taken. */
+  private readonly learned = new Set<string>();
 
   /** Milliseconds of a worker for its own part of what is drawn together. */
   predict(work: PredictedWork): number {
-    return this.known.get(keyOf(work)) ?? Number(effortOf(workOf(work.task))) * (this.rate ?? GUESSED_RATE);
+    return this.known.get(keyOf(work)) ?? effort(work) * (this.known.get(rateKeyOf(work)) ?? GUESSED_RATE);
+  }
+
+  /** Whether something of its task has run with its preset, so that a prediction is more than a guess. */
+  hasLearned(work: PredictedWork): boolean {
+    return this.known.has(rateKeyOf(work));
   }
 
   /** It took so many milliseconds, from its first step to its last. */
   learn(work: PredictedWork, ms: number): void {
-    const key = keyOf(work);
-    this.known.set(key, average(this.known.get(key), ms));
-    this.rate = average(this.rate, ms / Number(effortOf(workOf(work.task))));
+    this.note(keyOf(work), ms);
+    this.note(rateKeyOf(work), ms / effort(work));
+  }
+
+  /** What an earlier leader of the pool learned; what was learned here since is newer. */
+  restore(durations: readonly LearnedDuration[]): void {
+    for (const { key, ms } of durations) if (!this.learned.has(key)) this.known.set(key, ms);
+  }
+
+  /** What was learned since this was last called. */
+  takeLearned(): readonly LearnedDuration[] {
+    const taken = [...this.learned].flatMap((key) => {
+      const ms = this.known.get(key);
+      return ms === undefined ? [] : [{ key, ms }];
+    });
+    this.learned.clear();
+    return taken;
+  }
+
+  private note(key: string, newest: number): void {
+    const before = this.known.get(key);
+    this.known.delete(key);
+    this.known.set(key, before === undefined ? newest : before + NEWEST_PART * (newest - before));
+    this.learned.add(key);
+    if (this.known.size <= MAX_KNOWN) return;
+    const [oldest] = this.known.keys();
+    if (oldest !== undefined) this.known.delete(oldest);
   }
 }
 
-const average = (known: number | undefined, newest: number): number =>
-  known === undefined ? newest : known + NEWEST_PART * (newest - known);
+const effort = ({ task }: PredictedWork): number => Number(effortOf(workOf(task)));
+
+const rateKeyOf = ({ preset, task: { kind } }: PredictedWork): string => `${preset} ${kind}`;
 
 function keyOf({ preset, task: { kind, settings }, groupPictures }: PredictedWork): string {
   if (kind === "IMAGE_TO_TEXT") return [preset, kind, settings.size, settings.maxTokens].join(" ");

@@ -4,7 +4,8 @@
  */
 import type { Tx } from "../platform/database.ts";
 import type { IdleWorker, Slot } from "../pool/worker-pool.ts";
-import { Durations } from "./durations.ts";
+import { listDurations, saveDurations } from "./duration.store.ts";
+import { Durations, MAX_KNOWN } from "./durations.ts";
 import { FairShare, type WaitingQueue } from "./fair-share.ts";
 import { fillGroups, type GroupCandidate, picturesOf } from "./group-filling.ts";
 import { listHeads, listOldest, listQueues } from "./queue.store.ts";
@@ -21,6 +22,9 @@ export interface Turn {
   readonly groupPictures: number;
 }
 
+/** Its own part of the work of its group. */
+export const shareOf = ({ candidate, groupPictures }: Turn): number => picturesOf(candidate.task) / groupPictures;
+
 /** Those that start together on one worker. */
 export interface ChosenGroup {
   readonly slots: readonly Slot[];
@@ -31,6 +35,8 @@ export class PoolQueue {
   private readonly durations = new Durations();
   /** Undefined until tags were read, and when what is known here may not be what is stored. */
   private fair: FairShare | undefined;
+  /** What an earlier leader learned was read. */
+  private hasDurations = false;
 
   constructor(private readonly options: { readonly pool: string; readonly ageingMs: number }) {}
 
@@ -72,8 +78,9 @@ export class PoolQueue {
    * What was predicted is put right by the milliseconds for which its group held the worker, however it ended.
    * @param isWhole it ran to its end from the beginning: then there is something to learn
    */
-  ended({ candidate, predictedMs, groupPictures }: Turn, { ms, isWhole }: { ms: number; isWhole: boolean }): void {
-    const own = (ms * picturesOf(candidate.task)) / groupPictures;
+  ended(turn: Turn, { ms, isWhole }: { ms: number; isWhole: boolean }): void {
+    const { candidate, predictedMs, groupPictures } = turn;
+    const own = ms * shareOf(turn);
     this.fair?.charge(candidate, own - predictedMs);
     if (isWhole) this.durations.learn({ ...candidate, groupPictures }, own);
   }
@@ -83,9 +90,18 @@ export class PoolQueue {
     await saveTags(tx, this.options.pool, this.fair?.takeCharged() ?? []);
   }
 
-  /** A claim failed, or another process leads: tags are read again before the next one. */
+  /** Stores what was learned since the last time; first reads what others had learned. */
+  async keepDurations(tx: Tx): Promise<void> {
+    const { pool } = this.options;
+    if (!this.hasDurations) this.durations.restore(await listDurations(tx, pool));
+    this.hasDurations = true;
+    await saveDurations(tx, { pool, learned: this.durations.takeLearned(), max: MAX_KNOWN });
+  }
+
+  /** A claim failed, or another process leads: what is stored is read again before the next one. */
   forget(): void {
     this.fair = undefined;
+    this.hasDurations = false;
   }
 
   private async read(tx: Tx): Promise<FairShare> {

@@ -56,7 +56,7 @@ describe("the events of a generation", () => {
     const start = async (id: string) => {
       const fence = { generationId: fromGlobalId("Generation", id), leaseId: newId() };
       const row = await db.transaction(asPlatform, (tx) =>
-        claim(tx, { ...fence, holder: newId(), worker: "test", leaseSeconds: 10 }),
+        claim(tx, { ...fence, holder: newId(), worker: "test", leaseSeconds: 10, predictedMs: 1000, share: 1 }),
       );
       lifecycle.announce(row!);
       return { fence, seq: row!.milestoneSeq, attempt: row!.attempt };

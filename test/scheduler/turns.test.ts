@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
 import { allow, CheckerService } from "../support/checker-service.ts";
 import { setChecks } from "../support/checks.ts";
 import { FakeClock } from "../support/fake-clock.ts";
@@ -128,7 +129,7 @@ test("the time that a check takes for a picture is charged to nobody: its worker
   await checker.stop();
 });
 
-test("turns go on where they stood when another process leads", async () => {
+test("turns go on where they stood, with the durations that were learned, when another process leads", async () => {
   const clock = new FakeClock();
   const worker = new FakeWorker();
   const app = await createTestApp({ workers: worker, clock });
@@ -149,5 +150,7 @@ test("turns go on where they stood when another process leads", async () => {
   const next = new FakeWorker();
   const again = await createTestApp({ workers: next, clock }, { DATA_DIR: app.dataDir });
   expect(await new Served(next, clock).next(3)).toEqual(["other", "other", "other"]);
+  const resumed = await again.db.transaction(asPlatform, (tx) => tx.attempt.findMany({ where: { number: 2 } }));
+  expect(resumed.map(({ predictedMs }) => Math.round(predictedMs ?? 0))).toEqual([180]); // 100 ms, then 500 ms
   await again.stop();
 });

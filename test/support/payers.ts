@@ -93,7 +93,14 @@ export async function addMemberPayer(db: Database, tenantId: string) {
     start: (generationId: string) =>
       db.transaction(asDispatcher, async (tx) => {
         const fence = { generationId, leaseId: v7() };
-        const row = await claim(tx, { ...fence, holder: v7(), worker: "test", leaseSeconds: 60 });
+        const row = await claim(tx, {
+          ...fence,
+          holder: v7(),
+          worker: "test",
+          leaseSeconds: 60,
+          predictedMs: 1000,
+          share: 1,
+        });
         return row && fence;
       }),
     finish: (fence: { generationId: string; leaseId: string }, charge: bigint, state: GenerationState = "SUCCEEDED") =>
