@@ -11,14 +11,13 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import pg from "pg";
-import { claim } from "../src/generation/transition.store.ts";
+import { claimAll } from "../src/generation/claim.store.ts";
 import { asDispatcher, asPlatform } from "../src/platform/access.ts";
 import { Database } from "../src/platform/database.ts";
 import { openPostgresDatabase } from "../src/platform/database-postgres.ts";
 import { newId } from "../src/platform/ids.ts";
 import { createLogger } from "../src/platform/logger.ts";
 import { PoolQueue } from "../src/scheduler/pool-queue.ts";
-import { lockRunningLimits } from "../src/scheduler/queue.store.ts";
 import { insertMember, insertTenant } from "../src/tenancy/tenancy.store.ts";
 import { DRAWING } from "../test/support/drawing-settings.ts";
 import { startPostgres } from "../test/support/postgres-server.ts";
@@ -26,6 +25,7 @@ import { startPostgres } from "../test/support/postgres-server.ts";
 const [claimCount = "200"] = process.argv.slice(2);
 const TENANTS = 100;
 const SIZES = [100, 10_000, 100_000];
+const CLAIMANT = { holder: newId(), leaseSeconds: 10 };
 const SETTINGS = { ...DRAWING, prompt: "a red circle" };
 
 /** What is set before a round, by name. */
@@ -113,10 +113,10 @@ async function timeClaim(db: Database, queue: PoolQueue): Promise<number> {
     const [group] = await queue.choose(tx, [{ presets: ["tiny"], slots: [] }], new Date());
     const [turn] = group?.turns ?? [];
     if (turn === undefined) throw new Error("nobody may run");
-    await lockRunningLimits(tx, [turn.candidate]);
-    const lease = { generationId: turn.candidate.id, leaseId: newId(), holder: newId() };
-    const row = await claim(tx, { ...lease, worker: "bench", leaseSeconds: 10, predictedMs: 1000, share: 1 });
-    if (row === undefined) throw new Error("nothing was claimed");
+    const { candidate } = turn;
+    const claim = { generationId: candidate.id, payer: candidate, leaseId: newId(), worker: "bench" };
+    const [outcome] = await claimAll(tx, CLAIMANT, [{ ...claim, predictedMs: 1000, share: 1 }]);
+    if (typeof outcome !== "object") throw new Error("nothing was claimed");
     await queue.save(tx);
     ms = performance.now() - begun;
     throw undo;

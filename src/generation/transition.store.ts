@@ -1,5 +1,5 @@
 /**
- * Every change of a generation's state: one conditional statement that changes the row, numbers and writes the milestone
+ * Changes of a generation's state, but for claims (claim.store.ts): one conditional statement that changes the row, numbers and writes the milestone
  * under the row's lock, and ends or begins the attempt. No row back means that the condition did not hold.
  */
 
@@ -94,43 +94,6 @@ const counted = (counters: Change["counters"]): Prisma.Sql =>
 const holdsLease = ({ generationId, leaseId, hasExpired = false }: Fence): Prisma.Sql =>
   Prisma.sql`id = ${generationId}::uuid and lease_id = ${leaseId}::uuid and (not ${hasExpired} or lease_expires_at <= now())`;
 
-export interface Claim extends Fence {
-  /** The dispatcher process. */
-  readonly holder: string;
-  readonly worker: string;
-  readonly leaseSeconds: number;
-  /** For which it and its group are expected to hold the worker. */
-  readonly predictedMs: number;
-  /** Its own part of the work of its group. */
-  readonly share: number;
-}
-
-/** QUEUED -> RUNNING: a new attempt under a new lease, if every limit lets one more run. */
-export async function claim(
-  tx: Tx,
-  { generationId, leaseId, holder, worker, leaseSeconds, predictedMs, share }: Claim,
-): Promise<TransitionedRow | undefined> {
-  const row = await transition(tx, {
-    from: "QUEUED",
-    to: "RUNNING",
-    condition: Prisma.sql`id = ${generationId}::uuid and case
-      when state = 'QUEUED' and (deadline_at is null or deadline_at > now()) then limits_start(tenant_id, user_id, api_key_id) else false end`,
-    set: [
-      Prisma.sql`attempt = attempt + 1`,
-      Prisma.sql`started_at = coalesce(started_at, now())`,
-      Prisma.sql`lease_id = ${leaseId}::uuid`,
-      Prisma.sql`lease_holder = ${holder}::uuid`,
-      Prisma.sql`lease_expires_at = now() + make_interval(secs => ${leaseSeconds})`,
-    ],
-    milestone: { kind: MilestoneKind.STARTED },
-  });
-  if (row !== undefined) {
-    const { tenantId, attempt: number } = row;
-    await tx.attempt.create({ data: { generationId, tenantId, number, leaseId, worker, predictedMs, share } });
-  }
-  return row;
-}
-
 /** RUNNING -> a terminal state, by the attempt that holds the lease. */
 export async function finishRunning(
   tx: Tx,
@@ -188,6 +151,7 @@ export async function requeue(
       Prisma.sql`lease_id = null`,
       Prisma.sql`lease_holder = null`,
       Prisma.sql`lease_expires_at = null`,
+      Prisma.sql`queued_xid = pg_current_xact_id()`,
       Prisma.sql`failed_attempts = failed_attempts + ${counts ? 1 : 0}::int`,
       Prisma.sql`not_before = now() + make_interval(secs => ${delayMs / 1000})`,
     ],

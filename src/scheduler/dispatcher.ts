@@ -4,7 +4,7 @@
  * of their own.
  */
 
-import { claim } from "../generation/transition.store.ts";
+import { type Claim, claimAll, type StartedRow } from "../generation/claim.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
@@ -17,8 +17,7 @@ import { picturesOf } from "./group-filling.ts";
 import { extendLeases, listCancelRequested } from "./lease.store.ts";
 import { LeaseRescuer } from "./lease-rescuer.ts";
 import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
-import { type ChosenGroup, PoolQueue, shareOf, type Turn } from "./pool-queue.ts";
-import { lockRunningLimits } from "./queue.store.ts";
+import { PoolQueue, shareOf, type Turn } from "./pool-queue.ts";
 
 const LEASE_SECONDS = 10;
 const LEASE_EXTENSION_MS = 3000;
@@ -187,39 +186,29 @@ export class Dispatcher {
     return claimed;
   }
 
-  /** @returns a group for each worker whose turn it is, empty where limits refused all of it */
+  /** @returns a group for each worker whose turn it is, empty where all of it was refused */
   private async claimRound(tx: Tx, idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
     const groups = await this.queue.choose(tx, idle, this.services.clock.now());
-    await lockRunningLimits(
-      tx,
-      groups.flatMap(({ turns }) => turns.map(({ candidate }) => candidate)),
+    const asked = groups.map(({ turns, slots }) =>
+      turns.flatMap((turn, i) => {
+        const slot = slots[i];
+        return slot === undefined ? [] : [{ slot, turn, claim: claimOf(turn, slot) }];
+      }),
     );
-    const claimed: ClaimedGroup[] = [];
-    for (const group of groups) claimed.push(await this.claimGroup(tx, group));
-    return claimed;
-  }
-
-  private async claimGroup(tx: Tx, { turns, slots }: ChosenGroup): Promise<ClaimedGroup> {
-    const group: { claimed: ClaimedGeneration; slot: Slot; turn: Turn }[] = [];
-    for (const [i, turn] of turns.entries()) {
-      const { id: generationId, preset, task } = turn.candidate;
-      const slot = slots[i];
-      if (slot === undefined) break;
-      const leaseId = newId();
-      const worker = slot.worker.worker.name;
-      const share = shareOf(turn);
-      const predictedMs = turn.predictedMs / share;
-      const lease = { leaseId, holder: this.holder, worker, leaseSeconds: LEASE_SECONDS };
-      const row = await claim(tx, { generationId, ...lease, predictedMs, share });
-      if (row === undefined) {
-        this.queue.refused(turn);
-        continue;
-      }
-      const { tenantId, attempt, milestoneSeq: seq } = row;
-      group.push({ slot, turn, claimed: { generationId, tenantId, leaseId, attempt, seq, preset, task } });
-    }
-    const groupPictures = group.reduce((sum, { turn }) => sum + picturesOf(turn.candidate.task), 0);
-    return group.map(({ turn, ...member }) => ({ ...member, turn: { ...turn, groupPictures } }));
+    const claimant = { holder: this.holder, leaseSeconds: LEASE_SECONDS };
+    const claims = asked.flat().map(({ claim }) => claim);
+    const outcomes = await claimAll(tx, claimant, claims);
+    const outcomeOf = new Map(claims.map((claim, i) => [claim, outcomes[i]]));
+    return asked.map((group) => {
+      const started = group.flatMap(({ claim, ...member }) => {
+        const outcome = outcomeOf.get(claim);
+        if (typeof outcome === "object") return [{ ...member, claimed: claimedOf(member.turn, claim, outcome) }];
+        this.queue.refused(member.turn, { isHeld: outcome === "LIMITED" });
+        return [];
+      });
+      const groupPictures = started.reduce((sum, { turn }) => sum + picturesOf(turn.candidate.task), 0);
+      return started.map(({ turn, ...member }) => ({ ...member, turn: { ...turn, groupPictures } }));
+    });
   }
 
   private run(attempt: Attempt, turn: Turn): void {
@@ -270,3 +259,22 @@ export class Dispatcher {
     clearTimeout(timer);
   }
 }
+
+function claimOf(turn: Turn, slot: Slot): Claim {
+  const { candidate, predictedMs } = turn;
+  const share = shareOf(turn);
+  return {
+    generationId: candidate.id,
+    payer: candidate,
+    leaseId: newId(),
+    worker: slot.worker.worker.name,
+    predictedMs: predictedMs / share,
+    share,
+  };
+}
+
+const claimedOf = (
+  { candidate: { preset, task } }: Turn,
+  { generationId, leaseId }: Claim,
+  { tenantId, attempt, milestoneSeq: seq }: StartedRow,
+): ClaimedGeneration => ({ generationId, tenantId, leaseId, attempt, seq, preset, task });

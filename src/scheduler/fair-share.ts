@@ -10,19 +10,28 @@
 import type { Priority } from "../generated/prisma/enums.ts";
 import { type Tagged, TagHeap } from "./tag-heap.ts";
 
-/** Generations of one class that one member queued with one key, oldest first. */
+/** Generations of one class and preset that one member queued with one key, oldest first. */
 export interface QueueName {
   readonly tenantId: string;
   readonly userId: string;
   /** Null for one who signed in. */
   readonly apiKeyId: string | null;
   readonly priority: Priority;
+  readonly preset: string;
 }
 
 /** A queue in which something waits. */
 export interface WaitingQueue extends QueueName {
   /** When its oldest one was asked for. */
   readonly since: Date;
+}
+
+/** Whose turns are charged. */
+export interface Payer {
+  readonly tenantId: string;
+  readonly userId: string;
+  /** The tenant's part of the service, against 1 of any other. */
+  readonly weight: number;
 }
 
 /** How urgent a queue is, inside its tenant. */
@@ -119,6 +128,16 @@ export class FairShare {
     }
   }
 
+  /** Queues in which something waits from now on. Newcomers from the lowest tag up: in any other order one could be lifted to the tag of another that has had more. */
+  addAll(queues: readonly WaitingQueue[]): void {
+    const newcomers = queues.filter((queue) => !this.entries.has(keyOf(queue)));
+    const tagOf = ({ tenantId }: QueueName): number => this.tenantOf(tenantId).tag;
+    const memberTagOf = ({ tenantId, userId }: QueueName): number => memberOf(this.tenantOf(tenantId), userId).tag;
+    newcomers.sort((a, b) => tagOf(a) - tagOf(b) || memberTagOf(a) - memberTagOf(b));
+    for (const queue of newcomers) this.add(queue);
+    for (const queue of queues) this.add(queue);
+  }
+
   /** Nothing waits there any more, or nothing that could start. */
   remove(queue: QueueName): void {
     const key = keyOf(queue);
@@ -129,11 +148,23 @@ export class FairShare {
     this.stopAgeing(entry);
   }
 
-  /** All that waits: what is not named does not wait any more. */
-  update(queues: readonly WaitingQueue[]): void {
-    const named = new Set(queues.map(keyOf));
-    for (const [key, { queue }] of this.entries) if (!named.has(key)) this.remove(queue);
-    this.addAll(queues);
+  has(queue: QueueName): boolean {
+    return this.entries.has(keyOf(queue));
+  }
+
+  /** All queues, in no order. */
+  queues(): readonly WaitingQueue[] {
+    return [...this.entries.values()].map(({ queue }) => queue);
+  }
+
+  /** Some of the queues whose turn it is soon: of each tenant its first, then the second of each, as tags stand now. */
+  peek(count: number): readonly WaitingQueue[] {
+    const tenants = new Set([...this.foreground.firsts(count), ...this.background.firsts(count)]);
+    const ofTenants = [...tenants].map((tenant) => queuesOf(tenant, count));
+    const soon: WaitingQueue[] = [];
+    for (let depth = 0; soon.length < count && ofTenants.some(({ length }) => length > depth); depth++)
+      for (const queues of ofTenants) soon.push(...queues.slice(depth, depth + 1));
+    return soon.slice(0, count);
   }
 
   /** The queue whose turn it is; asking changes no turn. */
@@ -145,7 +176,7 @@ export class FairShare {
   }
 
   /** Something of this queue starts: it is predicted to take so many milliseconds of a worker. */
-  start(queue: QueueName, predictedMs: number): void {
+  start(queue: QueueName & Payer, predictedMs: number): void {
     const entry = this.entries.get(keyOf(queue));
     if (entry !== undefined) {
       const { waiting } = this.tenantOf(queue.tenantId);
@@ -155,11 +186,14 @@ export class FairShare {
     this.charge(queue, predictedMs);
   }
 
-  /** Moves tags on by milliseconds of service, or back by those that were predicted too many. */
-  charge({ tenantId, userId }: Pick<QueueName, "tenantId" | "userId">, ms: number): void {
+  /**
+   * Moves tags on by milliseconds of service, or back by those that were predicted too many. A tenant of weight 2 has them at
+   * half the price.
+   */
+  charge({ tenantId, userId, weight }: Payer, ms: number): void {
     const tenant = this.tenantOf(tenantId);
     const member = memberOf(tenant, userId);
-    tenant.tag += ms;
+    tenant.tag += ms / weight;
     member.tag += ms;
     this.moved(tenant, member);
     this.charged.set(`${tenantId} ${userId}`, { tenantId, userId });
@@ -188,16 +222,6 @@ export class FairShare {
       known.has(`${tenantId} null`) && known.has(`${tenantId} ${userId}`);
     this.addAll(queues.filter(isKnown));
     this.addAll(queues); // whoever has no tag joins at the lowest of the others
-  }
-
-  /** Newcomers from the lowest tag up: in any other order one could be lifted to the tag of another that has had more. */
-  private addAll(queues: readonly WaitingQueue[]): void {
-    const newcomers = queues.filter((queue) => !this.entries.has(keyOf(queue)));
-    const tagOf = ({ tenantId }: QueueName): number => this.tenantOf(tenantId).tag;
-    const memberTagOf = ({ tenantId, userId }: QueueName): number => memberOf(this.tenantOf(tenantId), userId).tag;
-    newcomers.sort((a, b) => tagOf(a) - tagOf(b) || memberTagOf(a) - memberTagOf(b));
-    for (const queue of newcomers) this.add(queue);
-    for (const queue of queues) this.add(queue);
   }
 
   /** BATCH that has waited for long enough is STANDARD from now on. */
@@ -276,6 +300,13 @@ function memberOf(tenant: TenantShare, id: string): MemberShare {
   return member;
 }
 
+/** At most `count` of a tenant's queues, by class and by their members' turns. */
+const queuesOf = ({ waiting }: TenantShare, count: number): readonly WaitingQueue[] =>
+  waiting
+    .flatMap((turns, rank) => turns.firsts(count).flatMap(({ entries }) => entries[rank as Rank]))
+    .slice(0, count)
+    .map(({ queue }) => queue);
+
 /** Of a member's queues of one rank: keys share their member's turns. */
 const oldest = (entries: readonly Entry[]): Entry | undefined =>
   entries.reduce<Entry | undefined>(
@@ -283,5 +314,5 @@ const oldest = (entries: readonly Entry[]): Entry | undefined =>
     undefined,
   );
 
-const keyOf = ({ tenantId, userId, apiKeyId, priority }: QueueName): string =>
-  `${tenantId} ${userId} ${apiKeyId ?? ""} ${priority}`;
+export const keyOf = ({ tenantId, userId, apiKeyId, priority, preset }: QueueName): string =>
+  `${tenantId} ${userId} ${apiKeyId ?? ""} ${priority} ${preset}`;

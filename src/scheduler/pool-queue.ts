@@ -1,22 +1,23 @@
 /**
- * Whose turn it is in a pool, as the pool's leader knows it: the queues are read for each claim, the tags of the shares are
- * kept here and stored with the claims that move them. Whoever leads next takes up from there.
+ * Whose turn it is in a pool, as the pool's leader knows it: the tags of the shares are kept here and stored with the claims
+ * that move them. Whoever leads next takes up from there.
  */
 import type { Tx } from "../platform/database.ts";
 import type { IdleWorker, Slot } from "../pool/worker-pool.ts";
 import { listDurations, saveDurations } from "./duration.store.ts";
 import { Durations, MAX_KNOWN } from "./durations.ts";
-import { FairShare, type WaitingQueue } from "./fair-share.ts";
-import { fillGroups, type GroupCandidate, picturesOf } from "./group-filling.ts";
-import { listHeads, listOldest, listQueues } from "./queue.store.ts";
+import { FairShare } from "./fair-share.ts";
+import { fillGroups, picturesOf } from "./group-filling.ts";
+import type { QueuedCandidate } from "./queue.store.ts";
 import { listTags, saveTags } from "./share.store.ts";
+import { WaitingQueues } from "./waiting-queues.ts";
 
-/** How many of all that waits, besides those whose turn it is, a claim looks at for company of theirs. */
+/** How many of those whose turns come next a claim looks at for company. */
 const LOOK_AHEAD = 32;
 
 /** A generation whose turn it is, and the milliseconds that its share was charged for that. */
 export interface Turn {
-  readonly candidate: GroupCandidate;
+  readonly candidate: QueuedCandidate;
   readonly predictedMs: number;
   /** Of the pictures that are drawn together. */
   readonly groupPictures: number;
@@ -34,44 +35,49 @@ export interface ChosenGroup {
 export class PoolQueue {
   private readonly durations = new Durations();
   /** Undefined until tags were read, and when what is known here may not be what is stored. */
-  private fair: FairShare | undefined;
+  private known: { readonly fair: FairShare; readonly waiting: WaitingQueues } | undefined;
   /** What an earlier leader learned was read. */
   private hasDurations = false;
 
   constructor(private readonly options: { readonly pool: string; readonly ageingMs: number }) {}
 
-  /** Whose turn it is on each of these workers first; then who shares it. Their rows are locked, and they are charged. */
+  /** Whose turn it is on each of these workers first; then who shares it. They are charged. */
   async choose(tx: Tx, idle: readonly IdleWorker[], now: Date): Promise<readonly ChosenGroup[]> {
-    const { pool } = this.options;
-    const presets = [...new Set(idle.flatMap((worker) => worker.presets))];
-    const fair = await this.read(tx);
+    const { fair, waiting } = await this.read(tx);
+    await waiting.refresh(tx, [...new Set(idle.flatMap((worker) => worker.presets))]);
     const free = new Set(idle);
-    const shelves = new Map<WaitingQueue, GroupCandidate[]>();
     const heads: ChosenHead[] = [];
     for (let queue = fair.next(now); queue !== undefined && free.size > 0; queue = fair.next(now)) {
-      const shelf = shelves.get(queue) ?? (await listHeads(tx, { pool, queue, presets, limit: idle.length }));
-      shelves.set(queue, shelf);
-      const found = firstServed(shelf, free);
-      if (found === undefined) {
-        fair.remove(queue);
+      const { preset } = queue;
+      const worker = [...free].find(({ presets }) => presets.includes(preset));
+      if (worker === undefined) {
+        waiting.putAside(queue);
         continue;
       }
-      const { candidate: head, worker } = found;
-      shelf.splice(shelf.indexOf(head), 1);
+      const head = await waiting.head(tx, queue);
+      if (head === undefined) continue;
       free.delete(worker);
       const aloneMs = this.durations.predict({ ...head, groupPictures: picturesOf(head.task) });
-      fair.start(queue, aloneMs);
+      fair.start(head, aloneMs);
+      await waiting.take(tx, head);
       heads.push({ head, room: worker.slots.length, slots: worker.slots, aloneMs });
     }
     const hasRoom = heads.some(({ head, room }) => picturesOf(head.task) < room);
-    const company = hasRoom ? await listOldest(tx, { pool, presets, limit: LOOK_AHEAD + heads.length }) : [];
-    const groups = fillGroups(heads, company);
-    return heads.map((head, i) => this.chargeGroup(fair, head, groups[i] ?? []));
+    const groups = fillGroups(heads, hasRoom ? await waiting.listSoon(tx, LOOK_AHEAD) : []);
+    const chosen: ChosenGroup[] = [];
+    for (const [i, head] of heads.entries()) {
+      const [, ...company] = groups[i] ?? [];
+      for (const member of company) await waiting.take(tx, member);
+      chosen.push(this.chargeGroup(fair, head, company));
+    }
+    return chosen;
   }
 
-  /** A limit refused it at the last moment. */
-  refused({ candidate, predictedMs }: Turn): void {
-    this.fair?.charge(candidate, -predictedMs);
+  /** It did not start: the limits of its queue have no room, or something else came before. */
+  refused({ candidate, predictedMs }: Turn, { isHeld }: { isHeld: boolean }): void {
+    this.known?.fair.charge(candidate, -predictedMs);
+    if (isHeld) this.known?.waiting.hold(candidate);
+    else this.known?.waiting.giveBack(candidate);
   }
 
   /**
@@ -81,13 +87,14 @@ export class PoolQueue {
   ended(turn: Turn, { ms, isWhole }: { ms: number; isWhole: boolean }): void {
     const { candidate, predictedMs, groupPictures } = turn;
     const own = ms * shareOf(turn);
-    this.fair?.charge(candidate, own - predictedMs);
+    this.known?.fair.charge(candidate, own - predictedMs);
+    this.known?.waiting.ended(candidate.tenantId);
     if (isWhole) this.durations.learn({ ...candidate, groupPictures }, own);
   }
 
   /** Stores the tags that were moved since the last time. */
   async save(tx: Tx): Promise<void> {
-    await saveTags(tx, this.options.pool, this.fair?.takeCharged() ?? []);
+    await saveTags(tx, this.options.pool, this.known?.fair.takeCharged() ?? []);
   }
 
   /** Stores what was learned since the last time; first reads what others had learned. */
@@ -100,26 +107,27 @@ export class PoolQueue {
 
   /** A claim failed, or another process leads: what is stored is read again before the next one. */
   forget(): void {
-    this.fair = undefined;
+    this.known = undefined;
     this.hasDurations = false;
   }
 
-  private async read(tx: Tx): Promise<FairShare> {
+  private async read(tx: Tx): Promise<{ readonly fair: FairShare; readonly waiting: WaitingQueues }> {
+    if (this.known !== undefined) return this.known;
     const { pool, ageingMs } = this.options;
-    const queues = await listQueues(tx, pool);
-    if (this.fair === undefined) {
-      this.fair = new FairShare(ageingMs);
-      this.fair.restore(await listTags(tx, pool), queues);
-    } else this.fair.update(queues);
-    return this.fair;
+    const fair = new FairShare(ageingMs);
+    const waiting = new WaitingQueues(pool, fair);
+    fair.restore(await listTags(tx, pool), await waiting.begin(tx));
+    this.known = { fair, waiting };
+    return this.known;
   }
 
   /** Each for its part; whose turn it was has been charged as if it were drawn alone. */
   private chargeGroup(
     fair: FairShare,
     { head, slots, aloneMs }: ChosenHead,
-    members: readonly GroupCandidate[],
+    company: readonly QueuedCandidate[],
   ): ChosenGroup {
+    const members = [head, ...company];
     const groupPictures = members.reduce((sum, { task }) => sum + picturesOf(task), 0);
     const turns = members.map((candidate) => {
       const predictedMs = this.durations.predict({ ...candidate, groupPictures });
@@ -131,19 +139,8 @@ export class PoolQueue {
 }
 
 interface ChosenHead {
-  readonly head: GroupCandidate;
+  readonly head: QueuedCandidate;
   readonly room: number;
   readonly slots: readonly Slot[];
   readonly aloneMs: number;
-}
-
-/** The first one whose preset a free worker serves. */
-function firstServed(
-  shelf: readonly GroupCandidate[],
-  free: ReadonlySet<IdleWorker>,
-): { readonly candidate: GroupCandidate; readonly worker: IdleWorker } | undefined {
-  for (const candidate of shelf) {
-    for (const worker of free) if (worker.presets.includes(candidate.preset)) return { candidate, worker };
-  }
-  return undefined;
 }

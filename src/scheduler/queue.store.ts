@@ -6,102 +6,140 @@ import type { Tx } from "../platform/database.ts";
 import type { QueueName, WaitingQueue } from "./fair-share.ts";
 import type { GroupCandidate } from "./group-filling.ts";
 
-const COLUMNS = Prisma.sql`id, tenant_id as "tenantId", user_id as "userId", api_key_id as "apiKeyId", preset, priority,
-  task, settings, attempt = 0 as "isNew"`;
-
-type QueuedRow = Omit<GroupCandidate, "task"> & { readonly task: TaskKind; readonly settings: unknown };
-
-const toCandidate = (row: QueuedRow): GroupCandidate => ({ ...row, task: parseTask(row) });
-
 /** As the index has it. */
 const KEY_OR_NIL = Prisma.sql`coalesce(api_key_id, '00000000-0000-0000-0000-000000000000')`;
 
-const canStart = (pool: string, presets: readonly string[]): Prisma.Sql => Prisma.sql`
-  pool = ${pool} and state = 'QUEUED' and not parked and preset = any(${[...presets]}::text[])
-  and (not_before is null or not_before <= now()) and (deadline_at is null or deadline_at > now())`;
-
-/** Of a row with the columns tenant_id, user_id and api_key_id: none of its limits of what runs is reached. */
-const mayRunMore = Prisma.sql`
-  not exists (
-    select 1 from limits l where l.kind = 'RUNNING' and l.held >= l.max and (l.tenant_id, l.level, l.subject_id) in (
-      ('00000000-0000-0000-0000-000000000000', 'PLATFORM', '00000000-0000-0000-0000-000000000000'),
-      (of.tenant_id, 'TENANT', of.tenant_id), (of.tenant_id, 'MEMBER', of.user_id), (of.tenant_id, 'API_KEY', of.api_key_id)
-    )
-  )`;
+const SUSPENDED = Prisma.sql`(select id from tenant where suspended_at is not null)`;
 
 /**
  * The queues of a pool that have something, whether it could start now or not: as many index lookups as there are queues,
- * however much waits in them. Those whose limits of what runs are reached are left out. Those of suspended tenants are
- * parked, out of the index; the list of tenants, read once, catches what was queued since.
+ * however much waits in them.
  */
 export async function listQueues(tx: Tx, pool: string): Promise<readonly WaitingQueue[]> {
   return tx.$queryRaw<WaitingQueue[]>`
     with recursive queued as (
-      (select tenant_id, user_id, ${KEY_OR_NIL} as api_key_id, priority, created_at
+      (select tenant_id, user_id, ${KEY_OR_NIL} as api_key_id, priority, preset, created_at
         from generation where pool = ${pool} and state = 'QUEUED' and not parked
-        order by tenant_id, user_id, ${KEY_OR_NIL}, priority, created_at limit 1)
+        order by tenant_id, user_id, ${KEY_OR_NIL}, priority, preset, created_at limit 1)
       union all
       select next.* from queued q, lateral (
-        select tenant_id, user_id, ${KEY_OR_NIL} as api_key_id, priority, created_at from generation
+        select tenant_id, user_id, ${KEY_OR_NIL} as api_key_id, priority, preset, created_at from generation
         where pool = ${pool} and state = 'QUEUED' and not parked
-          and (tenant_id, user_id, ${KEY_OR_NIL}, priority) > (q.tenant_id, q.user_id, q.api_key_id, q.priority)
-        order by tenant_id, user_id, ${KEY_OR_NIL}, priority, created_at limit 1
+          and (tenant_id, user_id, ${KEY_OR_NIL}, priority, preset) > (q.tenant_id, q.user_id, q.api_key_id, q.priority, q.preset)
+        order by tenant_id, user_id, ${KEY_OR_NIL}, priority, preset, created_at limit 1
       ) as next
     )
     select tenant_id as "tenantId", user_id as "userId", nullif(api_key_id, '00000000-0000-0000-0000-000000000000') as "apiKeyId",
-      priority, created_at as since
-    from queued as of
-    where ${mayRunMore} and tenant_id <> all(array(select id from tenant where suspended_at is not null))`;
+      priority, preset, created_at as since
+    from queued`;
+}
+
+/** What came into the queues of a pool, and up to which transaction everything is known. */
+export interface Arrivals {
+  /** Queues with something that came in; `since`: when the oldest of that was asked for. */
+  readonly queues: readonly WaitingQueue[];
+  /** The oldest transaction that was under way: it and later ones may bring what was not seen here. */
+  readonly seenUntil: string;
+  /** Milliseconds since 1970, by the database's clock. */
+  readonly nowMs: number;
+}
+
+/** @param since `seenUntil` of the last time; undefined for nothing but where to begin */
+export async function readArrivals(tx: Tx, pool: string, since: string | undefined): Promise<Arrivals> {
+  const [read] = await tx.$queryRaw<
+    { seenUntil: string; nowMs: number; queues: (QueueName & { sinceMs: number })[] | null }[]
+  >`
+    select pg_snapshot_xmin(pg_current_snapshot())::text as "seenUntil", extract(epoch from now())::float8 * 1000 as "nowMs",
+      (select json_agg(arrived) from (
+        select tenant_id as "tenantId", user_id as "userId", api_key_id as "apiKeyId", priority, preset,
+          extract(epoch from min(created_at))::float8 * 1000 as "sinceMs"
+        from generation
+        where pool = ${pool} and state = 'QUEUED' and not parked and queued_xid >= ${since ?? null}::text::xid8
+        group by tenant_id, user_id, api_key_id, priority, preset
+      ) as arrived) as queues`;
+  const { seenUntil = "0", nowMs = 0, queues = null } = read ?? {};
+  return {
+    seenUntil,
+    nowMs,
+    queues: (queues ?? []).map(({ sinceMs, ...queue }) => ({ ...queue, since: new Date(Math.round(sinceMs)) })),
+  };
+}
+
+/** A place in a queue: behind this one. */
+export interface Place {
+  readonly createdAt: Date;
+  readonly id: string;
+}
+
+/** A generation in a queue. */
+export interface QueuedCandidate extends GroupCandidate, Place {
+  /** Of its tenant. */
+  readonly weight: number;
 }
 
 export interface HeadsRequest {
   readonly pool: string;
-  readonly queue: QueueName;
-  readonly presets: readonly string[];
+  readonly queues: readonly { readonly queue: QueueName; readonly after: Place | undefined }[];
+  /** Of each queue. */
   readonly limit: number;
 }
 
-/** The first ones of a queue that could start now, oldest first; locked. */
-export async function listHeads(tx: Tx, { pool, queue, presets, limit }: HeadsRequest): Promise<GroupCandidate[]> {
-  const { tenantId, userId, apiKeyId, priority } = queue;
-  const rows = await tx.$queryRaw<QueuedRow[]>`
-    select ${COLUMNS} from generation
-    where ${canStart(pool, presets)} and tenant_id = ${tenantId}::uuid and user_id = ${userId}::uuid
-      and ${KEY_OR_NIL} = ${apiKeyId ?? NIL}::uuid and priority = ${priority}::priority
-    order by created_at, id
-    limit ${limit}::int
-    for update skip locked`;
-  return rows.map(toCandidate);
+/** A generation at the head of a queue; `queue`: which one of the request. */
+export interface Head {
+  readonly queue: number;
+  readonly candidate: QueuedCandidate;
+  /** Milliseconds since 1970, by the database's clock: until then it cannot start. */
+  readonly pausedUntilMs: number | null;
 }
 
-/** Of all that could start now, per class oldest first; locked. */
-export async function listOldest(
-  tx: Tx,
-  { pool, presets, limit }: Omit<HeadsRequest, "queue">,
-): Promise<readonly GroupCandidate[]> {
-  const rows = await tx.$queryRaw<QueuedRow[]>`
-    select ${COLUMNS} from generation
-    where ${canStart(pool, presets)} and tenant_id <> all(array(select id from tenant where suspended_at is not null))
-    order by priority, created_at, id
-    limit ${limit}::int
-    for update skip locked`;
-  return rows.map(toCandidate);
+/** The next ones of each queue, oldest first: as many index lookups as there are queues. */
+export async function listHeads(tx: Tx, { pool, queues, limit }: HeadsRequest): Promise<readonly Head[]> {
+  const of = <T>(read: (queue: QueueName) => T): T[] => queues.map(({ queue }) => read(queue));
+  const rows = await tx.$queryRaw<
+    (Omit<QueuedCandidate, "task"> & {
+      readonly queue: number;
+      readonly task: TaskKind;
+      readonly settings: unknown;
+      readonly pausedUntilMs: number | null;
+    })[]
+  >`
+    select q.place::int - 1 as queue, g.id, g.tenant_id as "tenantId", g.user_id as "userId", g.api_key_id as "apiKeyId", g.preset,
+      g.priority, g.task, g.settings, g.attempt = 0 as "isNew", g.created_at as "createdAt", t.share_weight as weight,
+      extract(epoch from g.not_before)::float8 * 1000 as "pausedUntilMs"
+    from unnest(${of(({ tenantId }) => tenantId)}::uuid[], ${of(({ userId }) => userId)}::uuid[],
+      ${of(({ apiKeyId }) => apiKeyId ?? NIL)}::uuid[], ${of(({ priority }) => priority)}::text[], ${of(({ preset }) => preset)}::text[],
+      ${queues.map(({ after }) => after?.createdAt.toISOString() ?? "-infinity")}::text[],
+      ${queues.map(({ after }) => after?.id ?? NIL)}::uuid[])
+      with ordinality as q (tenant_id, user_id, api_key_id, priority, preset, after_at, after_id, place)
+    join tenant t on t.id = q.tenant_id
+    cross join lateral (
+      select * from generation
+      where pool = ${pool} and state = 'QUEUED' and not parked and tenant_id = q.tenant_id and user_id = q.user_id
+        and ${KEY_OR_NIL} = q.api_key_id and priority = q.priority::priority and preset = q.preset
+        and (created_at, id) > (q.after_at::timestamptz, q.after_id) and (deadline_at is null or deadline_at > now())
+      order by created_at, id
+      limit ${limit}::int
+    ) as g
+    order by q.place, g.created_at, g.id`;
+  return rows.map(({ queue, pausedUntilMs, ...row }) => {
+    const { settings, ...candidate } = row;
+    return { queue, pausedUntilMs, candidate: { ...candidate, task: parseTask({ task: row.task, settings }) } };
+  });
 }
 
-/** Locks the limits that starts of these will count, in the order in which everybody locks them. */
-export async function lockRunningLimits(tx: Tx, candidates: readonly QueueName[]): Promise<void> {
-  await tx.$queryRaw`
-    with of as (
-      select * from unnest(${candidates.map(({ tenantId }) => tenantId)}::uuid[], ${candidates.map(({ userId }) => userId)}::uuid[],
-        ${candidates.map(({ apiKeyId }) => apiKeyId ?? NIL)}::uuid[]) as c (tenant_id, user_id, api_key_id)
-    )
-    select count(*)::int from (
-      select 1 from limits l where l.kind in ('RUNNING', 'QUEUED') and (l.tenant_id, l.level, l.subject_id) in (
-        select '00000000-0000-0000-0000-000000000000'::uuid, 'PLATFORM'::limit_level, '00000000-0000-0000-0000-000000000000'::uuid
-        union select tenant_id, 'TENANT', tenant_id from of union select tenant_id, 'MEMBER', user_id from of union select tenant_id, 'API_KEY', api_key_id from of
+/** Which of these queues no limit of what runs holds back, nor the suspension of their tenant. */
+export async function listFree(tx: Tx, queues: readonly QueueName[]): Promise<ReadonlySet<number>> {
+  const rows = await tx.$queryRaw<{ place: number }[]>`
+    select of.place::int - 1 as place
+    from unnest(${queues.map(({ tenantId }) => tenantId)}::uuid[], ${queues.map(({ userId }) => userId)}::uuid[],
+      ${queues.map(({ apiKeyId }) => apiKeyId ?? NIL)}::uuid[]) with ordinality as of (tenant_id, user_id, api_key_id, place)
+    where of.tenant_id <> all(array${SUSPENDED}) and not exists (
+      select 1 from limits l where l.kind = 'RUNNING' and l.held >= l.max and (l.tenant_id, l.level, l.subject_id) in (
+        ('00000000-0000-0000-0000-000000000000', 'PLATFORM', '00000000-0000-0000-0000-000000000000'),
+        (of.tenant_id, 'TENANT', of.tenant_id), (of.tenant_id, 'MEMBER', of.user_id), (of.tenant_id, 'API_KEY', of.api_key_id)
       )
-      order by l.kind, l.level, l.tenant_id, l.subject_id for update
-    ) as locked`;
+    )`;
+  return new Set(rows.map(({ place }) => place));
 }
 
 /** Queued generations whose deadline has passed. */

@@ -25,6 +25,22 @@ export class TagHeap<M extends Tagged> {
     return this.nodes[0]?.member;
   }
 
+  /** The first ones, in order: a look at few of the members, however many there are. */
+  firsts(count: number): readonly M[] {
+    const firsts: M[] = [];
+    const next = this.nodes.slice(0, 1);
+    while (firsts.length < count) {
+      const first = next.reduce<Node<M> | undefined>(
+        (lowest, node) => (lowest === undefined || isBefore(node.member, lowest.member) ? node : lowest),
+        undefined,
+      );
+      if (first === undefined) break;
+      firsts.push(first.member);
+      next.splice(next.indexOf(first), 1, ...this.nodes.slice(2 * first.place + 1, 2 * first.place + 3));
+    }
+    return firsts;
+  }
+
   add(member: M): void {
     if (this.has(member)) return;
     const node = { member, place: this.nodes.length };

@@ -84,7 +84,7 @@ export async function setParked(
   { isParked, limit }: { isParked: boolean; limit: number | null },
 ): Promise<number> {
   return tx.$executeRaw`
-    update generation set parked = ${isParked} where id in (
+    update generation set parked = ${isParked}, queued_xid = pg_current_xact_id() where id in (
       select id from generation where tenant_id = ${tenantId}::uuid and state = 'QUEUED' and parked <> ${isParked}
       limit ${limit}::int for update
     )`;

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Principal } from "../../src/auth/principal.ts";
+import { claimAll } from "../../src/generation/claim.store.ts";
 import { GenerationService } from "../../src/generation/generation.service.ts";
 import { type AnyGenerationEvent, GenerationEvents } from "../../src/generation/generation-events.ts";
 import { GenerationLifecycle } from "../../src/generation/generation-lifecycle.ts";
 import { MilestonePoll } from "../../src/generation/milestone-poll.ts";
-import { claim } from "../../src/generation/transition.store.ts";
 import { Moderation } from "../../src/moderation/moderation.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import { systemClock } from "../../src/platform/clock.ts";
@@ -55,11 +55,13 @@ describe("the events of a generation", () => {
     };
     const start = async (id: string) => {
       const fence = { generationId: fromGlobalId("Generation", id), leaseId: newId() };
-      const row = await db.transaction(asPlatform, (tx) =>
-        claim(tx, { ...fence, holder: newId(), worker: "test", leaseSeconds: 10, predictedMs: 1000, share: 1 }),
+      const claim = { ...fence, payer: principal, worker: "test", predictedMs: 1000, share: 1 };
+      const [row] = await db.transaction(asPlatform, (tx) =>
+        claimAll(tx, { holder: newId(), leaseSeconds: 10 }, [claim]),
       );
-      lifecycle.announce(row!);
-      return { fence, seq: row!.milestoneSeq, attempt: row!.attempt };
+      if (typeof row !== "object") throw new Error("it did not start");
+      lifecycle.announce({ ...row, state: "RUNNING" });
+      return { fence, seq: row.milestoneSeq, attempt: row.attempt };
     };
     const complete = (fence: { generationId: string; leaseId: string }) =>
       lifecycle.complete(fence, { images: [], recipe: {}, stepsDone: 18, verdicts: [] });

@@ -37,6 +37,12 @@ describe("tenants that always have something waiting", () => {
     expect(service["small"]! / service["large"]!).toBeCloseTo(1, 1);
   });
 
+  test("receive service by their weights", () => {
+    const jobs = [1, 2, 5].flatMap((weight) => jobsOf({ tenantId: `of-${weight}`, weight }, { count: 5000 }));
+    const service = serviceIn(run(jobs, { until: 60_000 }), { from: 0, to: 60_000 });
+    expect(jain([1, 2, 5].map((weight) => service[`of-${weight}`]! / weight))).toBeGreaterThan(0.999);
+  });
+
   test("receive equal service even when predictions are wrong by half", () => {
     const random = randomFrom(2);
     const jobs = TENANTS.flatMap((tenantId) =>
@@ -95,12 +101,20 @@ test.each([
 ])("of two that come back together, named %s and %s, the one that has had less is first", (had, hadLess) => {
   const fair = new FairShare(600_000);
   const queueOf = (tenantId: string) =>
-    ({ tenantId, userId: "member", apiKeyId: null, priority: "STANDARD", since: new Date(0) }) as const;
-  fair.update([queueOf(had), queueOf(hadLess)]);
+    ({
+      tenantId,
+      userId: "member",
+      apiKeyId: null,
+      priority: "STANDARD",
+      preset: "tiny",
+      weight: 1,
+      since: new Date(0),
+    }) as const;
+  fair.addAll([queueOf(had), queueOf(hadLess)]);
   fair.start(queueOf(had), 1000);
   fair.start(queueOf(hadLess), 10);
-  fair.update([]);
-  fair.update([queueOf("a"), queueOf("b")]);
+  for (const tenantId of [had, hadLess]) fair.remove(queueOf(tenantId));
+  fair.addAll([queueOf("a"), queueOf("b")]);
   expect(fair.next(new Date(0))?.tenantId).toBe(hadLess);
 });
 

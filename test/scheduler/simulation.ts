@@ -11,6 +11,9 @@ export interface Job {
   readonly userId: string;
   readonly apiKeyId: string | null;
   readonly priority: "INTERACTIVE" | "STANDARD" | "BATCH";
+  readonly preset: string;
+  /** Of its tenant. */
+  readonly weight: number;
   readonly arrivesAt: number;
   /** Milliseconds on a worker. */
   readonly serviceMs: number;
@@ -201,7 +204,13 @@ export class Simulation {
   }
 }
 
-const nameOf = ({ tenantId, userId, apiKeyId, priority }: Job) => ({ tenantId, userId, apiKeyId, priority });
+const nameOf = ({ tenantId, userId, apiKeyId, priority, preset }: Job) => ({
+  tenantId,
+  userId,
+  apiKeyId,
+  priority,
+  preset,
+});
 
 const keyOf = ({ tenantId, userId, apiKeyId, priority }: Omit<WaitingQueue, "since">): string =>
   `${tenantId} ${userId} ${apiKeyId} ${priority}`;
@@ -233,6 +242,8 @@ export function jobsOf(
     userId: `${who.tenantId}-member`,
     apiKeyId: null,
     priority: "STANDARD",
+    preset: "tiny",
+    weight: 1,
     ...who,
     id: ++ids,
     arrivesAt: from + i * everyMs,

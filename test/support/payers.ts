@@ -1,8 +1,9 @@
 /** A tenant's member with a key who queues, starts and ends generations, straight in the database. */
 import { v7 } from "uuid";
 import type { GenerationState, LimitKind, LimitLevel, LimitWindow } from "../../src/generated/prisma/enums.ts";
+import { claimAll } from "../../src/generation/claim.store.ts";
 import { type Candidate, takeIn } from "../../src/generation/intake.store.ts";
-import { claim, finishQueued, finishRunning } from "../../src/generation/transition.store.ts";
+import { finishQueued, finishRunning } from "../../src/generation/transition.store.ts";
 import { asDispatcher, asPlatform, asTenant } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { amountsOf, type Demand } from "../../src/quota/demand.ts";
@@ -93,15 +94,9 @@ export async function addMemberPayer(db: Database, tenantId: string) {
     start: (generationId: string) =>
       db.transaction(asDispatcher, async (tx) => {
         const fence = { generationId, leaseId: v7() };
-        const row = await claim(tx, {
-          ...fence,
-          holder: v7(),
-          worker: "test",
-          leaseSeconds: 60,
-          predictedMs: 1000,
-          share: 1,
-        });
-        return row && fence;
+        const claim = { ...fence, payer, worker: "test", predictedMs: 1000, share: 1 };
+        const [outcome] = await claimAll(tx, { holder: v7(), leaseSeconds: 60 }, [claim]);
+        return typeof outcome === "object" ? fence : undefined;
       }),
     finish: (fence: { generationId: string; leaseId: string }, charge: bigint, state: GenerationState = "SUCCEEDED") =>
       db.transaction(asDispatcher, async (tx) => {
