@@ -32,6 +32,7 @@ const MAY_IMPORT = {
   ],
   "src/pool": ["src/auth", "src/platform", "proto/gen"],
   "src/scheduler": [
+    "src/auth",
     "src/generation",
     "src/moderation",
     "src/quota",

@@ -65,6 +65,9 @@ import { RetentionService } from "./retention/retention.service.ts";
 import { TenantExport } from "./retention/tenant-export.ts";
 import { Dispatcher } from "./scheduler/dispatcher.ts";
 import { Duties } from "./scheduler/duties.ts";
+import { PoolForecasts } from "./scheduler/pool-forecasts.ts";
+import { EstimateResolver, QueuedEventResolver, ScheduleResolver } from "./scheduler/schedule.resolver.ts";
+import { Schedules } from "./scheduler/schedules.ts";
 import { DiskImageStore } from "./storage/disk-image-store.ts";
 import { SignedLinks } from "./storage/signed-links.ts";
 import { UrlSigner } from "./storage/url-signer.ts";
@@ -190,8 +193,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const quota = new QuotaService();
   const presets = new PoolCatalog(clock, config.priceFactors);
   const lifecycle = new GenerationLifecycle(db, quota, bus);
-  const checker = config.moderation && new HttpChecker({ ...config.moderation, clock, logger });
-  const moderation = new Moderation({ db, clock, checker });
+  const moderation = makeModeration(config, { db, clock, logger });
   const generations = new GenerationService({ db, lifecycle, presets, moderation });
   const batchModeration = new BatchModeration({ db, presets, moderation, clock });
   const batchQueue = new BatchQueue({ db, quota, lifecycle, moderation: batchModeration });
@@ -200,10 +202,10 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const usage = new UsageService({ db, links });
   const tenantExport = new TenantExport({ db, images, links, clock });
   const purge = new ImagePurge({ db, images, logger });
-  const normaliser = new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
   const poll = new MilestonePoll(db, logger);
   const callers = new CallerWatch({ db, clock, logger });
   const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger };
+  const schedules = makeSchedules(config, { db, clock, pool });
   const dispatcher = new Dispatcher(attempts, { pool: POOL, ageingMs: config.ageingMs });
   const server = new ApiServer({
     auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, logger })),
@@ -233,17 +235,37 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     batchResults,
     usage,
     limits: new LimitService({ db, quota }),
-    checks: new PolicyService({ db, policies: moderation.policies, hasChecker: checker !== undefined }),
-    uploads: new UploadService({ db, images, links, normaliser, quota }),
+    checks: new PolicyService({ db, policies: moderation.policies, hasChecker: config.moderation !== undefined }),
+    uploads: new UploadService({ db, images, links, normaliser: makeNormaliser(), quota }),
     tenantExport,
     deletions: new DeletionService({ db, purge, quota }),
     poll,
     callers,
     pool,
     dispatcher,
+    schedules,
     duties: new Duties({ ...attempts, batchQueue, purge, quota }),
     server,
   };
+}
+
+function makeModeration(
+  config: Config,
+  { db, clock, logger }: Pick<Foundations, "db" | "clock" | "logger">,
+): Moderation {
+  const checker = config.moderation && new HttpChecker({ ...config.moderation, clock, logger });
+  return new Moderation({ db, clock, checker });
+}
+
+const makeNormaliser = (): PictureNormaliser =>
+  new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
+
+/** This process knows the workers of its one pool. */
+function makeSchedules(
+  { ageingMs }: Config,
+  { db, clock, pool }: Pick<Foundations, "db" | "clock" | "pool">,
+): Schedules {
+  return new Schedules(db, new PoolForecasts({ db, clock, workers: () => pool.live(), ageingMs }));
 }
 
 function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorkers {
@@ -272,6 +294,7 @@ const resolversOf = ({
   uploads,
   deletions,
   tenantExport,
+  schedules,
   duties,
   images,
   presets,
@@ -297,6 +320,9 @@ const resolversOf = ({
   new LimitResolver(limits),
   new UsageResolver(usage),
   new PolicyResolver(checks),
+  new ScheduleResolver(schedules),
+  new QueuedEventResolver(schedules),
+  new EstimateResolver(schedules),
   new NodeResolver(),
 ];
 

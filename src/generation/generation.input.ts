@@ -171,6 +171,9 @@ export class EstimateInput {
 
   @Field(() => TaskInput)
   task!: TaskInput;
+
+  @Field(() => Priority, { defaultValue: Priority.STANDARD })
+  priority!: Priority;
 }
 
 @InputType()

@@ -6,7 +6,7 @@ import type { Moderation } from "../moderation/moderation.ts";
 import type { Verdict } from "../moderation/verdict.store.ts";
 import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
-import { DomainError } from "../platform/errors.ts";
+import { DomainError, invariant } from "../platform/errors.ts";
 import { fromGlobalId, newId } from "../platform/ids.ts";
 import { pageOf } from "../platform/page.ts";
 import { formatCredits, priceOf } from "../quota/tariff.ts";
@@ -56,17 +56,22 @@ export class GenerationService {
   /** What a task would reserve now, and be charged at most. Nothing is stored. */
   async estimate(principal: Principal, input: EstimateInput): Promise<Estimate> {
     authorize(principal, "generation:create");
-    let credits = 0n;
+    const { tenantId, userId, apiKeyId, allowedPresets } = principal;
+    let estimate: Estimate | undefined;
     const undo = new Error("only an estimate");
-    const estimating = this.services.db.transaction(asTenant(principal.tenantId), async (tx) => {
-      const preset = choosePreset(await this.services.presets.list(tx), input.preset, principal.allowedPresets);
-      credits = priceOf(workOf(await resolveTask(tx, principal, input.task, preset)), preset.priceFactor);
+    const estimating = this.services.db.transaction(asTenant(tenantId), async (tx) => {
+      const preset = choosePreset(await this.services.presets.list(tx), input.preset, allowedPresets);
+      const task = await resolveTask(tx, principal, input.task, preset);
+      const { pool, name, priceFactor } = preset;
+      const work = { tenantId, userId, apiKeyId, pool, preset: name, priority: input.priority, task };
+      estimate = { credits: formatCredits(priceOf(workOf(task), priceFactor)), work };
       throw undo; // uploads are not used by an estimate
     });
     await estimating.catch((error: unknown) => {
       if (error !== undo) throw error;
     });
-    return { credits: formatCredits(credits) };
+    invariant(estimate !== undefined, "what is not refused is estimated");
+    return estimate;
   }
 
   async get(principal: Principal, globalId: string): Promise<Generation> {

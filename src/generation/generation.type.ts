@@ -5,6 +5,7 @@ import { Credits, UInt64 } from "../platform/scalars.ts";
 import { Speed } from "../platform/speed.type.ts";
 import { Attempt } from "./attempt.type.ts";
 import type { ImageRow } from "./image.type.ts";
+import type { WantedWork } from "./outlook.ts";
 
 registerEnumType(GenerationState, {
   name: "GenerationState",
@@ -231,4 +232,7 @@ export class Generation extends Node {
 export class Estimate {
   @Field(() => Credits, { description: "What is reserved: never exceeded by what is charged." })
   credits!: string;
+
+  /** Not public: what it is about. */
+  work!: WantedWork;
 }

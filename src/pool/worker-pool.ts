@@ -32,6 +32,13 @@ export interface IdleWorker {
   readonly slots: readonly Slot[];
 }
 
+/** A worker that serves now. */
+export interface LiveWorker {
+  readonly name: string;
+  readonly presets: readonly string[];
+  readonly slots: number;
+}
+
 interface Member {
   readonly connection: WorkerConnection;
   /** Slots that it has while it serves. */
@@ -69,6 +76,13 @@ export class WorkerPool {
     const byName = new Map<string, PresetOffer>();
     for (const { offers } of this.members.values()) for (const offer of offers) byName.set(offer.name, offer);
     return [...byName.values()];
+  }
+
+  /** The workers that serve now, in the order in which they get work. */
+  live(): readonly LiveWorker[] {
+    return [...this.members].flatMap(([name, { slots, offers }]) =>
+      slots > 0 ? [{ name, presets: offers.map((offer) => offer.name), slots }] : [],
+    );
   }
 
   /**

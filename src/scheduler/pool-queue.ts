@@ -13,7 +13,7 @@ import { listTags, saveTags } from "./share.store.ts";
 import { WaitingQueues } from "./waiting-queues.ts";
 
 /** How many of those whose turns come next a claim looks at for company. */
-const LOOK_AHEAD = 32;
+export const LOOK_AHEAD = 32;
 
 /** A generation whose turn it is, and the milliseconds that its share was charged for that. */
 export interface Turn {

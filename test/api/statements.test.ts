@@ -40,6 +40,16 @@ describe("a page costs as many statements as one row", () => {
     expect(fifty.length).toBeLessThanOrEqual(8 + LOOKUP_OF_THE_KEY);
   });
 
+  test("of generations with their schedules: one forecast for all of them", async () => {
+    const page = (first: number) =>
+      `{ generations(first: ${first}) { nodes { queuePosition { startsBefore } estimatedStartAt schedulingTrace { message } } } }`;
+    await app.member.query(page(1)); // makes the forecast, which is kept for a second
+    const one = await statementsOf(() => app.member.query(page(1)));
+    const fifty = await statementsOf(() => app.member.query(page(50)));
+    expect(fifty.length).toBeLessThanOrEqual(one.length + FORECAST);
+    expect(one.length).toBeLessThanOrEqual(8 + LOOKUP_OF_THE_KEY + FORECAST);
+  });
+
   test("of batches with their counts and credits", async () => {
     const page = (first: number) =>
       `{ batches(first: ${first}) { nodes { counts { queued waiting } credits { held charged } } } }`;
@@ -60,3 +70,5 @@ describe("a page costs as many statements as one row", () => {
 
 /** The access of its transaction, and the lookup itself. */
 const LOOKUP_OF_THE_KEY = 2;
+/** Should it be made anew: its transactions and reads, for as many rounds as queues are read further. */
+const FORECAST = 16;
