@@ -87,6 +87,7 @@ async function carryOut({ url, principals, calls, callers, intervalMs, endsAfter
     lifecycle,
     presets: new PoolCatalog(systemClock, new Map()),
     moderation: new Moderation({ db, clock: systemClock, checker: undefined }),
+    outlooks: { outlook: async () => undefined },
   });
   const counts = { accepted: 0, refused: 0, failed: 0 };
   const latencies: number[] = [];

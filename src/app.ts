@@ -194,7 +194,8 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const presets = new PoolCatalog(clock, config.priceFactors);
   const lifecycle = new GenerationLifecycle(db, quota, bus);
   const moderation = makeModeration(config, { db, clock, logger });
-  const generations = new GenerationService({ db, lifecycle, presets, moderation });
+  const schedules = makeSchedules(config, { db, clock, pool });
+  const generations = new GenerationService({ db, lifecycle, presets, moderation, outlooks: schedules });
   const batchModeration = new BatchModeration({ db, presets, moderation, clock });
   const batchQueue = new BatchQueue({ db, quota, lifecycle, moderation: batchModeration });
   const batches = new BatchService({ db, quota, presets, images, batchQueue });
@@ -205,7 +206,6 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const poll = new MilestonePoll(db, logger);
   const callers = new CallerWatch({ db, clock, logger });
   const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger };
-  const schedules = makeSchedules(config, { db, clock, pool });
   const dispatcher = new Dispatcher(attempts, { pool: POOL, ageingMs: config.ageingMs });
   const server = new ApiServer({
     auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, logger })),

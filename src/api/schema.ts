@@ -17,7 +17,7 @@ import {
 } from "../generation/event.type.ts";
 import { EventsResolver } from "../generation/events.resolver.ts";
 import { GenerationResolver } from "../generation/generation.resolver.ts";
-import { PresetError } from "../generation/generation-payload.type.ts";
+import { DeadlineError, PresetError } from "../generation/generation-payload.type.ts";
 import { ImageResolver } from "../generation/image.resolver.ts";
 import { PolicyResolver } from "../moderation/policy.resolver.ts";
 import { ModerationError } from "../moderation/verdict.type.ts";
@@ -75,6 +75,7 @@ const IMPLEMENTATIONS = [
   VersionError,
   QuotaError,
   PresetError,
+  DeadlineError,
   ModerationError,
   QueuedEvent,
   StartedEvent,

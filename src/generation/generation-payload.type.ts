@@ -1,4 +1,4 @@
-import { Field, ObjectType } from "type-graphql";
+import { Field, GraphQLISODateTime, ObjectType } from "type-graphql";
 import { UserError } from "../platform/user-error.type.ts";
 import { Generation } from "./generation.type.ts";
 
@@ -9,6 +9,18 @@ import { Generation } from "./generation.type.ts";
 export class PresetError extends UserError {
   @Field(() => [String])
   allowedPresets!: readonly string[];
+}
+
+@ObjectType({
+  implements: UserError,
+  description: "The generation would not finish in time, even if everything took half of what is expected.",
+})
+export class DeadlineError extends UserError {
+  @Field(() => GraphQLISODateTime, { description: "Earlier deadlines are refused." })
+  earliestFinishAt!: Date;
+
+  @Field(() => GraphQLISODateTime)
+  expectedFinishAt!: Date;
 }
 
 @ObjectType()

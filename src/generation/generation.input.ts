@@ -196,7 +196,7 @@ export class CreateGenerationInput {
   @Field(() => Int, {
     nullable: true,
     description:
-      "Milliseconds from now after which the result is useless: EXPIRED and free before the start, CANCELED after it.",
+      "Milliseconds from now after which the result is useless: EXPIRED and free before the start, CANCELED after it. Refused when it cannot be met.",
   })
   deadlineMs?: number;
 }

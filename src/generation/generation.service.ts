@@ -21,6 +21,7 @@ import { type HistoryRequest, historyPage } from "./history.ts";
 import { findUse, type IdempotencyUse } from "./idempotency.store.ts";
 import { keyUse } from "./idempotency.ts";
 import { GenerationIntake } from "./intake.ts";
+import type { Outlook, Outlooks } from "./outlook.ts";
 import type { PresetCatalog } from "./preset-catalog.ts";
 import { workOf } from "./settings.ts";
 import { resolveTask } from "./task-admission.ts";
@@ -31,6 +32,7 @@ export interface GenerationServices {
   readonly lifecycle: GenerationLifecycle;
   readonly presets: PresetCatalog;
   readonly moderation: Moderation;
+  readonly outlooks: Outlooks;
 }
 
 export class GenerationService {
@@ -47,6 +49,7 @@ export class GenerationService {
   ): Promise<{ generation: Generation; replayed: boolean }> {
     authorize(principal, "generation:create");
     const use = keyUse(principal, input, { field: "createGeneration", createdId: newId() });
+    await this.checkDeadline(principal, input, use);
     const verdicts = await this.moderate(principal, input, use);
     const { row, replayed } = await this.intake.take({ principal, input, use, verdicts });
     if (!replayed) this.services.lifecycle.announce(row);
@@ -113,6 +116,18 @@ export class GenerationService {
     return toGeneration(row);
   }
 
+  /** Refuses a deadline that cannot be met; not of a repeated call. */
+  private async checkDeadline(principal: Principal, input: CreateGenerationInput, use: IdempotencyUse): Promise<void> {
+    const { db, outlooks } = this.services;
+    const { deadlineMs } = input;
+    if (deadlineMs === undefined || deadlineMs < 1) return;
+    if ((await db.transaction(asTenant(principal.tenantId), (tx) => findUse(tx, use))) !== undefined) return;
+    const { work } = await this.estimate(principal, input);
+    const outlook = await outlooks.outlook(work);
+    if (outlook !== undefined && outlook.earliestAt.getTime() > outlook.now.getTime() + deadlineMs)
+      throw deadlineUnreachable(deadlineMs, outlook);
+  }
+
   /** Asks the tenant's checks about what somebody wrote; not again for a repeated call, and not for one that is refused anyway. */
   private async moderate(
     principal: Principal,
@@ -127,6 +142,18 @@ export class GenerationService {
     const texts = textsOf(input.task);
     return moderation.admit({ stage: "PROMPT", tenantId, generationId: use.createdId, texts }, userId);
   }
+}
+
+function deadlineUnreachable(deadlineMs: number, { expectedAt, earliestAt }: Outlook): DomainError {
+  const message =
+    `It would not finish within ${deadlineMs} ms: it is expected to finish at ${expectedAt.toISOString()}, and at ` +
+    `${earliestAt.toISOString()} at the earliest. Give it more time, or ask again when less is queued.`;
+  return new DomainError("DEADLINE_UNREACHABLE", message, {
+    path: ["input", "deadlineMs"],
+    retryable: true,
+    type: "DeadlineError",
+    facts: { earliestFinishAt: earliestAt, expectedFinishAt: expectedAt },
+  });
 }
 
 const notFound = (id: string): DomainError =>

@@ -1,16 +1,19 @@
 /** When generations will start, and why not yet: for those who may read them. */
 import type { GenerationState } from "../generated/prisma/enums.ts";
-import type { WantedWork } from "../generation/outlook.ts";
+import type { Outlook, Outlooks, WantedWork } from "../generation/outlook.ts";
 import { asTenant } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import type { ReadSession } from "../platform/read-session.ts";
-import { countQueue, readAhead, readScheduled, readWeight } from "./forecast.store.ts";
+import { countQueue, readAhead, readNow, readScheduled, readWeight } from "./forecast.store.ts";
 import type { PoolForecast } from "./pool-forecast.ts";
 import type { PoolForecasts } from "./pool-forecasts.ts";
 import { type Scheduled, type Times, timesOf } from "./schedule.ts";
 
-export class Schedules {
+/** Of the time that is expected: hardly anything takes less. */
+const CERTAIN_PART = 0.5;
+
+export class Schedules implements Outlooks {
   constructor(
     private readonly db: Database,
     private readonly forecasts: PoolForecasts,
@@ -32,17 +35,40 @@ export class Schedules {
   }
 
   /** When it would start and finish if it were asked for now. */
-  async expect({ pool, ...work }: WantedWork): Promise<Times> {
+  async expect(work: WantedWork): Promise<Times> {
+    return (await this.foresee(work)).times;
+  }
+
+  async outlook(work: WantedWork): Promise<Outlook | undefined> {
+    const { now, forecast, times } = await this.foresee(work);
+    const { preset, task } = work;
+    if (times.finishAt === undefined || !forecast.state.durations.hasLearned({ preset, task, groupPictures: 1 }))
+      return undefined;
+    const waitMs = times.finishAt.getTime() - now.getTime();
+    return { now, expectedAt: times.finishAt, earliestAt: new Date(now.getTime() + CERTAIN_PART * waitMs) };
+  }
+
+  private async foresee({
+    pool,
+    ...work
+  }: WantedWork): Promise<{ readonly now: Date; readonly forecast: PoolForecast; readonly times: Times }> {
     const forecast = await this.forecasts.of(pool);
-    const { weight, ahead } = await this.db.transaction(asTenant(work.tenantId), async (tx) => ({
+    const { now, weight, ahead } = await this.db.transaction(asTenant(work.tenantId), async (tx) => ({
+      now: await readNow(tx),
       weight: await readWeight(tx, work.tenantId),
       ahead: await countQueue(tx, pool, work),
     }));
     const isNew = { isNew: true, createdAt: forecast.state.now, notBefore: null, deadlineAt: null };
     const waiting = { ...work, ...isNew, id: newId(), weight };
-    const start = forecast.expect(waiting);
-    if (start !== undefined) return start;
     const unstarted = { state: "QUEUED", isSuspended: false, startedAt: null, predictedMs: null } as const;
-    return timesOf({ ...waiting, ...unstarted, pool, ahead }, forecast);
+    const times = forecast.expect(waiting) ?? timesOf({ ...waiting, ...unstarted, pool, ahead }, forecast);
+    return { now, forecast, times: notBefore(now, times) };
   }
+}
+
+/** The forecast may be a second old: what would have started meanwhile starts now. */
+function notBefore(now: Date, { startAt, finishAt }: Times): Times {
+  const lateMs = startAt === undefined ? 0 : Math.max(0, now.getTime() - startAt.getTime());
+  const later = (time: Date | undefined): Date | undefined => time && new Date(time.getTime() + lateMs);
+  return { startAt: later(startAt), finishAt: later(finishAt) };
 }

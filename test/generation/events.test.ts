@@ -42,7 +42,13 @@ describe("the events of a generation", () => {
     const lifecycle = new GenerationLifecycle(db, quota, bus);
     const list = async () => [TINY];
     const moderation = new Moderation({ db, clock: systemClock, checker: undefined });
-    const generations = new GenerationService({ db, lifecycle, presets: { list, listRecent: list }, moderation });
+    const generations = new GenerationService({
+      db,
+      lifecycle,
+      presets: { list, listRecent: list },
+      moderation,
+      outlooks: { outlook: async () => undefined },
+    });
     const poll = new MilestonePoll(db, createLogger("silent"));
     const events = new GenerationEvents({ db, bus, poll, generations });
     const create = async (): Promise<string> => {

@@ -46,7 +46,13 @@ describe.each(databasesHere())("generations that come in together, in $name", ({
   function addService(): GenerationService {
     const lifecycle = new GenerationLifecycle(db, new QuotaService(), new InProcessFrameBus(new FakeClock()));
     const list = async () => [TINY, UNSTORABLE];
-    return new GenerationService({ db, lifecycle, presets: { list, listRecent: list }, moderation });
+    return new GenerationService({
+      db,
+      lifecycle,
+      presets: { list, listRecent: list },
+      moderation,
+      outlooks: { outlook: async () => undefined },
+    });
   }
 
   async function addTenant(pictures: bigint) {
@@ -141,6 +147,7 @@ describe.each(databasesHere())("generations that come in together, in $name", ({
       lifecycle: new GenerationLifecycle(db, new QuotaService(), new InProcessFrameBus(new FakeClock())),
       presets: { list: async () => [], listRecent: async () => [] },
       moderation,
+      outlooks: { outlook: async () => undefined },
     });
     expect(await withoutPresets.create(member, input)).toMatchObject({ replayed: true, generation });
     expect(codesOf(await Promise.allSettled([withoutPresets.create(member, inputOf())]))).toEqual(["UNAVAILABLE"]);

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
-import type { GraphqlClient } from "../support/graphql-client.ts";
+import { type GraphqlClient, newInput } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 import { randomFrom } from "./simulation.ts";
 
@@ -120,5 +120,40 @@ describe("schedules", () => {
     await socket.dispose();
     await finish(call);
     expect(await serve(1)).toEqual(["queued"]);
+  });
+
+  test("refuse a deadline that cannot be met, and nothing is charged", async () => {
+    const call = await blocker();
+    await app.member.create({ prompt: "next" });
+    const create = (deadlineMs: number, input = newInput({ prompt: "urgent" })) =>
+      app.member.query(
+        `mutation($input: CreateGenerationInput!) { createGeneration(input: $input) {
+          replayed generation { id } userErrors { code path message ... on DeadlineError { earliestFinishAt expectedFinishAt } } } }`,
+        { input: { ...input, deadlineMs } },
+      );
+    const held = async () =>
+      (await app.owner.query("{ viewer { tenant { credits { held } } } }")).viewer.tenant.credits.held;
+    const before = await held();
+    const { userErrors, generation } = (await create(50)).createGeneration; // expected in 200 ms at least
+    const [{ earliestFinishAt, expectedFinishAt, ...error }] = userErrors;
+    expect(generation).toBeNull();
+    expect(error).toMatchObject({ code: "DEADLINE_UNREACHABLE", path: ["input", "deadlineMs"] });
+    expect(Date.parse(earliestFinishAt)).toBeLessThan(Date.parse(expectedFinishAt));
+    expect(error.message).toContain(expectedFinishAt);
+    expect(await held()).toBe(before);
+    const input = newInput({ prompt: "urgent" });
+    expect((await create(3600_000, input)).createGeneration).toMatchObject({ replayed: false, userErrors: [] });
+    expect((await create(3600_000, input)).createGeneration).toMatchObject({ replayed: true, userErrors: [] });
+    await finish(call);
+    expect(await serve(2)).toEqual(["next", "urgent"]);
+  });
+
+  test("refuse no deadline of what never ran", async () => {
+    const id = await app.member.create({ prompt: "picture" });
+    expect(await serve(1)).toEqual(["picture"]);
+    const { generation } = await app.member.finished(id);
+    const imageToText = { image: { imageId: generation.images[0].id }, question: "What is it?" };
+    const asked = await app.member.createTask({ imageToText }, { deadlineMs: 1 });
+    expect((await app.member.finished(asked)).state).toMatch(/EXPIRED|CANCELED/);
   });
 });
