@@ -40,6 +40,7 @@ const MAY_IMPORT = {
     "src/progress",
     "src/retention",
     "src/storage",
+    "src/tenancy",
     "src/upload",
     "src/platform",
   ],

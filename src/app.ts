@@ -65,6 +65,8 @@ import { RetentionService } from "./retention/retention.service.ts";
 import { TenantExport } from "./retention/tenant-export.ts";
 import { Dispatcher } from "./scheduler/dispatcher.ts";
 import { Duties } from "./scheduler/duties.ts";
+import { FairnessResolver } from "./scheduler/fairness.resolver.ts";
+import { FairnessService } from "./scheduler/fairness.service.ts";
 import { PoolForecasts } from "./scheduler/pool-forecasts.ts";
 import { EstimateResolver, QueuedEventResolver, ScheduleResolver } from "./scheduler/schedule.resolver.ts";
 import { Schedules } from "./scheduler/schedules.ts";
@@ -323,6 +325,7 @@ const resolversOf = ({
   new ScheduleResolver(schedules),
   new QueuedEventResolver(schedules),
   new EstimateResolver(schedules),
+  new FairnessResolver(new FairnessService(db)),
   new NodeResolver(),
 ];
 

@@ -30,6 +30,7 @@ import { UsageResolver } from "../quota/usage.resolver.ts";
 import { DeletionResolver } from "../retention/deletion.resolver.ts";
 import { ErasureResolver } from "../retention/erasure.resolver.ts";
 import { RetentionResolver } from "../retention/retention.resolver.ts";
+import { FairnessResolver } from "../scheduler/fairness.resolver.ts";
 import { EstimateResolver, QueuedEventResolver, ScheduleResolver } from "../scheduler/schedule.resolver.ts";
 import { AuditLogResolver } from "../tenancy/audit-log.resolver.ts";
 import { MemberResolver } from "../tenancy/member.resolver.ts";
@@ -66,6 +67,7 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   ScheduleResolver,
   QueuedEventResolver,
   EstimateResolver,
+  FairnessResolver,
   NodeResolver,
 ];
 

@@ -34,6 +34,8 @@ export const RULES = {
   "limit:read": { scope: "QUOTA_READ", own: ROLES, others: OPERATING, reads: true },
   "limit:set": { scope: "QUOTA_ADMIN", own: ADMINISTERING, others: ADMINISTERING, reads: false },
   "usage:read": { scope: "QUOTA_READ", own: ROLES, others: OPERATING, reads: true },
+  /** What it was entitled to of the service, and what it got. */
+  "fairness:read": { scope: "QUOTA_READ", own: OPERATING, others: OPERATING, reads: true },
   "ledger:read": { scope: "QUOTA_READ", own: OPERATING, others: OPERATING, reads: true },
   /** The lists of checks, and what they decided about whom. Verdicts on a generation are read with it. */
   "moderation:read": { scope: "TENANT_ADMIN", own: OPERATING, others: OPERATING, reads: true },

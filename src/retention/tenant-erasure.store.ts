@@ -92,6 +92,7 @@ export async function deleteRest(tx: Tx, tenantId: string): Promise<void> {
   await tx.moderationPolicy.deleteMany({ where });
   await tx.limit.deleteMany({ where });
   await tx.fairShareTag.deleteMany({ where });
+  await tx.fairShareMinute.deleteMany({ where });
 }
 
 /** False while there are rows, which a call that was under way has written meanwhile. */

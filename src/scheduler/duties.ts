@@ -12,6 +12,7 @@ import { TenantErasure } from "../retention/tenant-erasure.ts";
 import type { AttemptServices } from "./attempt.ts";
 import { BatchFeeder } from "./batch-feeder.ts";
 import { DeadlineDuty } from "./deadline-duty.ts";
+import { FairnessDuty } from "./fairness-duty.ts";
 import { StorageSweep } from "./storage-sweep.ts";
 import { UploadExpiry } from "./upload-expiry.ts";
 
@@ -25,6 +26,7 @@ const ERASURE_MS = 2000;
 const PURGE_MS = 60_000;
 const EXPIRY_MS = 60_000;
 const CHECK_MS = 24 * 3600_000;
+const FAIRNESS_MS = 60_000;
 const VACUUM_MS = 60_000;
 const IDEMPOTENCY_HOURS = 48;
 
@@ -50,6 +52,7 @@ export class Duties {
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
       new Ticker({ name, intervalMs, runOnce, logger });
     const check = new QuotaCheck(services);
+    const fairness = new FairnessDuty(services);
     this.feeder = new BatchFeeder(services);
     this.feeding = duty("batches", FEED_MS, () => this.feeder.runOnce());
     const erasure = new TenantErasure(services);
@@ -64,6 +67,7 @@ export class Duties {
       duty("purge", PURGE_MS, () => purge.runOnce()),
       duty("upload expiry", EXPIRY_MS, () => expiry.runOnce()),
       duty("quota check", CHECK_MS, () => check.runOnce()),
+      duty("fairness", FAIRNESS_MS, () => fairness.runOnce()),
       duty("vacuum", VACUUM_MS, () => db.vacuum()),
       duty("forget idempotency keys", FORGET_MS, () =>
         db.transaction(asDispatcher, (tx) => deleteOldUses(tx, IDEMPOTENCY_HOURS)),

@@ -12,7 +12,7 @@ import { TENANT_TABLES } from "../support/tenant-rows.ts";
 import { databasesHere } from "../support/test-database.ts";
 
 /** Tables without rows of a tenant. */
-const SHARED = ["_prisma_migrations", "pool", "pool_lease"];
+const SHARED = ["_prisma_migrations", "learned_duration", "pool", "pool_lease"];
 /** Insufficient privilege, also of a row that a policy refuses. */
 const DENIED = /42501|denied/;
 
@@ -194,6 +194,8 @@ function insertTenantWithEverything(db: Database): Promise<TestTenant> {
     await tx.idempotencyRecord.create({ data: use });
     await tx.upload.create({ data: { id: newId(), tenantId, userId, purpose: "BATCH", expiresAt: new Date() } });
     await tx.fairShareTag.create({ data: { pool: "local", tenantId, userId, tag: 0 } });
+    const served = { poolMs: 1, entitledMs: 1, receivedMs: 1, lentMs: 0, borrowedMs: 0, waits: [] };
+    await tx.fairShareMinute.create({ data: { ...served, pool: "local", tenantId, minute: new Date() } });
     await tx.moderationPolicy.create({ data: { tenantId, level: "TENANT", checks: [] } });
     const judged = {
       tenantId,

@@ -43,6 +43,11 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
   "Query.estimate": query("query($input: EstimateInput!) { estimate(input: $input) { credits } }", () => ({
     input: { task: { textToImage: { prompt: "a red circle" } } },
   })),
+  "Query.fairness": query("{ fairness { receivedMs } }"),
+  "Query.fairness, by the tenant's id": query(
+    "query($tenantId: ID!) { fairness(tenantId: $tenantId) { receivedMs } }",
+    ({ tenantId }) => ({ tenantId }),
+  ),
   "Query.generation": byId("query($id: ID!) { generation(id: $id) { id textToImage { prompt } } }", (t) =>
     t.generation(),
   ),
