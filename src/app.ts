@@ -2,7 +2,9 @@
 
 import "reflect-metadata";
 import { basename, join } from "node:path";
+import { Registry } from "prom-client";
 import { CostBuckets } from "./api/cost-buckets.ts";
+import { MetricsEndpoint } from "./api/metrics-endpoint.ts";
 import { NodeResolver } from "./api/node.resolver.ts";
 import { OperationGate } from "./api/operation-gate.ts";
 import { RateLimitResolver } from "./api/rate-limit.resolver.ts";
@@ -205,6 +207,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const usage = new UsageService({ db, links });
   const tenantExport = new TenantExport({ db, images, links, clock });
   const purge = new ImagePurge({ db, images, logger });
+  const registry = new Registry();
   const poll = new MilestonePoll(db, logger);
   const callers = new CallerWatch({ db, clock, logger });
   const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger };
@@ -217,11 +220,11 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     batchResults,
     gate: new OperationGate(buckets),
     openReads: ({ tenantId }) => new ReadSession(db, asTenant(tenantId)),
-    trustedDocuments:
-      config.trustedDocuments === undefined ? undefined : TrustedDocuments.read(config.trustedDocuments),
+    trustedDocuments: trustedDocumentsOf(config),
     isAllowedOrigin: (origin) => config.allowedOrigins.includes(origin) || origin === new URL(publicUrl()).origin,
     exports: [usage, tenantExport],
     uploads: new UploadReceiver({ db, images, links, logger }),
+    metrics: new MetricsEndpoint({ registry, token: config.metricsToken }),
     isReady: async () => (await db.transaction(asAnyone, (tx) => presets.list(tx))).length > 0,
     logger,
   });
@@ -236,7 +239,6 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     batches,
     batchResults,
     usage,
-    limits: new LimitService({ db, quota }),
     checks: new PolicyService({ db, policies: moderation.policies, hasChecker: config.moderation !== undefined }),
     uploads: new UploadService({ db, images, links, normaliser: makeNormaliser(), quota }),
     tenantExport,
@@ -246,7 +248,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     pool,
     dispatcher,
     schedules,
-    duties: new Duties({ ...attempts, batchQueue, purge, quota }),
+    duties: new Duties({ ...attempts, batchQueue, purge, quota, registry, forecasts: schedules.forecasts }),
     server,
   };
 }
@@ -258,6 +260,9 @@ function makeModeration(
   const checker = config.moderation && new HttpChecker({ ...config.moderation, clock, logger });
   return new Moderation({ db, clock, checker });
 }
+
+const trustedDocumentsOf = ({ trustedDocuments }: Config): TrustedDocuments | undefined =>
+  trustedDocuments === undefined ? undefined : TrustedDocuments.read(trustedDocuments);
 
 const makeNormaliser = (): PictureNormaliser =>
   new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
@@ -291,7 +296,7 @@ const resolversOf = ({
   batches,
   batchResults,
   usage,
-  limits,
+  quota,
   checks,
   uploads,
   deletions,
@@ -319,7 +324,7 @@ const resolversOf = ({
   new AuditLogResolver(new AuditLogService(db)),
   new CreditsResolver(db),
   new RateLimitResolver(buckets),
-  new LimitResolver(limits),
+  new LimitResolver(new LimitService({ db, quota })),
   new UsageResolver(usage),
   new PolicyResolver(checks),
   new ScheduleResolver(schedules),

@@ -23,6 +23,7 @@ import type { UploadReceiver } from "../upload/upload-receiver.ts";
 import { costPlugin } from "./cost-plugin.ts";
 import { formatError } from "./format-error.ts";
 import { statusOf } from "./http-status.ts";
+import type { MetricsEndpoint } from "./metrics-endpoint.ts";
 import type { OperationGate } from "./operation-gate.ts";
 import { LIMITS, MAX_TOKENS } from "./query-limits.ts";
 import { serveSockets } from "./sockets.ts";
@@ -47,6 +48,7 @@ export interface ApiOptions {
   /** Files that are made while they are read. */
   readonly exports: readonly (UsageService | TenantExport)[];
   readonly uploads: UploadReceiver;
+  readonly metrics: MetricsEndpoint;
   readonly gate: OperationGate;
   /** For one request. */
   readonly openReads: (principal: Principal) => ReadSession;
@@ -122,7 +124,7 @@ export class ApiServer {
     app.use((request, response, next) =>
       request.path.startsWith(FILES_PATH) ? void options.serveFile(request, response).catch(next) : next(),
     );
-    for (const route of [options.batchResults, options.uploads, ...options.exports]) {
+    for (const route of [options.batchResults, options.uploads, options.metrics, ...options.exports]) {
       app.use((request, response, next) =>
         route.isFor(request) ? void route.serve(request, response).catch(next) : next(),
       );

@@ -94,6 +94,8 @@ export const environmentSchema = z.object({
   MODERATION_SECRET: z.string().optional(),
   /** How long it may take to give a verdict, with all tries. */
   MODERATION_TIMEOUT_SECONDS: integer(1, 60, 10).default(10),
+  /** Whoever has it may read /metrics; only this machine unless set. */
+  METRICS_TOKEN: z.string().min(16, { error: "Give at least 16 characters." }).optional(),
   /** trace, debug, info, warn, error or silent. */
   LOG_LEVEL: z.enum(LOG_LEVELS, { error: `Give one of ${LOG_LEVELS.join(", ")}.` }).default("info"),
   /** Worker processes on this machine. */
@@ -132,6 +134,8 @@ export interface Config {
   readonly dataDir: string;
   /** Undefined for the embedded database. */
   readonly databaseUrl: string | undefined;
+  /** Undefined when only this machine reads metrics. */
+  readonly metricsToken: string | undefined;
   readonly logLevel: string;
   readonly workers: {
     readonly count: number;
@@ -191,6 +195,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     rateLimit: { limit: data.RATE_LIMIT_POINTS, restorePerSecond: data.RATE_LIMIT_POINTS_PER_SECOND },
     dataDir: resolve(ROOT, data.DATA_DIR),
     databaseUrl: data.DATABASE_URL,
+    metricsToken: data.METRICS_TOKEN,
     logLevel: data.LOG_LEVEL,
     workers: {
       count: data.WORKERS,

@@ -1,5 +1,6 @@
 /** The periodic duties of a dispatcher process, each on its own ticker. */
 
+import type { Registry } from "prom-client";
 import type { BatchQueue } from "../generation/batch-queue.ts";
 import { deleteOldUses } from "../generation/idempotency.store.ts";
 import { asDispatcher } from "../platform/access.ts";
@@ -12,7 +13,9 @@ import { TenantErasure } from "../retention/tenant-erasure.ts";
 import type { AttemptServices } from "./attempt.ts";
 import { BatchFeeder } from "./batch-feeder.ts";
 import { DeadlineDuty } from "./deadline-duty.ts";
+import { EtaScore } from "./eta-score.ts";
 import { FairnessDuty } from "./fairness-duty.ts";
+import type { PoolForecasts } from "./pool-forecasts.ts";
 import { StorageSweep } from "./storage-sweep.ts";
 import { UploadExpiry } from "./upload-expiry.ts";
 
@@ -26,6 +29,7 @@ const ERASURE_MS = 2000;
 const PURGE_MS = 60_000;
 const EXPIRY_MS = 60_000;
 const CHECK_MS = 24 * 3600_000;
+const ETA_SCORE_MS = 5000;
 const FAIRNESS_MS = 60_000;
 const VACUUM_MS = 60_000;
 const IDEMPOTENCY_HOURS = 48;
@@ -34,6 +38,8 @@ export interface DutyServices extends AttemptServices {
   readonly batchQueue: BatchQueue;
   readonly purge: ImagePurge;
   readonly quota: QuotaService;
+  readonly forecasts: PoolForecasts;
+  readonly registry: Registry;
 }
 
 export class Duties {
@@ -52,6 +58,7 @@ export class Duties {
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
       new Ticker({ name, intervalMs, runOnce, logger });
     const check = new QuotaCheck(services);
+    const etaScore = new EtaScore(services);
     const fairness = new FairnessDuty(services);
     this.feeder = new BatchFeeder(services);
     this.feeding = duty("batches", FEED_MS, () => this.feeder.runOnce());
@@ -67,6 +74,7 @@ export class Duties {
       duty("purge", PURGE_MS, () => purge.runOnce()),
       duty("upload expiry", EXPIRY_MS, () => expiry.runOnce()),
       duty("quota check", CHECK_MS, () => check.runOnce()),
+      duty("eta score", ETA_SCORE_MS, () => etaScore.runOnce()),
       duty("fairness", FAIRNESS_MS, () => fairness.runOnce()),
       duty("vacuum", VACUUM_MS, () => db.vacuum()),
       duty("forget idempotency keys", FORGET_MS, () =>

@@ -16,7 +16,7 @@ const CERTAIN_PART = 0.5;
 export class Schedules implements Outlooks {
   constructor(
     private readonly db: Database,
-    private readonly forecasts: PoolForecasts,
+    readonly forecasts: PoolForecasts,
   ) {}
 
   /** What a field needs; undefined for what has ended. Those of a request are read together. */
