@@ -60,12 +60,12 @@ export async function listFirstOf(
 ): Promise<readonly Waiting[]> {
   const rows = await tx.$queryRaw<WaitingRow[]>`
     select ${NAMED} from unnest(${queues.map(({ tenantId }) => tenantId)}::uuid[], ${queues.map(({ userId }) => userId)}::uuid[],
-      ${queues.map(({ apiKeyId }) => apiKeyId ?? NIL)}::uuid[], ${queues.map(({ priority }) => priority)}::priority[],
+      ${queues.map(({ apiKeyId }) => apiKeyId ?? NIL)}::uuid[], ${queues.map(({ priority }) => priority)}::text[],
       ${queues.map(({ preset }) => preset)}::text[], ${queues.map(({ limit }) => limit)}::int[])
       as q (of_tenant, of_user, of_key, of_priority, of_preset, at_most)
     join tenant on tenant.id = of_tenant cross join lateral (
       select ${COLUMNS} from generation
-      where ${waitsIn(pool)} and tenant_id = of_tenant and user_id = of_user and ${KEY_OR_NIL} = of_key and priority = of_priority
+      where ${waitsIn(pool)} and tenant_id = of_tenant and user_id = of_user and ${KEY_OR_NIL} = of_key and priority = of_priority::priority
         and preset = of_preset
       order by created_at, id limit at_most
     ) as item`;
