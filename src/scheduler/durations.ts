@@ -6,8 +6,11 @@
 import { type Task, workOf } from "../generation/settings.ts";
 import { effortOf } from "../quota/tariff.ts";
 
-/** Part of the newest duration in what is expected: about the last ten count. */
-const NEWEST_PART = 0.2;
+/**
+ * Durations of a kind of work that count, the newest ones: their mean without the longest, which is often that of a worker that
+ * had just started.
+ */
+const COUNTED = 10;
 /** Before anything ran: milliseconds of a millionth of a unit of effort. */
 const GUESSED_RATE = 0.001;
 /** Those that were learned last are known: settings are the callers' choice, and there is no end of them. */
@@ -30,13 +33,13 @@ export interface LearnedDuration {
 
 export class Durations {
   /** Those that were learned last stand last. */
-  private readonly known = new Map<string, number>();
+  private readonly known = new Map<string, readonly number[]>();
   /** Learned since they were last taken. */
   private readonly learned = new Set<string>();
 
   /** Milliseconds of a worker for its own part of what is drawn together. */
   predict(work: PredictedWork): number {
-    return this.known.get(keyOf(work)) ?? effort(work) * (this.known.get(rateKeyOf(work)) ?? GUESSED_RATE);
+    return this.expected(keyOf(work)) ?? effort(work) * (this.expected(rateKeyOf(work)) ?? GUESSED_RATE);
   }
 
   /** Whether something of its task has run with its preset, so that a prediction is more than a guess. */
@@ -52,23 +55,30 @@ export class Durations {
 
   /** What an earlier leader of the pool learned; what was learned here since is newer. */
   restore(durations: readonly LearnedDuration[]): void {
-    for (const { key, ms } of durations) if (!this.learned.has(key)) this.known.set(key, ms);
+    for (const { key, ms } of durations) if (!this.learned.has(key)) this.known.set(key, [ms]);
   }
 
   /** What was learned since this was last called. */
   takeLearned(): readonly LearnedDuration[] {
     const taken = [...this.learned].flatMap((key) => {
-      const ms = this.known.get(key);
+      const ms = this.expected(key);
       return ms === undefined ? [] : [{ key, ms }];
     });
     this.learned.clear();
     return taken;
   }
 
+  private expected(key: string): number | undefined {
+    const durations = this.known.get(key);
+    if (durations === undefined) return undefined;
+    const counted = durations.toSorted((a, b) => a - b).slice(0, Math.max(1, durations.length - 1));
+    return counted.reduce((sum, ms) => sum + ms, 0) / counted.length;
+  }
+
   private note(key: string, newest: number): void {
-    const before = this.known.get(key);
+    const before = this.known.get(key) ?? [];
     this.known.delete(key);
-    this.known.set(key, before === undefined ? newest : before + NEWEST_PART * (newest - before));
+    this.known.set(key, [...before, newest].slice(-COUNTED));
     this.learned.add(key);
     if (this.known.size <= MAX_KNOWN) return;
     const [oldest] = this.known.keys();

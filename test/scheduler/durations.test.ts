@@ -37,7 +37,10 @@ describe("durations", () => {
     expect(durations.predict(drawing())).toBe(1000);
     expect(durations.predict(drawing({}, 4))).toBe(300);
     durations.learn(drawing(), 2000);
-    expect(durations.predict(drawing())).toBe(1200);
+    durations.learn(drawing(), 1400);
+    expect(durations.predict(drawing())).toBe(1200); // without the longest
+    for (let i = 0; i < 10; i++) durations.learn(drawing(), 500);
+    expect(durations.predict(drawing())).toBe(500);
   });
 
   test("of what never ran follow the rate of the same task with the same preset", () => {
