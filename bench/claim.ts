@@ -1,12 +1,14 @@
 /**
- * What does a claim cost, with more in the queue, and with limits of what runs in force?
+ * What does it cost to take work for free slots, with more of it in the queue and of more tenants; and how many a second is
+ * that, beside other queues on the same server?
  *
- *     npm run build && node --enable-source-maps dist/bench/claim.js [claims]
+ *     npm run build && node --enable-source-maps dist/bench/claim.js [rounds] [most queued]
  *
- * A private PostgreSQL with a queue of 100 tenants. A claim decides whose turn it is, locks what limits count, starts one
- * generation and stores the tags, as the dispatcher does; then it is undone, so that each meets the same queue. Turns are taken between no limits,
- * limits of every tenant and member that have room, and limits that let only the last tenant run more. Writes
- * bench/results/claim.json.
+ * A private PostgreSQL with its own defaults: every commit is flushed to disk. Each queue is filled; then, in turns, 1, 8 and
+ * 64 are taken at once and put back untimed, behind all others, as many as were asked for or the bench fails. Ours: turns, tags, limits of what
+ * runs and waits of every tenant and member, attempts and milestones, as the dispatcher writes them. graphile-worker: the
+ * query of its runner, for a whole batch and for one job at a time on as many connections as we have. pg-boss: `fetch`.
+ * Writes bench/results/claim.json.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
@@ -17,112 +19,158 @@ import { Database } from "../src/platform/database.ts";
 import { openPostgresDatabase } from "../src/platform/database-postgres.ts";
 import { newId } from "../src/platform/ids.ts";
 import { createLogger } from "../src/platform/logger.ts";
-import { PoolQueue } from "../src/scheduler/pool-queue.ts";
-import { insertMember, insertTenant } from "../src/tenancy/tenancy.store.ts";
+import type { IdleWorker, Slot } from "../src/pool/worker-pool.ts";
+import { PoolQueue, shareOf } from "../src/scheduler/pool-queue.ts";
 import { DRAWING } from "../test/support/drawing-settings.ts";
 import { startPostgres } from "../test/support/postgres-server.ts";
+import { openGraphileWorker, openPgBoss, type Queue } from "./other-queues.ts";
 
-const [claimCount = "200"] = process.argv.slice(2);
-const TENANTS = 100;
-const SIZES = [100, 10_000, 100_000];
-const CLAIMANT = { holder: newId(), leaseSeconds: 10 };
+const [roundCount = "100", mostQueued = "1000000"] = process.argv.slice(2);
+const SLOTS = [1, 8, 64];
+/** Queued, and of how many tenants. */
+const QUEUES: readonly (readonly [number, number])[] = [
+  [100, 10],
+  [10_000, 10],
+  [10_000, 1000],
+  [10_000, 10_000],
+  [1_000_000, 10],
+  [1_000_000, 1000],
+  [1_000_000, 10_000],
+];
+/** Beside which the others are measured. */
+const OTHERS_AT = 1000;
 const SETTINGS = { ...DRAWING, prompt: "a red circle" };
+const CLAIMANT = { holder: newId(), leaseSeconds: 3600 };
 
-/** What is set before a round, by name. */
-const LIMITS: Readonly<Record<string, { max: number; ofLast: number } | undefined>> = {
-  "no limits": undefined,
-  "with room": { max: 10, ofLast: 10 },
-  "all but one reached": { max: 0, ofLast: 10 },
-};
+const slot = { worker: { worker: { name: "bench" } } } as unknown as Slot;
+
+const idleWorker: IdleWorker = { presets: ["tiny"], slots: [slot] };
 
 const server = await startPostgres();
 const rows: Record<string, string | number>[] = [];
 try {
-  for (const size of SIZES) {
-    const url = await server.createDatabase();
-    const engine = await openPostgresDatabase({ url, logger: createLogger("warn") });
-    const db = await Database.open(engine, "prisma/migrations");
-    await fillQueue(db, size);
-    await analyze(url);
-    const queue = new PoolQueue({ pool: "local", ageingMs: 600_000 });
-    const times = new Map<string, number[]>(Object.keys(LIMITS).map((name) => [name, []]));
-    for (let round = 0; round < 5; round++) {
-      for (const [name, limits] of Object.entries(LIMITS)) {
-        await setLimits(db, limits);
-        for (let i = 0; i < Number(claimCount) / 5; i++) times.get(name)?.push(await timeClaim(db, queue));
-      }
+  for (const [queued, tenants] of QUEUES) {
+    if (queued > Number(mostQueued)) continue;
+    const queues: Queue[] = [await openOwn(await server.createDatabase(), queued, tenants)];
+    if (tenants === OTHERS_AT) {
+      const url = await server.createDatabase();
+      queues.push(...(await openGraphileWorker(url, queued)), await openPgBoss(await server.createDatabase(), queued));
     }
-    for (const [name, all] of times) {
-      all.sort((a, b) => a - b);
-      const at = (share: number): number => Number((all[Math.floor(all.length * share)] ?? 0).toFixed(1));
-      const load = Number(loadavg()[0]?.toFixed(1));
-      rows.push({ queued: size, limits: name, "p10 ms": at(0.1), "p50 ms": at(0.5), "p90 ms": at(0.9), load });
-    }
-    await db.close();
+    for (const slots of SLOTS) await measure(queues, { slots, queued, tenants });
+    for (const queue of queues) await queue.close();
   }
 } finally {
   server.stop();
 }
-console.table(rows);
 mkdirSync("bench/results", { recursive: true });
 writeFileSync("bench/results/claim.json", JSON.stringify(rows, undefined, 2));
 
-async function fillQueue(db: Database, size: number): Promise<void> {
-  await db.transaction(asPlatform, async (tx) => {
-    for (let i = 0; i < TENANTS; i++) {
-      const tenantId = await insertTenant(tx, "bench");
-      await insertMember(tx, { tenantId, role: "MEMBER", name: "bench", isPlatformAdmin: false });
+async function measure(
+  queues: readonly Queue[],
+  { slots, queued, tenants }: { slots: number; queued: number; tenants: number },
+): Promise<void> {
+  const times = new Map<Queue, number[]>(queues.map((queue) => [queue, []]));
+  const warmUp = 10;
+  for (let round = -warmUp; round < Number(roundCount); round++) {
+    for (const queue of queues) {
+      const begun = performance.now();
+      const taken = await queue.take(slots);
+      const ms = performance.now() - begun;
+      if (taken !== slots) throw new Error(`${queue.name} took ${taken} of ${slots}`);
+      if (round >= 0) times.get(queue)?.push(ms);
+      await queue.putBack();
     }
-    // In turns: each tenant has as much as the others, all along the queue.
-    await tx.$executeRaw`
-      with of as (select tenant_id, user_id, row_number() over (order by tenant_id) - 1 as place from membership)
-      insert into generation (id, tenant_id, user_id, pool, preset, priority, task, settings, total_steps, milestone_seq, created_at)
-      select gen_random_uuid(), of.tenant_id, of.user_id, 'local', 'tiny', 'STANDARD', 'TEXT_TO_IMAGE', ${JSON.stringify(SETTINGS)}::jsonb, 18, 1,
-        now() - interval '1 day' + n * interval '1 millisecond'
-      from generate_series(0, ${size - 1}::int) as n join of on of.place = n % ${TENANTS}::int`;
-  });
+  }
+  const batch = rows.length;
+  for (const [{ name }, all] of times) {
+    all.sort((a, b) => a - b);
+    const at = (share: number): number => Number((all[Math.floor(all.length * share)] ?? 0).toFixed(1));
+    const perSecond = Math.round((slots * 1000) / (all[Math.floor(all.length / 2)] ?? 1));
+    const load = Number(loadavg()[0]?.toFixed(1));
+    rows.push({
+      queue: name,
+      queued,
+      tenants,
+      slots,
+      "p50 ms": at(0.5),
+      "p99 ms": at(0.99),
+      "a second": perSecond,
+      load,
+    });
+  }
+  console.table(rows.slice(batch));
 }
 
-/** As autovacuum does within a minute: only the owner of the tables may. */
-async function analyze(url: string): Promise<void> {
+async function openOwn(url: string, queued: number, tenants: number): Promise<Queue> {
+  const engine = await openPostgresDatabase({ url, logger: createLogger("warn") });
+  const db = await Database.open(engine, "prisma/migrations");
+  await fill(url, queued, tenants);
+  const queue = new PoolQueue({ pool: "local", ageingMs: 600_000 });
+  let taken: readonly string[] = [];
+  const takeIn = (slots: number): Promise<readonly string[]> =>
+    db.transaction(asDispatcher, async (tx) => {
+      const groups = await queue.choose(
+        tx,
+        Array.from({ length: slots }, () => ({ ...idleWorker })),
+        new Date(),
+      );
+      const turns = groups.flatMap((group) => group.turns);
+      const claims = turns.map((turn) => ({
+        generationId: turn.candidate.id,
+        payer: turn.candidate,
+        leaseId: newId(),
+        worker: "bench",
+        predictedMs: turn.predictedMs,
+        share: shareOf(turn),
+      }));
+      const outcomes = await claimAll(tx, CLAIMANT, claims);
+      for (const [i, turn] of turns.entries())
+        if (typeof outcomes[i] !== "object") queue.refused(turn, { isHeld: outcomes[i] === "LIMITED" });
+      await queue.save(tx);
+      for (const turn of turns) queue.ended(turn, { ms: turn.predictedMs, isWhole: true });
+      return outcomes.flatMap((outcome) => (typeof outcome === "object" ? [outcome.id] : []));
+    });
+  return {
+    name: "atelier",
+    async take(slots) {
+      taken = await takeIn(slots);
+      return taken.length;
+    },
+    async putBack() {
+      await db.transaction(asPlatform, async (tx) => {
+        await tx.$executeRaw`
+          update generation set state = 'QUEUED', lease_id = null, lease_holder = null, lease_expires_at = null, queued_xid = pg_current_xact_id(), created_at = clock_timestamp()
+          where id = any(${[...taken]}::uuid[])`;
+        await tx.$executeRaw`update limits set held = 0`;
+      });
+    },
+    close: () => db.close(),
+  };
+}
+
+/** As much of each tenant as of the others, all along the queue; as the owner of the tables, who may also analyze them. */
+async function fill(url: string, queued: number, tenants: number): Promise<void> {
   const owner = new pg.Client({ connectionString: url });
   await owner.connect();
-  await owner.query("analyze");
+  await owner.query("begin");
+  await owner.query("set local role atelier_platform");
+  await owner.query(
+    "insert into tenant (id, name) select gen_random_uuid(), 'bench' from generate_series(1, $1::int)",
+    [tenants],
+  );
+  await owner.query("insert into user_account (id, name) select id, 'bench' from tenant");
+  await owner.query("insert into membership (tenant_id, user_id, role) select id, id, 'MEMBER' from tenant");
+  await owner.query(`insert into limits (tenant_id, level, subject_id, kind, max)
+    select id, level::limit_level, id, kind::limit_kind, 1000000 from tenant
+      cross join unnest(array['TENANT', 'MEMBER']) as level cross join unnest(array['RUNNING', 'QUEUED']) as kind`);
+  await owner.query(
+    `with of as (select id, row_number() over (order by id) - 1 as place from tenant)
+    insert into generation (id, tenant_id, user_id, pool, preset, priority, task, settings, total_steps, milestone_seq, created_at)
+    select gen_random_uuid(), of.id, of.id, 'local', 'tiny', 'STANDARD', 'TEXT_TO_IMAGE', $1::jsonb, 18, 1, now() - interval '1 day' + n * interval '1 millisecond'
+    from generate_series(0, $2::int - 1) as n join of on of.place = n % $3::int`,
+    [JSON.stringify(SETTINGS), queued, tenants],
+  );
+  await owner.query("commit");
+  await owner.query("vacuum analyze");
   await owner.end();
-}
-
-/** Of tenants and members; the last tenant of the queue is the one that may have room. */
-async function setLimits(db: Database, limits: { max: number; ofLast: number } | undefined): Promise<void> {
-  await db.transaction(asPlatform, async (tx) => {
-    await tx.$executeRaw`delete from limits where kind = 'RUNNING'`;
-    if (limits === undefined) return;
-    await tx.$executeRaw`
-      insert into limits (tenant_id, level, subject_id, kind, max)
-      select tenant_id, level::limit_level, case level when 'TENANT' then tenant_id else user_id end, 'RUNNING',
-        case when tenant_id = (select max(id::text)::uuid from tenant) then ${limits.ofLast}::bigint else ${limits.max}::bigint end
-      from membership cross join unnest(array['TENANT', 'MEMBER']) as level`;
-  });
-}
-
-/** Milliseconds. */
-async function timeClaim(db: Database, queue: PoolQueue): Promise<number> {
-  const undo = new Error("measured");
-  const begun = performance.now();
-  let ms = 0;
-  const claiming = db.transaction(asDispatcher, async (tx) => {
-    const [group] = await queue.choose(tx, [{ presets: ["tiny"], slots: [] }], new Date());
-    const [turn] = group?.turns ?? [];
-    if (turn === undefined) throw new Error("nobody may run");
-    const { candidate } = turn;
-    const claim = { generationId: candidate.id, payer: candidate, leaseId: newId(), worker: "bench" };
-    const [outcome] = await claimAll(tx, CLAIMANT, [{ ...claim, predictedMs: 1000, share: 1 }]);
-    if (typeof outcome !== "object") throw new Error("nothing was claimed");
-    await queue.save(tx);
-    ms = performance.now() - begun;
-    throw undo;
-  });
-  await claiming.catch((error: unknown) => {
-    if (error !== undo) throw error;
-  });
-  return ms;
 }

@@ -44,7 +44,10 @@ export class PoolQueue {
   /** Whose turn it is on each of these workers first; then who shares it. They are charged. */
   async choose(tx: Tx, idle: readonly IdleWorker[], now: Date): Promise<readonly ChosenGroup[]> {
     const { fair, waiting } = await this.read(tx);
-    await waiting.refresh(tx, [...new Set(idle.flatMap((worker) => worker.presets))]);
+    await waiting.refresh(tx, {
+      presets: [...new Set(idle.flatMap((worker) => worker.presets))],
+      count: idle.length,
+    });
     const free = new Set(idle);
     const heads: ChosenHead[] = [];
     for (let queue = fair.next(now); queue !== undefined && free.size > 0; queue = fair.next(now)) {

@@ -8,7 +8,7 @@ import { type FairShare, keyOf, type QueueName, type WaitingQueue } from "./fair
 import { listFree, listHeads, listQueues, type Place, type QueuedCandidate, readArrivals } from "./queue.store.ts";
 import { type Tagged, TagHeap } from "./tag-heap.ts";
 
-/** Queues whose heads are read ahead, with the one whose turn it is. */
+/** Queues whose heads are read ahead, with the one whose turn it is; more when more workers are idle. */
 const READ_AHEAD = 32;
 /** Heads that are read at a time, of all these queues together; two of each at least. */
 const HEADS_AT_ONCE = 64;
@@ -47,6 +47,7 @@ export class WaitingQueues {
   private joining: WaitingQueue[] = [];
   private seenUntil: string | undefined;
   private nowMs = 0;
+  private readAhead = READ_AHEAD;
   private scanAtMs = 0;
   private lookAtMs = 0;
 
@@ -62,8 +63,13 @@ export class WaitingQueues {
     return this.scan(tx);
   }
 
-  /** Reads what came in, and lets go what may start again. @param presets that idle workers serve */
-  async refresh(tx: Tx, presets: readonly string[]): Promise<void> {
+  /**
+   * Reads what came in, and lets go what may start again.
+   * @param presets that idle workers serve
+   * @param count of idle workers
+   */
+  async refresh(tx: Tx, { presets, count }: { presets: readonly string[]; count: number }): Promise<void> {
+    this.readAhead = Math.max(READ_AHEAD, count);
     if (this.shelves.size > MAX_SHELVES) this.shelves.clear();
     for (const queue of await this.note(tx)) this.arrived(queue);
     for (let pause = this.pauses.first(); pause !== undefined && pause.tag <= this.nowMs; pause = this.pauses.first()) {
@@ -173,7 +179,7 @@ export class WaitingQueues {
   /** Reads the next heads of a queue, and of others whose turn is near and of which none are known. */
   private async stock(tx: Tx, queue: QueueName): Promise<void> {
     const isUnknown = (other: QueueName): boolean => !this.shelves.has(keyOf(other));
-    const queues = [queue, ...this.fair.peek(READ_AHEAD).filter(isUnknown)];
+    const queues = [queue, ...this.fair.peek(this.readAhead).filter(isUnknown)];
     const shelves = queues.map((each) => this.shelfOf(each));
     const limit = Math.max(2, Math.ceil(HEADS_AT_ONCE / queues.length));
     const wanted = queues.map((each, i) => ({ queue: each, after: shelves[i]?.last }));

@@ -1,0 +1,133 @@
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { claimAll } from "../../src/generation/claim.store.ts";
+import { takeIn } from "../../src/generation/intake.store.ts";
+import { requeue } from "../../src/generation/transition.store.ts";
+import { asDispatcher, asPlatform, asTenant } from "../../src/platform/access.ts";
+import { newId } from "../../src/platform/ids.ts";
+import type { IdleWorker, Slot } from "../../src/pool/worker-pool.ts";
+import { PoolQueue } from "../../src/scheduler/pool-queue.ts";
+import { addPayer, candidateFor } from "../support/payers.ts";
+import { databasesHere, type TestDatabase } from "../support/test-database.ts";
+
+const PLENTY = 1_000_000_000n;
+const slot = { worker: { worker: { name: "test" } } } as unknown as Slot;
+
+describe.each(databasesHere())("what a pool's leader knows of its queues, in $name", ({ name, create }) => {
+  let database: TestDatabase;
+  let queue: PoolQueue;
+  beforeAll(async () => {
+    database = await create();
+    queue = new PoolQueue({ pool: "p", ageingMs: 600_000 });
+  });
+  afterAll(() => database.close());
+
+  /** Starts what has its turn on so many workers. @returns the generations, with their leases */
+  const start = (workers: number) =>
+    database.db.transaction(asDispatcher, async (tx) => {
+      const idle = Array.from({ length: workers }, (): IdleWorker => ({ presets: ["tiny"], slots: [slot] }));
+      const turns = (await queue.choose(tx, idle, new Date())).flatMap((group) => group.turns);
+      const claims = turns.map(({ candidate, predictedMs }) => ({
+        generationId: candidate.id,
+        payer: candidate,
+        leaseId: newId(),
+        worker: "test",
+        predictedMs,
+        share: 1,
+      }));
+      const outcomes = await claimAll(tx, { holder: newId(), leaseSeconds: 60 }, claims);
+      for (const [i, turn] of turns.entries())
+        if (typeof outcomes[i] !== "object") queue.refused(turn, { isHeld: outcomes[i] === "LIMITED" });
+      await queue.save(tx);
+      return claims.flatMap(({ generationId, leaseId }, i) =>
+        typeof outcomes[i] === "object" ? [{ generationId, leaseId, turn: turns[i]! }] : [],
+      );
+    });
+  const idsOf = (started: readonly { generationId: string }[]) => started.map(({ generationId }) => generationId);
+
+  test("has everything that was queued before and after it began, once", async () => {
+    const payer = await addPayer(database.db, PLENTY);
+    const queued = [await payer.queue(1n), await payer.queue(1n)];
+    expect(idsOf(await start(1))).toEqual([queued[0]]);
+    queued.push(await payer.queue(1n));
+    expect(idsOf(await start(5))).toEqual(queued.slice(1));
+    expect(await start(5)).toEqual([]);
+  });
+
+  test("lets pass what was cancelled, and takes what came back as the oldest", async () => {
+    const payer = await addPayer(database.db, PLENTY);
+    const queued = [await payer.queue(1n), await payer.queue(1n), await payer.queue(1n)];
+    const [first] = await start(1);
+    await payer.cancel(queued[1]!);
+    const attempt = { outcome: "YIELDED", stepsDone: 1 } as const;
+    await database.db.transaction(asDispatcher, (tx) => requeue(tx, first!, { attempt, counts: false, delayMs: 0 }));
+    expect(idsOf(await start(1))).toEqual([queued[0]]);
+    expect(idsOf(await start(5))).toEqual([queued[2]]);
+  });
+
+  test("waits with what is to pause, and not with what is behind it", async () => {
+    const payer = await addPayer(database.db, PLENTY);
+    const queued = [await payer.queue(1n), await payer.queue(1n)];
+    const [first] = await start(1);
+    const attempt = { outcome: "FAILED", stepsDone: 1 } as const;
+    await database.db.transaction(asDispatcher, (tx) => requeue(tx, first!, { attempt, counts: true, delayMs: 300 }));
+    expect(idsOf(await start(5))).toEqual([queued[1]]);
+    await vi.waitFor(async () => expect(idsOf(await start(1))).toEqual([queued[0]]), { timeout: 10_000 });
+  });
+
+  test("holds back whose limit is reached, without holding up others, until something ends or the limit is raised", async () => {
+    const [held, other] = [await addPayer(database.db, PLENTY), await addPayer(database.db, PLENTY)];
+    await held.limit({ level: "TENANT", kind: "RUNNING" }, 1n);
+    const queued = [await held.queue(1n), await held.queue(1n), await held.queue(1n)];
+    const others = [await other.queue(1n), await other.queue(1n)];
+    const started = [...(await start(2)), ...(await start(2))];
+    expect(idsOf(started).sort()).toEqual([queued[0]!, ...others].sort());
+    expect(await start(1)).toEqual([]);
+    const running = started.find(({ generationId }) => generationId === queued[0])!;
+    await held.finish(running, 1n);
+    queue.ended(running.turn, { ms: 1, isWhole: true });
+    expect(idsOf(await start(2))).toEqual([queued[1]]);
+    await held.limit({ level: "TENANT", kind: "RUNNING" }, 2n);
+    await vi.waitFor(async () => expect(idsOf(await start(1))).toEqual([queued[2]]), { timeout: 10_000 });
+  });
+
+  test.skipIf(!name.includes("PostgreSQL"))(
+    "misses nothing of a transaction that began before others and ends after them",
+    async () => {
+      const [slow, quick] = [await addPayer(database.db, PLENTY), await addPayer(database.db, PLENTY)];
+      const late = newId();
+      let finish = (): void => {};
+      const mayFinish = new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+      let written = (): void => {};
+      const isWritten = new Promise<void>((resolve) => {
+        written = resolve;
+      });
+      const { tenantId } = slow.payer;
+      const taking = database.db.transaction(asTenant(tenantId), async (tx) => {
+        await takeIn(tx, tenantId, [candidateFor(slow.payer, late, { credits: 1n, pixels: 0n })]);
+        written();
+        await mayFinish;
+      });
+      await isWritten;
+      const early = [await quick.queue(1n), await quick.queue(1n)];
+      expect(idsOf(await start(1))).toEqual([early[0]]);
+      expect(idsOf(await start(3))).toEqual([early[1]]);
+      finish();
+      await taking;
+      expect(idsOf(await start(3))).toEqual([late]);
+    },
+  );
+
+  test("takes turns by the weights of tenants", async () => {
+    const [heavy, light] = [await addPayer(database.db, PLENTY), await addPayer(database.db, PLENTY)];
+    const { tenantId } = heavy.payer;
+    await database.db.transaction(asPlatform, (tx) =>
+      tx.tenant.update({ where: { id: tenantId }, data: { shareWeight: 3 } }),
+    );
+    for (let i = 0; i < 8; i++) for (const payer of [heavy, light]) await payer.queue(1n);
+    const started: string[] = [];
+    for (let i = 0; i < 8; i++) started.push(...(await start(1)).map(({ turn }) => turn.candidate.tenantId));
+    expect(started.filter((id) => id === tenantId)).toHaveLength(6);
+  });
+});
