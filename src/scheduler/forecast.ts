@@ -8,6 +8,7 @@ import type { LimitLevel } from "../generated/prisma/enums.ts";
 import type { Durations } from "./durations.ts";
 import { FairShare, keyOf, type QueueName, type StoredTag, type WaitingQueue } from "./fair-share.ts";
 import { fillGroups, picturesOf } from "./group-filling.ts";
+import { nearLines } from "./near-lines.ts";
 import { LOOK_AHEAD } from "./pool-queue.ts";
 import type { QueuedCandidate } from "./queue.store.ts";
 
@@ -125,13 +126,17 @@ class Play {
   /** Ends of pauses, the next one last. */
   private readonly pauses: number[];
   private until: string | undefined;
+  /** Not all lines are played. */
+  private readonly isPart: boolean;
 
   constructor(private readonly state: PoolState) {
     this.fair = new FairShare(state.ageingMs);
     for (const { level, tenantId, subjectId, max, held } of state.limits)
       this.limits.set(`${level} ${tenantId} ${subjectId}`, { level, max, held });
     this.workers = this.makeWorkers();
-    for (const { queue, items, hasMore } of state.lines) {
+    const near = nearLines(state.lines, state.tags, MAX_STARTS + LOOK_AHEAD);
+    this.isPart = near.length < state.lines.length;
+    for (const { queue, items, hasMore } of near) {
       const last = items.at(-1);
       if (last === undefined) continue;
       const line = { queue, items: [...items], hasMore, last, limits: this.limitsOf(queue) };
@@ -157,7 +162,7 @@ class Play {
       this.claim(now);
       now = this.nextTime(now);
     }
-    return { starts: this.starts, isComplete: this.starts.length < MAX_STARTS };
+    return { starts: this.starts, isComplete: !this.isPart && this.starts.length < MAX_STARTS };
   }
 
   private get isOver(): boolean {

@@ -95,6 +95,18 @@ describe("a forecast", () => {
     expect(timesOf(play(items))).toEqual(items.map(({ id }) => [id, undefined, undefined]));
   });
 
+  test("starts those with the lowest tags, however many others there are", () => {
+    const tenants = Array.from({ length: 1500 }, (_, i) => ({ tenantId: `t${i}`, tag: (i * 7919) % 1500 }));
+    const tags = tenants.flatMap(({ tenantId, tag }) =>
+      [null, `${tenantId}1`].map((userId) => ({ tenantId, userId, tag })),
+    );
+    const items = tenants.map(({ tenantId }) => waiting({ tenantId, steps: 1000 }));
+    const { starts, isComplete } = play(items, { tags });
+    const lowest = tenants.toSorted((a, b) => a.tag - b.tag).slice(0, 1000);
+    expect(starts.map(({ waiting }) => waiting.tenantId)).toEqual(lowest.map(({ tenantId }) => tenantId));
+    expect(isComplete).toBe(false);
+  });
+
   test("lets others stand for those that were not read, and ends after a thousand starts", () => {
     const [first] = [waiting()];
     const { starts, isComplete } = play([], { lines: [{ queue: first!, items: [first!], hasMore: true }] });
