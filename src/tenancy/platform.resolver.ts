@@ -7,6 +7,7 @@ import type { PlatformService } from "./platform.service.ts";
 import {
   CreateTenantInput,
   CreateTenantPayload,
+  SetShareWeightInput,
   SuspendTenantInput,
   TenantConnection,
   TenantPayload,
@@ -44,6 +45,17 @@ export class PlatformResolver {
     @Ctx() context: RequestContext,
   ): Promise<Omit<TenantPayload, "userErrors">> {
     return { tenant: await this.service.suspend(principalOf(context), withoutNulls(input)) };
+  }
+
+  @Mutation(() => TenantPayload, {
+    description: "Gives a tenant a larger or smaller part of the workers' time. For administrators of the platform.",
+  })
+  @UseMiddleware(reportUserErrors)
+  async setShareWeight(
+    @Arg("input", () => SetShareWeightInput) input: SetShareWeightInput,
+    @Ctx() context: RequestContext,
+  ): Promise<Omit<TenantPayload, "userErrors">> {
+    return { tenant: await this.service.setShareWeight(principalOf(context), withoutNulls(input)) };
   }
 
   @Mutation(() => TenantPayload, {

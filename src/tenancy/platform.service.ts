@@ -5,6 +5,7 @@ import { newSecret } from "../auth/api-key.ts";
 import { insertApiKey } from "../auth/auth.store.ts";
 import { authorizePlatform } from "../auth/authorization.ts";
 import { actorOf, type Principal } from "../auth/principal.ts";
+import type { Tenant as TenantRow } from "../generated/prisma/client.ts";
 import { asPlatform } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
@@ -15,8 +16,22 @@ import type { PageArguments } from "../platform/page.type.ts";
 import { readReason, requireText } from "../platform/text.ts";
 import { readPerson } from "./member.service.ts";
 import { findOrAddPerson, insertMembership } from "./member.store.ts";
-import type { CreateTenantInput, CreateTenantPayload, SuspendTenantInput, TenantConnection } from "./platform.type.ts";
-import { getTenant, insertTenant, listTenants, lockTenant, setParked, setSuspended } from "./tenancy.store.ts";
+import type {
+  CreateTenantInput,
+  CreateTenantPayload,
+  SetShareWeightInput,
+  SuspendTenantInput,
+  TenantConnection,
+} from "./platform.type.ts";
+import {
+  getTenant,
+  insertTenant,
+  listTenants,
+  lockTenant,
+  setParked,
+  setShareWeight,
+  setSuspended,
+} from "./tenancy.store.ts";
 import { toTenant } from "./tenant.mapper.ts";
 import type { Tenant } from "./viewer.type.ts";
 
@@ -25,6 +40,16 @@ const FIRST_KEY_NAME = "first key";
 /** Generations that are parked, or taken back, in one transaction. */
 const MOVED_AT_ONCE = 5000;
 const ID_PATH = ["input", "id"];
+/** As the table has it. */
+const MAX_WEIGHT = 1000;
+
+interface TenantChange {
+  readonly action: string;
+  /** For the audit logs. */
+  factsOf(row: TenantRow): Readonly<Record<string, string | number | null>>;
+  /** The row itself when it is as wanted already. */
+  change(tx: Tx, before: TenantRow): Promise<TenantRow> | TenantRow;
+}
 
 export class PlatformService {
   constructor(private readonly db: Database) {}
@@ -97,10 +122,42 @@ export class PlatformService {
     while ((await parkSome()) > 0) await setImmediate(); // queries of the embedded database leave no turn to others
   }
 
-  private async setSuspended(
+  /** Takes effect when work of the tenant that is queued from now on, or has not been looked at yet, starts. */
+  async setShareWeight(principal: Principal, { weight, ...input }: SetShareWeightInput): Promise<Tenant> {
+    authorizePlatform(principal);
+    if (!(weight > 0 && weight <= MAX_WEIGHT))
+      throw new DomainError("INVALID_INPUT", `weight is ${weight}; above 0 to ${MAX_WEIGHT} are possible.`, {
+        path: ["input", "weight"],
+      });
+    return this.change(principal, input, {
+      action: "tenant:set-share-weight",
+      factsOf: ({ shareWeight }) => ({ shareWeight }),
+      change: (tx, before) => (before.shareWeight === weight ? before : setShareWeight(tx, before.id, weight)),
+    });
+  }
+
+  private setSuspended(
+    principal: Principal,
+    input: SuspendTenantInput,
+    { isSuspended, action }: { isSuspended: boolean; action: string },
+  ): Promise<Tenant> {
+    return this.change(principal, input, {
+      action,
+      factsOf: ({ suspendedAt }) => ({ suspendedAt: suspendedAt?.toISOString() ?? null }),
+      change: async (tx, before) => {
+        if ((before.suspendedAt !== null) === isSuspended) return before;
+        const row = await setSuspended(tx, before.id, isSuspended);
+        if (!isSuspended) await setParked(tx, before.id, { isParked: false, limit: null });
+        return row;
+      },
+    });
+  }
+
+  /** What is as it was already is no change. */
+  private async change(
     principal: Principal,
     { id: globalId, ifMatch, ...input }: SuspendTenantInput,
-    { isSuspended, action }: { isSuspended: boolean; action: string },
+    { action, factsOf, change }: TenantChange,
   ): Promise<Tenant> {
     authorizePlatform(principal);
     const reason = readReason(input.reason);
@@ -109,17 +166,11 @@ export class PlatformService {
       const before = await lockTenant(tx, id);
       if (before === undefined) throw notFound("Tenant", globalId, ID_PATH);
       checkEtag(ifMatch, before.version);
-      if ((before.suspendedAt !== null) === isSuspended) return toTenant(before);
-      const row = await setSuspended(tx, id, isSuspended);
-      if (!isSuspended) await setParked(tx, id, { isParked: false, limit: null });
-      await this.audit(tx, {
-        actor: actorOf(principal),
-        action,
-        target: { type: "Tenant", id },
-        reason,
-        before: { suspendedAt: before.suspendedAt?.toISOString() ?? null },
-        after: { suspendedAt: row.suspendedAt?.toISOString() ?? null },
-      });
+      const row = await change(tx, before);
+      if (row === before) return toTenant(row);
+      const target = { type: "Tenant", id };
+      const content = { actor: actorOf(principal), action, target, reason };
+      await this.audit(tx, { ...content, before: factsOf(before), after: factsOf(row) });
       return toTenant(row);
     });
   }

@@ -1,4 +1,4 @@
-import { Field, ID, InputType, ObjectType } from "type-graphql";
+import { Field, Float, ID, InputType, ObjectType } from "type-graphql";
 import { PageInfo } from "../platform/page.type.ts";
 import { UserError } from "../platform/user-error.type.ts";
 import { Tenant, User } from "./viewer.type.ts";
@@ -73,6 +73,21 @@ export class CreateTenantInput {
 
   @Field(() => String, { nullable: true, description: "For the audit log." })
   reason?: string;
+}
+
+@InputType()
+export class SetShareWeightInput {
+  @Field(() => ID)
+  id!: string;
+
+  @Field(() => Float, { description: "Above 0, at most 1000; 1 of a new tenant." })
+  weight!: number;
+
+  @Field(() => String, { description: "For the audit logs of the platform and of the tenant." })
+  reason!: string;
+
+  @Field(() => String, { nullable: true, description: "The etag of the tenant as it was seen." })
+  ifMatch?: string;
 }
 
 @InputType()

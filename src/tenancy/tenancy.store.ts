@@ -77,6 +77,10 @@ export async function setSuspended(tx: Tx, id: string, isSuspended: boolean): Pr
   return getTenant(tx, id);
 }
 
+export async function setShareWeight(tx: Tx, id: string, weight: number): Promise<TenantRow> {
+  return tx.tenant.update({ where: { id }, data: { shareWeight: weight, version: { increment: 1 } } });
+}
+
 /** Takes what a tenant has queued out of the way of claims, or back; all of it without a limit. @returns how many */
 export async function setParked(
   tx: Tx,

@@ -10,6 +10,7 @@ export const toTenant = ({ id, name, createdAt, suspendedAt, version, ...row }: 
   suspendedAt,
   erasedAt: row.erasedAt,
   retention: { outputsDays: row.outputsDays, inputsDays: row.inputsDays, promptsDays: row.promptsDays },
+  shareWeight: row.shareWeight,
   etag: toEtag(version),
   uuid: id,
 });

@@ -1,4 +1,4 @@
-import { Field, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
+import { Field, Float, GraphQLISODateTime, ID, Int, ObjectType, registerEnumType } from "type-graphql";
 import { ApiKey } from "../auth/api-key.type.ts";
 import { Role, Scope } from "../generated/prisma/enums.ts";
 import { Node } from "../platform/node.type.ts";
@@ -36,6 +36,11 @@ export class Tenant extends Node {
 
   @Field(() => Retention)
   retention!: Retention;
+
+  @Field(() => Float, {
+    description: "Its part of the workers' time while others have something waiting too, against 1 of any other.",
+  })
+  shareWeight!: number;
 
   @Field(() => String, { description: "For ifMatch." })
   etag!: string;

@@ -132,6 +132,26 @@ describe("tenants and their members", () => {
       expect(await codeOf(owner, mutation, { id: tenantId, reason: "x" })).toBe("FORBIDDEN");
   });
 
+  test("a tenant's weight in the turns is set, with a reason in the logs", async () => {
+    const set = (client: GraphqlClient, input: object) =>
+      act(
+        client,
+        "mutation($input: SetShareWeightInput!) { result: setShareWeight(input: $input) { tenant { shareWeight etag } userErrors { code } } }",
+        { id: tenantId, reason: "paid for more", ...input },
+      );
+    expect((await set(owner, { weight: 9 })).userErrors[0].code).toBe("FORBIDDEN");
+    for (const weight of [0, -1, 1001])
+      expect((await set(app.owner, { weight })).userErrors[0].code).toBe("INVALID_INPUT");
+    const { tenant } = await set(app.owner, { weight: 2.5 });
+    expect(tenant.shareWeight).toBe(2.5);
+    expect((await set(app.owner, { weight: 1, ifMatch: "v0" })).userErrors[0].code).toBe("VERSION_MISMATCH");
+    expect((await set(app.owner, { weight: 1, ifMatch: tenant.etag })).tenant.shareWeight).toBe(1);
+    expect((await log(owner, "TENANT")).at(-1)).toMatchObject({
+      action: "tenant:set-share-weight",
+      reason: "paid for more",
+    });
+  });
+
   test("a suspended tenant reads, changes nothing, and its queue waits until it is resumed", async () => {
     const customer = await app.addMember("OWNER", { credits: 1_000_000_000n });
     const { id } = (await customer.query("{ viewer { tenant { id } } }")).viewer.tenant;

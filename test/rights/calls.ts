@@ -208,6 +208,11 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
     reason,
   })),
   "Mutation.setRetention": change("setRetention", "SetRetentionInput", () => ({ promptsDays: 365, reason })),
+  "Mutation.setShareWeight": change("setShareWeight", "SetShareWeightInput", ({ tenantId }) => ({
+    id: tenantId,
+    weight: 1,
+    reason,
+  })),
   "Mutation.suspendTenant": change("suspendTenant", "SuspendTenantInput", async (_, world) => ({
     id: (await world.newTenant()).id,
     reason,
