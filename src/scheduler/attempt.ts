@@ -74,6 +74,8 @@ export class Attempt {
   private isJudging = false;
   private isDone = false;
   private heldFor: number | undefined;
+  /** It ends with a checkpoint soon. */
+  isAskedToYield = false;
   private readonly startedAt: number;
 
   readonly claimed: ClaimedGeneration;
@@ -120,6 +122,16 @@ export class Attempt {
     return this.heldFor ?? this.services.clock.now().getTime() - this.startedAt;
   }
 
+  /** The worker that it holds a slot of; none once it gave that back. */
+  get worker(): string | undefined {
+    return this.heldFor === undefined ? this.slot.worker.worker.name : undefined;
+  }
+
+  /** At most, as far as the worker has said. */
+  get stepsLeft(): number {
+    return totalStepsOf(this.claimed.task) - this.progress.stepsDone;
+  }
+
   get isSilent(): boolean {
     return !this.isReceiving && this.progress.isSilent;
   }
@@ -131,6 +143,7 @@ export class Attempt {
 
   /** Asks the worker to stop with a checkpoint; hangs up when it cannot be reached, or has nothing more to do with it. */
   async requestYield(): Promise<void> {
+    this.isAskedToYield = true;
     if (this.isJudging) this.hangUp("stop");
     else await this.slot.worker.requestYield(this.claimed.leaseId).catch(() => this.hangUp("stop"));
   }

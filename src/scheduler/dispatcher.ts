@@ -18,6 +18,7 @@ import { extendLeases, listCancelRequested } from "./lease.store.ts";
 import { LeaseRescuer } from "./lease-rescuer.ts";
 import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
 import { PoolQueue, shareOf, type Turn } from "./pool-queue.ts";
+import { groupsToYield, type RunningMember } from "./preemption.ts";
 
 const LEASE_SECONDS = 10;
 const LEASE_EXTENSION_MS = 3000;
@@ -30,6 +31,12 @@ const YIELD_GRACE_MS = 10_000;
 /** Generations that were claimed for one worker, each with its slot. */
 type ClaimedGroup = readonly { readonly claimed: ClaimedGeneration; readonly slot: Slot; readonly turn: Turn }[];
 
+interface RunningAttempt {
+  readonly attempt: Attempt;
+  readonly turn: Turn;
+  readonly ended: Promise<void>;
+}
+
 export interface DispatcherOptions {
   readonly pool: string;
   /** After which waiting BATCH work takes turns with everything else. */
@@ -40,7 +47,7 @@ export class Dispatcher {
   /** This process, in leases. */
   private readonly holder = newId();
   /** Running attempts by lease id. */
-  private readonly attempts = new Map<string, { readonly attempt: Attempt; readonly ended: Promise<void> }>();
+  private readonly attempts = new Map<string, RunningAttempt>();
   private readonly claiming: readonly Ticker[];
   private readonly keeping: readonly Ticker[];
   private readonly claims: Ticker;
@@ -52,7 +59,7 @@ export class Dispatcher {
 
   constructor(
     private readonly services: AttemptServices,
-    options: DispatcherOptions,
+    private readonly options: DispatcherOptions,
   ) {
     const { logger } = services;
     this.pool = options.pool;
@@ -140,7 +147,37 @@ export class Dispatcher {
 
   private async claimOnce(): Promise<void> {
     const idle = this.services.pool.acquireIdle();
-    if (idle.length === 0) return;
+    if (idle.length > 0) await this.claimOn(idle);
+    await this.makeRoom();
+  }
+
+  /** Asks BATCH that runs to yield to what waits and is more urgent, when no worker is idle. */
+  private async makeRoom(): Promise<void> {
+    const { db, clock } = this.services;
+    const byWorker = new Map<string, (RunningMember & { readonly attempt: Attempt })[]>();
+    for (const { attempt, turn } of this.attempts.values()) {
+      const { worker, stepsLeft, isAskedToYield } = attempt;
+      const { priority, createdAt } = turn.candidate;
+      if (worker === undefined) continue;
+      const group = byWorker.get(worker) ?? [];
+      byWorker.set(worker, [...group, { attempt, priority, createdAt, stepsLeft, isAskedToYield }]);
+    }
+    const groups = [...byWorker.values()];
+    const now = clock.now();
+    const { ageingMs } = this.options;
+    const couldYield = groupsToYield(groups, { count: groups.length, now, ageingMs });
+    if (couldYield.length === 0) return;
+    const presets = [...new Set(couldYield.flat().map(({ attempt }) => attempt.claimed.preset))];
+    const count = await db.transaction(asDispatcher, async (tx) =>
+      (await holdsPoolLease(tx, this.pool, this.holder))
+        ? this.queue.countForeground(tx, { presets, max: groups.length, now })
+        : 0,
+    );
+    for (const group of groupsToYield(groups, { count, now, ageingMs }))
+      for (const { attempt } of group) void attempt.requestYield();
+  }
+
+  private async claimOn(idle: readonly IdleWorker[]): Promise<void> {
     const used = new Set<Slot>();
     try {
       for (const group of await this.claimAll(idle)) {
@@ -217,7 +254,7 @@ export class Dispatcher {
       this.attempts.delete(leaseId);
       this.queue.ended(turn, { ms: attempt.heldMs, isWhole: attempt.isWhole });
     });
-    this.attempts.set(leaseId, { attempt, ended });
+    this.attempts.set(leaseId, { attempt, turn, ended });
   }
 
   /** Own leases first: one that ran out while this process was held up is still its own. */

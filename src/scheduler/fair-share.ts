@@ -167,6 +167,12 @@ export class FairShare {
     return soon.slice(0, count);
   }
 
+  /** A queue of each of the next tenants that have more than BATCH waiting. */
+  foregroundQueues(count: number, now: Date): readonly WaitingQueue[] {
+    this.age(now.getTime());
+    return this.foreground.firsts(count).flatMap((tenant) => queuesOf(tenant, 1));
+  }
+
   /** The queue whose turn it is; asking changes no turn. */
   next(now: Date): WaitingQueue | undefined {
     this.age(now.getTime());

@@ -76,6 +76,17 @@ export class PoolQueue {
     return chosen;
   }
 
+  /** How many tenants have something waiting that could start on a worker of these presets and is more urgent than BATCH; up to `max`. */
+  async countForeground(
+    tx: Tx,
+    { presets, max, now }: { presets: readonly string[]; max: number; now: Date },
+  ): Promise<number> {
+    const { fair, waiting } = await this.read(tx);
+    await waiting.refresh(tx, { presets, count: 0 });
+    const queues = fair.foregroundQueues(max, now).filter(({ preset }) => presets.includes(preset));
+    return waiting.countStartable(tx, queues);
+  }
+
   /** It did not start: the limits of its queue have no room, or something else came before. */
   refused({ candidate, predictedMs }: Turn, { isHeld }: { isHeld: boolean }): void {
     this.known?.fair.charge(candidate, -predictedMs);

@@ -113,6 +113,16 @@ export class WaitingQueues {
     return found.slice(0, count);
   }
 
+  /** Of how many of these queues the first one could start now. */
+  async countStartable(tx: Tx, queues: readonly WaitingQueue[]): Promise<number> {
+    if (queues.length === 0) return 0;
+    const free = await listFree(tx, queues);
+    let count = 0;
+    for (const [place, queue] of queues.entries())
+      if (free.has(place) && (await this.head(tx, queue)) !== undefined) count++;
+    return count;
+  }
+
   /** Nothing of the queue can start before its limits have room. */
   hold(candidate: QueuedCandidate): void {
     const queue = waitingOf(candidate);

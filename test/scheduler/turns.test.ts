@@ -84,6 +84,19 @@ describe("turns in a pool", () => {
     expect(prompts.slice(begin + 1, end)).toEqual(["quick", "quick", "quick", "quick", "quick"]);
   });
 
+  test("are given up by BATCH that runs, which goes on where it stood", async () => {
+    await queue(other, "batch", 1, { priority: "BATCH" });
+    const batch = await worker.nextCall();
+    batch.started().step(1);
+    await queue(app.member, "urgent", 1, { priority: "INTERACTIVE" });
+    await batch.yieldRequested;
+    batch.checkpoint(2).yielded();
+    expect(await served.next(1)).toEqual(["urgent"]);
+    const resumed = await worker.nextCall();
+    expect([resumed.prompt, resumed.request.resumeFrom?.stepsDone]).toEqual(["batch", 2]);
+    await served.end(resumed);
+  });
+
   test("of BATCH come when nothing else waits", async () => {
     const first = await blocker();
     await queue(other, "batch", 2, { priority: "BATCH" });
