@@ -11,6 +11,8 @@ const SCHEDULE = `state textToImage { prompt } queuePosition { startsBefore isEs
 
 /** Of everything. */
 const SERVICE_MS = 5000;
+/** Of a forecast, and a moment. */
+const KEPT_MS = 1001;
 
 describe("schedules", () => {
   const clock = new FakeClock();
@@ -45,21 +47,24 @@ describe("schedules", () => {
     return prompts;
   }
 
+  /** No forecast is kept for so long: what is asked next is told of what is queued now. */
+  const forgetForecasts = () => clock.advance(KEPT_MS);
+
   /** Runs while everything else is queued. */
   const blocker = async () => {
-    clock.advance(1001); // no forecast is kept for so long
     await app.member.create({ prompt: "blocker" });
     return worker.nextCall();
   };
 
   const finish = async (call: Awaited<ReturnType<typeof blocker>>): Promise<void> => {
     call.started();
-    clock.advance(SERVICE_MS);
+    clock.advance(SERVICE_MS - KEPT_MS); // forecasts were forgotten once since it began
     await call.succeed();
   };
 
   /** What is queued. */
   async function queuedOf(clients: readonly GraphqlClient[]): Promise<any[]> {
+    forgetForecasts();
     const query = `{ generations(first: 50, scope: TENANT) { nodes { ${SCHEDULE} } } }`;
     const found = await Promise.all(clients.map((client) => client.query(query)));
     return found.flatMap(({ generations }) => generations.nodes).filter(({ state }) => state === "QUEUED");
@@ -88,6 +93,7 @@ describe("schedules", () => {
   test("tell what runs since when, what is next, and what would come after it", async () => {
     const call = await blocker();
     await app.member.create({ prompt: "next" });
+    forgetForecasts();
     const query = `query($input: EstimateInput!) {
       estimate(input: $input) { estimatedStartAt estimatedFinishAt }
       generations(first: 2) { nodes { ${SCHEDULE} } }
@@ -112,6 +118,7 @@ describe("schedules", () => {
   test("come with the event that a generation is queued", async () => {
     const call = await blocker();
     const id = await app.member.create({ prompt: "queued" });
+    forgetForecasts();
     const query = `subscription($id: ID!) { generationEvents(id: $id) { ... on QueuedEvent {
       queuePosition { startsBefore isEstimate } estimatedStartAt } } }`;
     const socket = app.member.socket();
@@ -129,6 +136,7 @@ describe("schedules", () => {
   test("refuse a deadline that cannot be met, and nothing is charged", async () => {
     const call = await blocker();
     await app.member.create({ prompt: "next" });
+    forgetForecasts();
     const create = (deadlineMs: number, input = newInput({ prompt: "urgent" })) =>
       app.member.query(
         `mutation($input: CreateGenerationInput!) { createGeneration(input: $input) {
