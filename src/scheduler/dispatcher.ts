@@ -168,11 +168,15 @@ export class Dispatcher {
     const couldYield = groupsToYield(groups, { count: groups.length, now, ageingMs });
     if (couldYield.length === 0) return;
     const presets = [...new Set(couldYield.flat().map(({ attempt }) => attempt.claimed.preset))];
-    const count = await db.transaction(asDispatcher, async (tx) =>
+    const counting = db.transaction(asDispatcher, async (tx) =>
       (await holdsPoolLease(tx, this.pool, this.holder))
         ? this.queue.countForeground(tx, { presets, max: groups.length, now })
         : 0,
     );
+    const count = await counting.catch((error: unknown) => {
+      this.queue.forget();
+      throw error;
+    });
     for (const group of groupsToYield(groups, { count, now, ageingMs }))
       for (const { attempt } of group) void attempt.requestYield();
   }
