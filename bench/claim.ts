@@ -13,6 +13,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import pg from "pg";
+import { NIL } from "uuid";
 import { claimAll } from "../src/generation/claim.store.ts";
 import { asDispatcher, asPlatform } from "../src/platform/access.ts";
 import { Database } from "../src/platform/database.ts";
@@ -20,6 +21,7 @@ import { openPostgresDatabase } from "../src/platform/database-postgres.ts";
 import { newId } from "../src/platform/ids.ts";
 import { createLogger } from "../src/platform/logger.ts";
 import type { IdleWorker, Slot } from "../src/pool/worker-pool.ts";
+import { takePoolLease } from "../src/scheduler/pool-lease.store.ts";
 import { PoolQueue, shareOf } from "../src/scheduler/pool-queue.ts";
 import { DRAWING } from "../test/support/drawing-settings.ts";
 import { startPostgres } from "../test/support/postgres-server.ts";
@@ -40,7 +42,7 @@ const QUEUES: readonly (readonly [number, number])[] = [
 /** Beside which the others are measured. */
 const OTHERS_AT = 1000;
 const SETTINGS = { ...DRAWING, prompt: "a red circle" };
-const CLAIMANT = { holder: newId(), leaseSeconds: 3600 };
+const CLAIMANT = { holder: newId(), leaseSeconds: 3600, pool: "local" };
 
 const slot = { worker: { worker: { name: "bench" } } } as unknown as Slot;
 
@@ -107,33 +109,31 @@ async function openOwn(url: string, queued: number, tenants: number): Promise<Qu
   await fill(url, queued, tenants);
   const queue = new PoolQueue({ pool: "local", ageingMs: 600_000 });
   let taken: readonly string[] = [];
-  const takeIn = (slots: number): Promise<readonly string[]> =>
-    db.transaction(asDispatcher, async (tx) => {
-      const groups = await queue.choose(
-        tx,
-        Array.from({ length: slots }, () => ({ ...idleWorker })),
-        new Date(),
-      );
-      const turns = groups.flatMap((group) => group.turns);
-      const claims = turns.map((turn) => ({
-        generationId: turn.candidate.id,
-        payer: turn.candidate,
-        leaseId: newId(),
-        worker: "bench",
-        predictedMs: turn.predictedMs,
-        share: shareOf(turn),
-      }));
-      const outcomes = await claimAll(tx, CLAIMANT, claims);
-      for (const [i, turn] of turns.entries())
-        if (typeof outcomes[i] !== "object") queue.refused(turn, { isHeld: outcomes[i] === "LIMITED" });
-      await queue.save(tx);
-      for (const turn of turns) queue.ended(turn, { ms: turn.predictedMs, isWhole: true });
-      return outcomes.flatMap((outcome) => (typeof outcome === "object" ? [outcome.id] : []));
-    });
+  const reading = db.singly(asDispatcher);
+  const lease = { pool: "local", holder: CLAIMANT.holder, seconds: CLAIMANT.leaseSeconds, isExclusive: false };
+  await db.transaction(asDispatcher, (tx) => takePoolLease(tx, lease));
+  const takeOn = async (slots: number): Promise<readonly string[]> => {
+    const idle = Array.from({ length: slots }, () => ({ ...idleWorker }));
+    const groups = await queue.choose(reading, idle, new Date());
+    const turns = groups.flatMap((group) => group.turns);
+    const claims = turns.map((turn) => ({
+      generationId: turn.candidate.id,
+      leaseId: newId(),
+      worker: "bench",
+      predictedMs: turn.predictedMs,
+      share: shareOf(turn),
+    }));
+    const outcomes = (await claimAll(reading, CLAIMANT, claims)) ?? [];
+    for (const [i, turn] of turns.entries())
+      if (typeof outcomes[i] !== "object") queue.refused(turn, { isHeld: outcomes[i] === "LIMITED" });
+    if (queue.hasToSave) await db.transaction(asDispatcher, (tx) => queue.save(tx));
+    for (const turn of turns) queue.ended(turn, { ms: turn.predictedMs, isWhole: true });
+    return outcomes.flatMap((outcome) => (typeof outcome === "object" ? [outcome.id] : []));
+  };
   return {
     name: "atelier",
     async take(slots) {
-      taken = await takeIn(slots);
+      taken = await takeOn(slots);
       return taken.length;
     },
     async putBack() {
@@ -163,6 +163,8 @@ async function fill(url: string, queued: number, tenants: number): Promise<void>
   await owner.query(`insert into limits (tenant_id, level, subject_id, kind, max)
     select id, level::limit_level, id, kind::limit_kind, 1000000 from tenant
       cross join unnest(array['TENANT', 'MEMBER']) as level cross join unnest(array['RUNNING', 'QUEUED']) as kind`);
+  await owner.query(`insert into fair_share_tag (pool, tenant_id, user_id, tag)
+    select 'local', id, user_id, 0 from tenant cross join lateral (values (id), ('${NIL}'::uuid)) as of (user_id)`);
   await owner.query(
     `with of as (select id, row_number() over (order by id) - 1 as place from tenant)
     insert into generation (id, tenant_id, user_id, pool, preset, priority, task, settings, total_steps, milestone_seq, created_at)

@@ -1,15 +1,12 @@
 /** Claims: QUEUED -> RUNNING for many generations at once, each under a lease of its own, as far as limits let them run. */
 import { NIL } from "uuid";
-import type { Tx } from "../platform/database.ts";
+import type { Querying } from "../platform/database.ts";
 import { invariant } from "../platform/errors.ts";
-import type { Payer } from "../quota/limit.store.ts";
-import { RunningLimits } from "../quota/running-limits.ts";
 import { mayFollow } from "./generation.state.ts";
 
 /** A generation that is to start on a worker. */
 export interface Claim {
   readonly generationId: string;
-  readonly payer: Payer;
   readonly leaseId: string;
   readonly worker: string;
   /** For which it and its group are expected to hold the worker. */
@@ -22,6 +19,8 @@ export interface Claim {
 export interface Claimant {
   readonly holder: string;
   readonly leaseSeconds: number;
+  /** Nothing starts unless it holds the lease of this pool when the statement runs. */
+  readonly pool?: string;
 }
 
 /** `LIMITED`: no room in a limit of what runs. `GONE`: it does not wait any more, or somebody is changing it just now. */
@@ -35,49 +34,72 @@ export interface StartedRow {
   readonly milestoneSeq: number;
 }
 
-/**
- * A new attempt of each, in this order as far as limits have room. Limits are locked first here, and generations that somebody
- * else has locked are passed over: nobody can wait for this one and be waited for.
- *
- * @returns an outcome for each
- */
-export async function claimAll(tx: Tx, claimant: Claimant, claims: readonly Claim[]): Promise<readonly ClaimOutcome[]> {
-  if (claims.length === 0) return [];
-  const limits = await RunningLimits.lock(
-    tx,
-    claims.map(({ payer }) => payer),
-  );
-  const admitted = new Set(claims.filter(({ payer }) => limits.take(payer)));
-  const started = new Map((await startAll(tx, claimant, [...admitted])).map((row) => [row.id, row]));
-  return claims.map((claim) =>
-    admitted.has(claim) ? (started.get(claim.generationId) ?? "GONE") : ("LIMITED" satisfies ClaimOutcome),
-  );
+/** As a generation that was asked for comes out of the statement. */
+interface ClaimedRow {
+  readonly id: string;
+  readonly tenantId: string;
+  readonly attempt: number | null;
+  readonly milestoneSeq: number | null;
+  readonly isLimited: boolean;
+  readonly leads: boolean;
 }
 
-async function startAll(
-  tx: Tx,
-  { holder, leaseSeconds }: Claimant,
+/**
+ * A new attempt of each, as far as limits have room: one statement, as long as the number of claims makes it. Where several of
+ * them meet at a limit that has room for some, some may be `GONE` that could have run: they can be claimed again.
+ * Generations that somebody else has locked are passed over, and limits are locked in the order in which everybody locks
+ * them: nobody can wait for this one and be waited for.
+ *
+ * @returns an outcome for each; undefined when the claimant does not hold the lease of the pool that it names
+ */
+export async function claimAll(
+  db: Querying,
+  { holder, leaseSeconds, pool }: Claimant,
   claims: readonly Claim[],
-): Promise<readonly StartedRow[]> {
+): Promise<readonly ClaimOutcome[] | undefined> {
   invariant(mayFollow("QUEUED", "RUNNING"), "what is queued may start");
   if (claims.length === 0) return [];
-  return tx.$queryRaw<StartedRow[]>`
-    with asked as (
+  const rows = await db.$queryRaw<ClaimedRow[]>`
+    with lead as materialized (
+      select 1 from pool_lease where pool = ${pool ?? null}::text and holder = ${holder}::uuid and expires_at > now() for share
+    ), may as materialized (
+      select exists (select from lead) or ${pool ?? null}::text is null as claim
+    ), asked as materialized (
       select * from unnest(${claims.map(({ generationId }) => generationId)}::uuid[], ${claims.map(({ leaseId }) => leaseId)}::uuid[],
         ${claims.map(({ worker }) => worker)}::text[], ${claims.map(({ predictedMs }) => predictedMs)}::float8[], ${claims.map(({ share }) => share)}::float8[])
-        as c (id, lease_id, worker, predicted_ms, share)
+        with ordinality as c (id, lease_id, worker, predicted_ms, share, place)
+      where (select claim from may)
     ), free as materialized (
-      select id from generation
-      where id = any(${claims.map(({ generationId }) => generationId)}::uuid[]) and state = 'QUEUED' and not parked
-        and (deadline_at is null or deadline_at > now()) and (not_before is null or not_before <= now())
-        and tenant_id <> all(array(select id from tenant where suspended_at is not null))
-      for update skip locked
+      select g.tenant_id, g.user_id, g.api_key_id, a.* from asked a join generation g on g.id = a.id
+      where g.state = 'QUEUED' and not g.parked
+        and (g.deadline_at is null or g.deadline_at > now()) and (g.not_before is null or g.not_before <= now())
+        and (select t.suspended_at from tenant t where t.id = g.tenant_id) is null
+      for update of g skip locked
+    ), subject as materialized (
+      select f.id, s.*, row_number() over (partition by s.of_tenant, s.level, s.subject_id order by f.place) as place
+      from free f cross join lateral (values (${NIL}::uuid, 'PLATFORM'::limit_level, ${NIL}::uuid), (f.tenant_id, 'TENANT', f.tenant_id),
+        (f.tenant_id, 'MEMBER', f.user_id), (f.tenant_id, 'API_KEY', f.api_key_id)) as s (of_tenant, level, subject_id)
+      where s.subject_id is not null
+    ), locked as materialized (
+      select l.tenant_id, l.level, l.subject_id, l.kind, l.held, l.max, s.count
+      from (select of_tenant, level, subject_id, count(*) as count from subject group by of_tenant, level, subject_id) as s
+        join limits l on l.tenant_id = s.of_tenant and l.level = s.level and l.subject_id = s.subject_id
+      where l.kind in ('RUNNING', 'QUEUED')
+      order by l.kind, l.level, l.tenant_id, l.subject_id for update of l
+    ), refused as materialized (
+      select s.id, bool_or(l.held >= l.max) as is_limited
+      from locked l join subject s on s.of_tenant = l.tenant_id and s.level = l.level and s.subject_id = l.subject_id
+      where l.kind = 'RUNNING' and l.held + l.count > l.max and l.held + s.place > l.max
+      group by s.id
+    ), left_out as materialized (
+      select s.* from refused join subject s using (id)
     ), started as (
       update generation g set state = 'RUNNING', milestone_seq = g.milestone_seq + 1, attempt = g.attempt + 1,
-        started_at = coalesce(g.started_at, now()), lease_id = asked.lease_id, lease_holder = ${holder}::uuid,
+        started_at = coalesce(g.started_at, now()), lease_id = f.lease_id, lease_holder = ${holder}::uuid,
         lease_expires_at = now() + make_interval(secs => ${leaseSeconds})
-      from free join asked using (id) where g.id = free.id
-      returning g.id, g.tenant_id, g.user_id, g.api_key_id, g.attempt, g.milestone_seq, g.lease_id, asked.worker, asked.predicted_ms, asked.share
+      from free f
+      where g.id = f.id and f.id not in (select id from refused)
+      returning g.id, g.tenant_id, g.attempt, g.milestone_seq, g.lease_id, f.worker, f.predicted_ms, f.share
     ), noted as (
       insert into milestone (generation_id, tenant_id, seq, kind, attempt, state)
       select id, tenant_id, milestone_seq, 'STARTED', attempt, 'RUNNING' from started
@@ -85,15 +107,21 @@ async function startAll(
       insert into attempt (generation_id, tenant_id, number, lease_id, worker, predicted_ms, share)
       select id, tenant_id, attempt, lease_id, worker, predicted_ms, share from started
     ), counted as (
-      update limits l set held = greatest(l.held + change.count, 0)
-      from (
-        select subject.*, kind::limit_kind, sum(one) as count from started
-          cross join lateral (values (${NIL}::uuid, 'PLATFORM'::limit_level, ${NIL}::uuid), (tenant_id, 'TENANT', tenant_id),
-            (tenant_id, 'MEMBER', user_id), (tenant_id, 'API_KEY', api_key_id)) as subject (of_tenant, level, subject_id)
-          cross join (values ('RUNNING', 1), ('QUEUED', -1)) as counter (kind, one)
-        group by of_tenant, level, subject_id, kind
-      ) as change
-      where l.tenant_id = change.of_tenant and l.level = change.level and l.subject_id = change.subject_id and l.kind = change.kind
+      update limits l set held = greatest(l.held + case l.kind when 'RUNNING' then 1 else -1 end * (k.count - (
+        select count(*) from left_out o where o.of_tenant = k.tenant_id and o.level = k.level and o.subject_id = k.subject_id
+      )), 0)
+      from locked k
+      where l.tenant_id = k.tenant_id and l.level = k.level and l.subject_id = k.subject_id and l.kind = k.kind
     )
-    select id, tenant_id as "tenantId", attempt, milestone_seq as "milestoneSeq" from started`;
+    select true as leads, id, tenant_id as "tenantId", attempt, milestone_seq as "milestoneSeq", false as "isLimited" from started
+    union all select true, id, null, null, null, is_limited from refused
+    union all select false, null, null, null, null, false from may where not claim`;
+  if (rows.some(({ leads }) => !leads)) return undefined;
+  const byId = new Map(rows.map((row) => [row.id, outcomeOf(row)]));
+  return claims.map(({ generationId }) => byId.get(generationId) ?? "GONE");
 }
+
+const outcomeOf = ({ isLimited, id, tenantId, attempt, milestoneSeq }: ClaimedRow): ClaimOutcome => {
+  if (attempt !== null && milestoneSeq !== null) return { id, tenantId, attempt, milestoneSeq };
+  return isLimited ? "LIMITED" : "GONE";
+};

@@ -6,7 +6,6 @@
 
 import { type Claim, claimAll, type StartedRow } from "../generation/claim.store.ts";
 import { asDispatcher } from "../platform/access.ts";
-import type { Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
 import { Ticker } from "../platform/ticker.ts";
 import { savePool } from "../pool/pool.store.ts";
@@ -24,6 +23,8 @@ const LEASE_SECONDS = 10;
 const LEASE_EXTENSION_MS = 3000;
 /** The guarantee behind the doorbell. */
 const CLAIM_POLL_MS = 500;
+/** Of one claim: where limits refuse what was chosen, others may run in its place. */
+const MAX_CLAIM_ROUNDS = 4;
 const OFFER_MS = 10_000;
 /** After a yield was asked for, streams get this long to end. */
 const YIELD_GRACE_MS = 10_000;
@@ -108,6 +109,7 @@ export class Dispatcher {
     await this.services.db
       .transaction(asDispatcher, async (tx) => {
         await this.queue.keepDurations(tx);
+        if (await holdsPoolLease(tx, this.pool, this.holder)) await this.queue.save(tx);
         await dropPoolLease(tx, this.pool, this.holder);
       })
       .catch((error) => this.services.logger.warn({ err: error }, "pool lease could not be given up: it runs out"));
@@ -139,16 +141,23 @@ export class Dispatcher {
       if (await takePoolLease(tx, lease)) await this.queue.keepDurations(tx);
       else this.queue.forget();
     });
-    await lead.catch((error: unknown) => {
-      this.queue.forget();
-      throw error;
-    });
+    await this.orForget(lead);
   }
 
   private async claimOnce(): Promise<void> {
     const idle = this.services.pool.acquireIdle();
     if (idle.length > 0) await this.claimOn(idle);
+    await this.saveTurns();
     await this.makeRoom();
+  }
+
+  private async saveTurns(): Promise<void> {
+    if (!this.queue.hasToSave) return;
+    const saving = this.services.db.transaction(asDispatcher, async (tx) => {
+      if (await holdsPoolLease(tx, this.pool, this.holder)) await this.queue.save(tx);
+      else this.queue.forget();
+    });
+    await this.orForget(saving);
   }
 
   /** Asks BATCH that runs to yield to what waits and is more urgent, when no worker is idle. */
@@ -168,15 +177,12 @@ export class Dispatcher {
     const couldYield = groupsToYield(groups, { count: groups.length, now, ageingMs });
     if (couldYield.length === 0) return;
     const presets = [...new Set(couldYield.flat().map(({ attempt }) => attempt.claimed.preset))];
-    const counting = db.transaction(asDispatcher, async (tx) =>
-      (await holdsPoolLease(tx, this.pool, this.holder))
-        ? this.queue.countForeground(tx, { presets, max: groups.length, now })
-        : 0,
-    );
-    const count = await counting.catch((error: unknown) => {
-      this.queue.forget();
-      throw error;
-    });
+    const counting = async (): Promise<number> => {
+      const reading = db.singly(asDispatcher);
+      const isLeader = await holdsPoolLease(reading, this.pool, this.holder);
+      return isLeader ? this.queue.countForeground(reading, { presets, max: groups.length, now }) : 0;
+    };
+    const count = await this.orForget(counting());
     for (const group of groupsToYield(groups, { count, now, ageingMs }))
       for (const { attempt } of group) void attempt.requestYield();
   }
@@ -184,7 +190,7 @@ export class Dispatcher {
   private async claimOn(idle: readonly IdleWorker[]): Promise<void> {
     const used = new Set<Slot>();
     try {
-      for (const group of await this.claimAll(idle)) {
+      for (const group of await this.orForget(this.claimAll(idle))) {
         const departure = new GroupDeparture(group.length);
         for (const { claimed, slot, turn } of group) {
           used.add(slot);
@@ -198,47 +204,46 @@ export class Dispatcher {
     }
   }
 
-  /** What is known of the turns must be what is stored: after a claim that failed it is read again. */
-  private claimAll(idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
-    return this.services.db
-      .transaction(asDispatcher, (tx) => this.claimFor(tx, idle))
-      .catch((error: unknown) => {
-        this.queue.forget();
-        throw error;
-      });
+  /** What is known of the turns must be what is stored: after something failed it is read again. */
+  private async orForget<T>(work: Promise<T>): Promise<T> {
+    return work.catch((error: unknown) => {
+      this.queue.forget();
+      throw error;
+    });
   }
 
-  /** Again for workers that got nothing because limits refused all that was chosen for them: others may run in its place. */
-  private async claimFor(tx: Tx, idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
-    if (!(await holdsPoolLease(tx, this.pool, this.holder))) {
-      this.queue.forget();
-      return [];
-    }
+  /** Again for workers that got nothing because limits refused what was chosen for them. */
+  private async claimAll(idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
     const claimed: ClaimedGroup[] = [];
-    for (let left = idle; left.length > 0; ) {
-      const round = await this.claimRound(tx, left);
+    let left = idle;
+    for (let rounds = 0; left.length > 0 && rounds < MAX_CLAIM_ROUNDS; rounds++) {
+      const round = await this.claimRound(left);
       const served = round.filter((group) => group.length > 0);
       claimed.push(...served);
-      if (served.length === 0 || served.length === round.length) break;
+      if (served.length === round.length) break;
       const used = new Set(served.flatMap((group) => group.map(({ slot }) => slot)));
       left = left.filter(({ slots }) => !slots.some((slot) => used.has(slot)));
     }
-    await this.queue.save(tx);
     return claimed;
   }
 
   /** @returns a group for each worker whose turn it is, empty where all of it was refused */
-  private async claimRound(tx: Tx, idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
-    const groups = await this.queue.choose(tx, idle, this.services.clock.now());
+  private async claimRound(idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
+    const db = this.services.db.singly(asDispatcher);
+    const groups = await this.queue.choose(db, idle, this.services.clock.now());
     const asked = groups.map(({ turns, slots }) =>
       turns.flatMap((turn, i) => {
         const slot = slots[i];
         return slot === undefined ? [] : [{ slot, turn, claim: claimOf(turn, slot) }];
       }),
     );
-    const claimant = { holder: this.holder, leaseSeconds: LEASE_SECONDS };
+    const claimant = { holder: this.holder, leaseSeconds: LEASE_SECONDS, pool: this.pool };
     const claims = asked.flat().map(({ claim }) => claim);
-    const outcomes = await claimAll(tx, claimant, claims);
+    const outcomes = await claimAll(db, claimant, claims);
+    if (outcomes === undefined) {
+      this.queue.forget();
+      return [];
+    }
     const outcomeOf = new Map(claims.map((claim, i) => [claim, outcomes[i]]));
     return asked.map((group) => {
       const started = group.flatMap(({ claim, ...member }) => {
@@ -306,7 +311,6 @@ function claimOf(turn: Turn, slot: Slot): Claim {
   const share = shareOf(turn);
   return {
     generationId: candidate.id,
-    payer: candidate,
     leaseId: newId(),
     worker: slot.worker.worker.name,
     predictedMs: predictedMs / share,

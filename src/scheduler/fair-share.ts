@@ -108,6 +108,10 @@ export class FairShare {
   private readonly ageing = new TagHeap<Due>();
   private readonly dues = new Map<Entry, Due>();
   private readonly charged = new Map<string, Pick<QueueName, "tenantId" | "userId">>();
+  /** Members whose tags were stored. */
+  private readonly stored = new Set<string>();
+  /** One that never was is among those that were charged. */
+  hasNewlyCharged = false;
 
   constructor(private readonly ageingMs: number) {}
 
@@ -202,13 +206,21 @@ export class FairShare {
     tenant.tag += ms / weight;
     member.tag += ms;
     this.moved(tenant, member);
-    this.charged.set(`${tenantId} ${userId}`, { tenantId, userId });
+    const key = `${tenantId} ${userId}`;
+    this.charged.set(key, { tenantId, userId });
+    this.hasNewlyCharged ||= !this.stored.has(key);
+  }
+
+  get wasCharged(): boolean {
+    return this.charged.size > 0;
   }
 
   /** Tags of those that were charged since this was last called. */
   takeCharged(): readonly StoredTag[] {
     const members = [...this.charged.values()];
+    for (const key of this.charged.keys()) this.stored.add(key);
     this.charged.clear();
+    this.hasNewlyCharged = false;
     const tenants = [...new Set(members.map(({ tenantId }) => tenantId))].map((id) => this.tenantOf(id));
     return [
       ...tenants.map(({ id, tag }) => ({ tenantId: id, userId: null, tag })),
@@ -226,6 +238,7 @@ export class FairShare {
     const known = new Set(tags.map(({ tenantId, userId }) => `${tenantId} ${userId}`));
     const isKnown = ({ tenantId, userId }: QueueName): boolean =>
       known.has(`${tenantId} null`) && known.has(`${tenantId} ${userId}`);
+    for (const key of known) this.stored.add(key);
     this.addAll(queues.filter(isKnown));
     this.addAll(queues); // whoever has no tag joins at the lowest of the others
   }

@@ -1,4 +1,4 @@
-import type { Tx } from "../platform/database.ts";
+import type { Querying, Tx } from "../platform/database.ts";
 
 export interface PoolLeaseRequest {
   readonly pool: string;
@@ -22,8 +22,8 @@ export async function takePoolLease(
 }
 
 /** Whether the lease is held, judged by the database's clock. The row stays as it is until the transaction ends. */
-export async function holdsPoolLease(tx: Tx, pool: string, holder: string): Promise<boolean> {
-  const rows = await tx.$queryRaw<unknown[]>`
+export async function holdsPoolLease(db: Querying, pool: string, holder: string): Promise<boolean> {
+  const rows = await db.$queryRaw<unknown[]>`
     select 1 from pool_lease where pool = ${pool} and holder = ${holder}::uuid and expires_at > now() for share`;
   return rows.length === 1;
 }

@@ -1,8 +1,8 @@
 /**
- * Whose turn it is in a pool, as the pool's leader knows it: the tags of the shares are kept here and stored with the claims
- * that move them. Whoever leads next takes up from there.
+ * Whose turn it is in a pool, as the pool's leader knows it: the tags of the shares are kept here and stored every second.
+ * Whoever leads next takes up from there, and from what began and ended since.
  */
-import type { Tx } from "../platform/database.ts";
+import type { Querying, Tx } from "../platform/database.ts";
 import type { IdleWorker, Slot } from "../pool/worker-pool.ts";
 import { listDurations, saveDurations } from "./duration.store.ts";
 import { Durations, MAX_KNOWN } from "./durations.ts";
@@ -14,6 +14,8 @@ import { WaitingQueues } from "./waiting-queues.ts";
 
 /** How many of those whose turns come next a claim looks at for company. */
 export const LOOK_AHEAD = 32;
+/** Between two times that tags are stored. What began and ended since then is known from the attempts. */
+const SAVE_MS = 1000;
 
 /** A generation whose turn it is, and the milliseconds that its share was charged for that. */
 export interface Turn {
@@ -36,15 +38,16 @@ export class PoolQueue {
   private readonly durations = new Durations();
   /** Undefined until tags were read, and when what is known here may not be what is stored. */
   private known: { readonly fair: FairShare; readonly waiting: WaitingQueues } | undefined;
+  private saveAtMs = 0;
   /** What an earlier leader learned was read. */
   private hasDurations = false;
 
   constructor(private readonly options: { readonly pool: string; readonly ageingMs: number }) {}
 
   /** Whose turn it is on each of these workers first; then who shares it. They are charged. */
-  async choose(tx: Tx, idle: readonly IdleWorker[], now: Date): Promise<readonly ChosenGroup[]> {
-    const { fair, waiting } = await this.read(tx);
-    await waiting.refresh(tx, {
+  async choose(db: Querying, idle: readonly IdleWorker[], now: Date): Promise<readonly ChosenGroup[]> {
+    const { fair, waiting } = await this.read(db);
+    await waiting.refresh(db, {
       presets: [...new Set(idle.flatMap((worker) => worker.presets))],
       count: idle.length,
     });
@@ -57,20 +60,20 @@ export class PoolQueue {
         waiting.putAside(queue);
         continue;
       }
-      const head = await waiting.head(tx, queue);
+      const head = await waiting.head(db, queue);
       if (head === undefined) continue;
       free.delete(worker);
       const aloneMs = this.durations.predict({ ...head, groupPictures: picturesOf(head.task) });
       fair.start(head, aloneMs);
-      await waiting.take(tx, head);
+      await waiting.take(db, head);
       heads.push({ head, room: worker.slots.length, slots: worker.slots, aloneMs });
     }
     const hasRoom = heads.some(({ head, room }) => picturesOf(head.task) < room);
-    const groups = fillGroups(heads, hasRoom ? await waiting.listSoon(tx, LOOK_AHEAD) : []);
+    const groups = fillGroups(heads, hasRoom ? await waiting.listSoon(db, LOOK_AHEAD) : []);
     const chosen: ChosenGroup[] = [];
     for (const [i, head] of heads.entries()) {
       const [, ...company] = groups[i] ?? [];
-      for (const member of company) await waiting.take(tx, member);
+      for (const member of company) await waiting.take(db, member);
       chosen.push(this.chargeGroup(fair, head, company));
     }
     return chosen;
@@ -78,13 +81,13 @@ export class PoolQueue {
 
   /** How many tenants have something waiting that could start on a worker of these presets and is more urgent than BATCH; up to `max`. */
   async countForeground(
-    tx: Tx,
+    db: Querying,
     { presets, max, now }: { presets: readonly string[]; max: number; now: Date },
   ): Promise<number> {
-    const { fair, waiting } = await this.read(tx);
-    await waiting.refresh(tx, { presets, count: 0 });
+    const { fair, waiting } = await this.read(db);
+    await waiting.refresh(db, { presets, count: 0 });
     const queues = fair.foregroundQueues(max, now).filter(({ preset }) => presets.includes(preset));
-    return waiting.countStartable(tx, queues);
+    return waiting.countStartable(db, queues);
   }
 
   /** It did not start: the limits of its queue have no room, or something else came before. */
@@ -106,8 +109,15 @@ export class PoolQueue {
     if (isWhole) this.durations.learn({ ...candidate, groupPictures }, own);
   }
 
-  /** Stores the tags that were moved since the last time. */
+  /** Tags were moved that are worth storing now: new ones at once, others every second. */
+  get hasToSave(): boolean {
+    const { fair } = this.known ?? {};
+    return fair !== undefined && (fair.hasNewlyCharged || (fair.wasCharged && performance.now() >= this.saveAtMs));
+  }
+
+  /** Stores the tags that were moved since the last time. To be called when no claim is under way. */
   async save(tx: Tx): Promise<void> {
+    this.saveAtMs = performance.now() + SAVE_MS;
     await saveTags(tx, this.options.pool, this.known?.fair.takeCharged() ?? []);
   }
 
@@ -125,12 +135,12 @@ export class PoolQueue {
     this.hasDurations = false;
   }
 
-  private async read(tx: Tx): Promise<{ readonly fair: FairShare; readonly waiting: WaitingQueues }> {
+  private async read(db: Querying): Promise<{ readonly fair: FairShare; readonly waiting: WaitingQueues }> {
     if (this.known !== undefined) return this.known;
     const { pool, ageingMs } = this.options;
     const fair = new FairShare(ageingMs);
     const waiting = new WaitingQueues(pool, fair);
-    fair.restore(await listTags(tx, pool), await waiting.begin(tx));
+    fair.restore(await listTags(db, pool), await waiting.begin(db));
     this.known = { fair, waiting };
     return this.known;
   }

@@ -2,7 +2,7 @@ import { NIL } from "uuid";
 import { Prisma } from "../generated/prisma/client.ts";
 import type { TaskKind } from "../generated/prisma/enums.ts";
 import { parseTask } from "../generation/settings.ts";
-import type { Tx } from "../platform/database.ts";
+import type { Querying } from "../platform/database.ts";
 import type { QueueName, WaitingQueue } from "./fair-share.ts";
 import type { GroupCandidate } from "./group-filling.ts";
 
@@ -15,8 +15,8 @@ const SUSPENDED = Prisma.sql`(select id from tenant where suspended_at is not nu
  * The queues of a pool that have something, whether it could start now or not: as many index lookups as there are queues,
  * however much waits in them.
  */
-export async function listQueues(tx: Tx, pool: string): Promise<readonly WaitingQueue[]> {
-  return tx.$queryRaw<WaitingQueue[]>`
+export async function listQueues(db: Querying, pool: string): Promise<readonly WaitingQueue[]> {
+  return db.$queryRaw<WaitingQueue[]>`
     with recursive queued as (
       (select tenant_id, user_id, ${KEY_OR_NIL} as api_key_id, priority, preset, created_at
         from generation where pool = ${pool} and state = 'QUEUED' and not parked
@@ -45,8 +45,8 @@ export interface Arrivals {
 }
 
 /** @param since `seenUntil` of the last time; undefined for nothing but where to begin */
-export async function readArrivals(tx: Tx, pool: string, since: string | undefined): Promise<Arrivals> {
-  const [read] = await tx.$queryRaw<
+export async function readArrivals(db: Querying, pool: string, since: string | undefined): Promise<Arrivals> {
+  const [read] = await db.$queryRaw<
     { seenUntil: string; nowMs: number; queues: (QueueName & { sinceMs: number })[] | null }[]
   >`
     select pg_snapshot_xmin(pg_current_snapshot())::text as "seenUntil", extract(epoch from now())::float8 * 1000 as "nowMs",
@@ -93,9 +93,9 @@ export interface Head {
 }
 
 /** The next ones of each queue, oldest first: as many index lookups as there are queues. */
-export async function listHeads(tx: Tx, { pool, queues, limit }: HeadsRequest): Promise<readonly Head[]> {
+export async function listHeads(db: Querying, { pool, queues, limit }: HeadsRequest): Promise<readonly Head[]> {
   const of = <T>(read: (queue: QueueName) => T): T[] => queues.map(({ queue }) => read(queue));
-  const rows = await tx.$queryRaw<
+  const rows = await db.$queryRaw<
     (Omit<QueuedCandidate, "task"> & {
       readonly queue: number;
       readonly task: TaskKind;
@@ -128,8 +128,8 @@ export async function listHeads(tx: Tx, { pool, queues, limit }: HeadsRequest): 
 }
 
 /** Which of these queues no limit of what runs holds back, nor the suspension of their tenant. */
-export async function listFree(tx: Tx, queues: readonly QueueName[]): Promise<ReadonlySet<number>> {
-  const rows = await tx.$queryRaw<{ place: number }[]>`
+export async function listFree(db: Querying, queues: readonly QueueName[]): Promise<ReadonlySet<number>> {
+  const rows = await db.$queryRaw<{ place: number }[]>`
     select of.place::int - 1 as place
     from unnest(${queues.map(({ tenantId }) => tenantId)}::uuid[], ${queues.map(({ userId }) => userId)}::uuid[],
       ${queues.map(({ apiKeyId }) => apiKeyId ?? NIL)}::uuid[]) with ordinality as of (tenant_id, user_id, api_key_id, place)
@@ -143,8 +143,8 @@ export async function listFree(tx: Tx, queues: readonly QueueName[]): Promise<Re
 }
 
 /** Queued generations whose deadline has passed. */
-export async function listPastDeadline(tx: Tx, limit: number): Promise<readonly string[]> {
-  const rows = await tx.$queryRaw<{ id: string }[]>`
+export async function listPastDeadline(db: Querying, limit: number): Promise<readonly string[]> {
+  const rows = await db.$queryRaw<{ id: string }[]>`
     select id from generation where state = 'QUEUED' and deadline_at <= now() order by deadline_at limit ${limit}::int`;
   return rows.map(({ id }) => id);
 }

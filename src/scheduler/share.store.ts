@@ -1,19 +1,42 @@
 import { NIL } from "uuid";
-import type { Tx } from "../platform/database.ts";
+import type { Querying, Tx } from "../platform/database.ts";
 import type { StoredTag } from "./fair-share.ts";
 
-export async function listTags(tx: Tx, pool: string): Promise<readonly StoredTag[]> {
-  const rows = await tx.fairShareTag.findMany({ where: { pool } });
-  return rows.map(({ tenantId, userId, tag }) => ({ tenantId, userId: userId === NIL ? null : userId, tag }));
+/**
+ * The tags of a pool as they are now: those that were stored, moved on by what began and ended since. Attempts are the journal
+ * of the turns, so that not every claim has to store tags.
+ */
+export async function listTags(db: Querying, pool: string): Promise<readonly StoredTag[]> {
+  return db.$queryRaw<StoredTag[]>`
+    with saved as materialized (
+      select max(saved_at) as at from fair_share_tag where pool = ${pool}
+    ), charged as (
+      select g.tenant_id, g.user_id, a.predicted_ms * a.share as ms
+      from saved, generation g join attempt a on a.generation_id = g.id and a.number = g.attempt
+      where g.pool = ${pool} and g.state = 'RUNNING' and a.ended_at is null and a.started_at > saved.at
+      union all
+      select g.tenant_id, g.user_id,
+        a.share * (extract(epoch from a.ended_at - a.started_at)::float8 * 1000 - case when a.started_at > saved.at then 0 else a.predicted_ms end)
+      from saved, attempt a join generation g on g.id = a.generation_id
+      where a.ended_at > saved.at and g.pool = ${pool}
+    ), moved as (
+      select c.tenant_id, share.user_id, sum(c.ms / share.weight) as ms
+      from charged c join tenant t on t.id = c.tenant_id
+        cross join lateral (values (c.user_id, 1), (${NIL}::uuid, t.share_weight)) as share (user_id, weight)
+      group by c.tenant_id, share.user_id
+    )
+    select s.tenant_id as "tenantId", nullif(s.user_id, ${NIL}::uuid) as "userId", s.tag + coalesce(m.ms, 0) as tag
+    from fair_share_tag s left join moved m on m.tenant_id = s.tenant_id and m.user_id = s.user_id
+    where s.pool = ${pool}`;
 }
 
 /** Those that are stored already are replaced; of a tenant that was erased nothing is stored any more. */
 export async function saveTags(tx: Tx, pool: string, tags: readonly StoredTag[]): Promise<void> {
   if (tags.length === 0) return;
   await tx.$executeRaw`
-    insert into fair_share_tag (pool, tenant_id, user_id, tag)
-    select ${pool}, * from unnest(${tags.map(({ tenantId }) => tenantId)}::uuid[], ${tags.map(({ userId }) => userId ?? NIL)}::uuid[],
+    insert into fair_share_tag (pool, tenant_id, user_id, tag, saved_at)
+    select ${pool}, t.*, now() from unnest(${tags.map(({ tenantId }) => tenantId)}::uuid[], ${tags.map(({ userId }) => userId ?? NIL)}::uuid[],
       ${tags.map(({ tag }) => tag)}::float8[]) as t (tenant_id, user_id, tag)
     where exists (select 1 from tenant where id = t.tenant_id and erased_at is null)
-    on conflict (pool, tenant_id, user_id) do update set tag = excluded.tag`;
+    on conflict (pool, tenant_id, user_id) do update set tag = excluded.tag, saved_at = excluded.saved_at`;
 }

@@ -3,7 +3,7 @@
  * wait: it reads what came in since the last one, and the heads of the queues whose turn is next, some of each at a time. A
  * claim is conditional, so what is known here may be old; nothing here may be lost, so in doubt it is read again.
  */
-import type { Tx } from "../platform/database.ts";
+import type { Querying } from "../platform/database.ts";
 import { type FairShare, keyOf, type QueueName, type WaitingQueue } from "./fair-share.ts";
 import { listFree, listHeads, listQueues, type Place, type QueuedCandidate, readArrivals } from "./queue.store.ts";
 import { type Tagged, TagHeap } from "./tag-heap.ts";
@@ -58,9 +58,9 @@ export class WaitingQueues {
   ) {}
 
   /** All that waits, for the first time. */
-  async begin(tx: Tx): Promise<readonly WaitingQueue[]> {
-    await this.note(tx); // before the scan: what comes in meanwhile is seen twice
-    return this.scan(tx);
+  async begin(db: Querying): Promise<readonly WaitingQueue[]> {
+    await this.note(db); // before the scan: what comes in meanwhile is seen twice
+    return this.scan(db);
   }
 
   /**
@@ -68,10 +68,10 @@ export class WaitingQueues {
    * @param presets that idle workers serve
    * @param count of idle workers
    */
-  async refresh(tx: Tx, { presets, count }: { presets: readonly string[]; count: number }): Promise<void> {
+  async refresh(db: Querying, { presets, count }: { presets: readonly string[]; count: number }): Promise<void> {
     this.readAhead = Math.max(READ_AHEAD, count);
     if (this.shelves.size > MAX_SHELVES) this.shelves.clear();
-    for (const queue of await this.note(tx)) this.arrived(queue);
+    for (const queue of await this.note(db)) this.arrived(queue);
     for (let pause = this.pauses.first(); pause !== undefined && pause.tag <= this.nowMs; pause = this.pauses.first()) {
       this.pauses.remove(pause);
       this.reread(pause.queue);
@@ -80,33 +80,33 @@ export class WaitingQueues {
       this.joining.push(...(this.unserved.get(preset)?.values() ?? []));
       this.unserved.delete(preset);
     }
-    await this.letGo(tx);
-    if (this.nowMs >= this.scanAtMs) this.reconcile(await this.scan(tx));
+    await this.letGo(db);
+    if (this.nowMs >= this.scanAtMs) this.reconcile(await this.scan(db));
     this.fair.addAll(this.joining);
     this.joining = [];
   }
 
   /** The oldest one of a queue whose turn it is; undefined when nothing can start there, and it is not waiting any more. */
-  async head(tx: Tx, queue: WaitingQueue): Promise<QueuedCandidate | undefined> {
-    const shelf = await this.stocked(tx, queue);
+  async head(db: Querying, queue: WaitingQueue): Promise<QueuedCandidate | undefined> {
+    const shelf = await this.stocked(db, queue);
     if (shelf.candidates[0] === undefined) this.drop(queue);
     return shelf.candidates[0];
   }
 
   /** It is about to start. */
-  async take(tx: Tx, candidate: QueuedCandidate): Promise<void> {
-    const { candidates } = await this.stocked(tx, candidate);
+  async take(db: Querying, candidate: QueuedCandidate): Promise<void> {
+    const { candidates } = await this.stocked(db, candidate);
     const place = candidates.indexOf(candidate);
     if (place >= 0) candidates.splice(place, 1);
-    const [next] = (await this.stocked(tx, candidate)).candidates;
+    const [next] = (await this.stocked(db, candidate)).candidates;
     if (next === undefined) this.drop(candidate);
     else this.fair.add({ ...nameOf(candidate), since: next.createdAt });
   }
 
   /** Some of those that could start soon, those of the next turns first. */
-  async listSoon(tx: Tx, count: number): Promise<readonly QueuedCandidate[]> {
+  async listSoon(db: Querying, count: number): Promise<readonly QueuedCandidate[]> {
     const soon: (readonly QueuedCandidate[])[] = [];
-    for (const queue of this.fair.peek(count)) soon.push((await this.stocked(tx, queue)).candidates);
+    for (const queue of this.fair.peek(count)) soon.push((await this.stocked(db, queue)).candidates);
     const found: QueuedCandidate[] = [];
     for (let depth = 0; found.length < count && soon.some(({ length }) => length > depth); depth++)
       for (const candidates of soon) found.push(...candidates.slice(depth, depth + 1));
@@ -114,12 +114,12 @@ export class WaitingQueues {
   }
 
   /** Of how many of these queues the first one could start now. */
-  async countStartable(tx: Tx, queues: readonly WaitingQueue[]): Promise<number> {
+  async countStartable(db: Querying, queues: readonly WaitingQueue[]): Promise<number> {
     if (queues.length === 0) return 0;
-    const free = await listFree(tx, queues);
+    const free = await listFree(db, queues);
     let count = 0;
     for (const [place, queue] of queues.entries())
-      if (free.has(place) && (await this.head(tx, queue)) !== undefined) count++;
+      if (free.has(place) && (await this.head(db, queue)) !== undefined) count++;
     return count;
   }
 
@@ -148,8 +148,8 @@ export class WaitingQueues {
     this.endedOf.add(tenantId);
   }
 
-  private async note(tx: Tx): Promise<readonly WaitingQueue[]> {
-    const { seenUntil, nowMs, queues } = await readArrivals(tx, this.pool, this.seenUntil);
+  private async note(db: Querying): Promise<readonly WaitingQueue[]> {
+    const { seenUntil, nowMs, queues } = await readArrivals(db, this.pool, this.seenUntil);
     this.seenUntil = seenUntil;
     this.nowMs = nowMs;
     return queues;
@@ -178,23 +178,28 @@ export class WaitingQueues {
   }
 
   /** The heads of a queue: some at least, if there are any that can start. */
-  private async stocked(tx: Tx, queue: QueueName): Promise<Shelf> {
+  private async stocked(db: Querying, queue: QueueName): Promise<Shelf> {
     for (;;) {
       const shelf = this.shelfOf(queue);
       if (shelf.candidates.length > 0 || shelf.isComplete) return shelf;
-      await this.stock(tx, queue);
+      await this.stock(db, queue);
     }
   }
 
-  /** Reads the next heads of a queue, and of others whose turn is near and of which none are known. */
-  private async stock(tx: Tx, queue: QueueName): Promise<void> {
-    const isUnknown = (other: QueueName): boolean => !this.shelves.has(keyOf(other));
-    const queues = [queue, ...this.fair.peek(this.readAhead).filter(isUnknown)];
+  /** Reads the next heads of a queue, and of others whose turn is near and of which hardly any are known. */
+  private async stock(db: Querying, queue: QueueName): Promise<void> {
+    const isShort = (other: QueueName): boolean => {
+      const shelf = this.shelves.get(keyOf(other));
+      return shelf === undefined || (!shelf.isComplete && shelf.candidates.length < 2);
+    };
+    const key = keyOf(queue);
+    const others = this.fair.peek(this.readAhead).filter((other) => keyOf(other) !== key && isShort(other));
+    const queues = [queue, ...others];
     const shelves = queues.map((each) => this.shelfOf(each));
     const limit = Math.max(2, Math.ceil(HEADS_AT_ONCE / queues.length));
     const wanted = queues.map((each, i) => ({ queue: each, after: shelves[i]?.last }));
     const found = queues.map(() => 0);
-    for (const { queue: place, candidate, pausedUntilMs } of await listHeads(tx, {
+    for (const { queue: place, candidate, pausedUntilMs } of await listHeads(db, {
       pool: this.pool,
       queues: wanted,
       limit,
@@ -217,14 +222,14 @@ export class WaitingQueues {
   }
 
   /** Held ones of which something ended at once, all of them now and then. */
-  private async letGo(tx: Tx): Promise<void> {
+  private async letGo(db: Querying): Promise<void> {
     const isTime = this.nowMs >= this.lookAtMs;
     const tenants = isTime ? [...this.held.values()] : [...this.endedOf].flatMap((id) => this.held.get(id) ?? []);
     this.endedOf.clear();
     const queues = tenants.flatMap((ofTenant) => [...ofTenant.values()]);
     if (queues.length === 0) return;
     const begun = performance.now();
-    const free = await listFree(tx, queues);
+    const free = await listFree(db, queues);
     if (isTime) this.lookAtMs = this.nowMs + Math.max(HELD_POLL_MS, TIME_PARTS * (performance.now() - begun));
     for (const [place, queue] of queues.entries()) {
       if (!free.has(place)) continue;
@@ -233,9 +238,9 @@ export class WaitingQueues {
     }
   }
 
-  private async scan(tx: Tx): Promise<readonly WaitingQueue[]> {
+  private async scan(db: Querying): Promise<readonly WaitingQueue[]> {
     const begun = performance.now();
-    const queues = await listQueues(tx, this.pool);
+    const queues = await listQueues(db, this.pool);
     this.scanAtMs = this.nowMs + Math.max(SCAN_MS, TIME_PARTS * (performance.now() - begun));
     return queues;
   }

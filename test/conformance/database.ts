@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { asPlatform } from "../../src/platform/access.ts";
+import { type Access, asDispatcher, asPlatform } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
 
@@ -62,6 +62,32 @@ export function databaseConformance(name: string, create: () => Promise<Database
         "inside another one",
       );
       expect(await db.transaction(asPlatform, async () => 1)).toBe(1);
+    });
+
+    test("runs single statements as whoever asks, whole or not at all, and none inside a transaction", async () => {
+      const id = await insert("single");
+      const rename = (access: Access, name: string) =>
+        db.singly(access).$queryRaw<{ name: string }[]>`
+          update tenant set name = ${name}, share_weight = 1 / case ${name} when 'zero' then 0 else 1 end
+          where id = ${id}::uuid returning name`;
+      expect(await Promise.all(["a", "b", "c"].map((name) => rename(asPlatform, name)))).toEqual([
+        [{ name: "a" }],
+        [{ name: "b" }],
+        [{ name: "c" }],
+      ]);
+      await expect(rename(asPlatform, "zero")).rejects.toThrow("division by zero");
+      await expect(rename(asDispatcher, "d")).rejects.toThrow("denied");
+      await expect(db.transaction(asPlatform, () => rename(asPlatform, "e"))).rejects.toThrow("inside a transaction");
+      const [row] = await db.singly(asPlatform).$queryRaw<unknown[]>`
+        select name, current_user::text as who, ${[1, 2]}::int[] as numbers, 1.5::float8 as half, null as nothing, created_at from tenant where id = ${id}::uuid`;
+      expect(row).toEqual({
+        name: expect.stringMatching(/^[abc]$/),
+        who: "atelier_platform",
+        numbers: [1, 2],
+        half: 1.5,
+        nothing: null,
+        created_at: expect.any(Date),
+      });
     });
 
     test("never lets more be used and held than a limit allows", async () => {

@@ -61,10 +61,9 @@ describe("the events of a generation", () => {
     };
     const start = async (id: string) => {
       const fence = { generationId: fromGlobalId("Generation", id), leaseId: newId() };
-      const claim = { ...fence, payer: principal, worker: "test", predictedMs: 1000, share: 1 };
-      const [row] = await db.transaction(asPlatform, (tx) =>
-        claimAll(tx, { holder: newId(), leaseSeconds: 10 }, [claim]),
-      );
+      const claim = { ...fence, worker: "test", predictedMs: 1000, share: 1 };
+      const claimant = { holder: newId(), leaseSeconds: 10 };
+      const row = (await claimAll(db.singly(asPlatform), claimant, [claim]))?.[0];
       if (typeof row !== "object") throw new Error("it did not start");
       lifecycle.announce({ ...row, state: "RUNNING" });
       return { fence, seq: row.milestoneSeq, attempt: row.attempt };

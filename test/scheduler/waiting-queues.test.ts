@@ -6,6 +6,7 @@ import { asDispatcher, asPlatform, asTenant } from "../../src/platform/access.ts
 import { newId } from "../../src/platform/ids.ts";
 import type { IdleWorker, Slot } from "../../src/pool/worker-pool.ts";
 import { PoolQueue } from "../../src/scheduler/pool-queue.ts";
+import { listTags } from "../../src/scheduler/share.store.ts";
 import { addPayer, candidateFor } from "../support/payers.ts";
 import { databasesHere, type TestDatabase } from "../support/test-database.ts";
 
@@ -22,26 +23,25 @@ describe.each(databasesHere())("what a pool's leader knows of its queues, in $na
   afterAll(() => database.close());
 
   /** Starts what has its turn on so many workers. @returns the generations, with their leases */
-  const start = (workers: number) =>
-    database.db.transaction(asDispatcher, async (tx) => {
-      const idle = Array.from({ length: workers }, (): IdleWorker => ({ presets: ["tiny"], slots: [slot] }));
-      const turns = (await queue.choose(tx, idle, new Date())).flatMap((group) => group.turns);
-      const claims = turns.map(({ candidate, predictedMs }) => ({
-        generationId: candidate.id,
-        payer: candidate,
-        leaseId: newId(),
-        worker: "test",
-        predictedMs,
-        share: 1,
-      }));
-      const outcomes = await claimAll(tx, { holder: newId(), leaseSeconds: 60 }, claims);
-      for (const [i, turn] of turns.entries())
-        if (typeof outcomes[i] !== "object") queue.refused(turn, { isHeld: outcomes[i] === "LIMITED" });
-      await queue.save(tx);
-      return claims.flatMap(({ generationId, leaseId }, i) =>
-        typeof outcomes[i] === "object" ? [{ generationId, leaseId, turn: turns[i]! }] : [],
-      );
-    });
+  const start = async (workers: number) => {
+    const db = database.db.singly(asDispatcher);
+    const idle = Array.from({ length: workers }, (): IdleWorker => ({ presets: ["tiny"], slots: [slot] }));
+    const turns = (await queue.choose(db, idle, new Date())).flatMap((group) => group.turns);
+    const claims = turns.map(({ candidate, predictedMs }) => ({
+      generationId: candidate.id,
+      leaseId: newId(),
+      worker: "test",
+      predictedMs,
+      share: 1,
+    }));
+    const outcomes = (await claimAll(db, { holder: newId(), leaseSeconds: 60 }, claims))!;
+    for (const [i, turn] of turns.entries())
+      if (typeof outcomes[i] !== "object") queue.refused(turn, { isHeld: outcomes[i] === "LIMITED" });
+    if (queue.hasToSave) await database.db.transaction(asDispatcher, (tx) => queue.save(tx));
+    return claims.flatMap(({ generationId, leaseId }, i) =>
+      typeof outcomes[i] === "object" ? [{ generationId, leaseId, turn: turns[i]! }] : [],
+    );
+  };
   const idsOf = (started: readonly { generationId: string }[]) => started.map(({ generationId }) => generationId);
 
   test("has everything that was queued before and after it began, once", async () => {
@@ -118,6 +118,37 @@ describe.each(databasesHere())("what a pool's leader knows of its queues, in $na
       expect(idsOf(await start(3))).toEqual([late]);
     },
   );
+
+  test("can be taken up from a leader that died, with what began and ended since it stored the turns", async () => {
+    const payer = await addPayer(database.db, PLENTY);
+    for (let i = 0; i < 3; i++) await payer.queue(1n);
+    const { tenantId, userId } = payer.payer;
+    await database.db.transaction(asPlatform, (tx) =>
+      tx.tenant.update({ where: { id: tenantId }, data: { shareWeight: 2 } }),
+    );
+    const tags = async () => {
+      const ofPool = await listTags(database.db.singly(asDispatcher), "p");
+      const [tenant, member] = [null, userId].map((id) =>
+        ofPool.find((t) => t.tenantId === tenantId && t.userId === id),
+      );
+      return { tenant: tenant!.tag, member: member!.tag };
+    };
+    await start(1);
+    const before = await tags();
+    const [running, ended] = [...(await start(1)), ...(await start(1))];
+    const predictedMs = running!.turn.predictedMs;
+    const begun = await tags();
+    expect(begun.tenant).toBeCloseTo(before.tenant + (2 * predictedMs) / 2);
+    expect(begun.member).toBeCloseTo(before.member + 2 * predictedMs);
+    await payer.finish(ended!, 1n);
+    const { startedAt, endedAt } = await database.db.transaction(asPlatform, (tx) =>
+      tx.attempt.findFirstOrThrow({ where: { leaseId: ended!.leaseId } }),
+    );
+    const ms = endedAt!.getTime() - startedAt.getTime();
+    const after = await tags();
+    expect(after.tenant).toBeCloseTo(before.tenant + (predictedMs + ms) / 2);
+    expect(after.member).toBeCloseTo(before.member + predictedMs + ms);
+  });
 
   test("takes turns by the weights of tenants", async () => {
     const [heavy, light] = [await addPayer(database.db, PLENTY), await addPayer(database.db, PLENTY)];

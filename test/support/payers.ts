@@ -91,13 +91,12 @@ export async function addMemberPayer(db: Database, tenantId: string) {
       return id;
     },
     /** The lease, or undefined when it may not run now. */
-    start: (generationId: string) =>
-      db.transaction(asDispatcher, async (tx) => {
-        const fence = { generationId, leaseId: v7() };
-        const claim = { ...fence, payer, worker: "test", predictedMs: 1000, share: 1 };
-        const [outcome] = await claimAll(tx, { holder: v7(), leaseSeconds: 60 }, [claim]);
-        return typeof outcome === "object" ? fence : undefined;
-      }),
+    async start(generationId: string) {
+      const fence = { generationId, leaseId: v7() };
+      const claim = { ...fence, worker: "test", predictedMs: 1000, share: 1 };
+      const outcomes = await claimAll(db.singly(asDispatcher), { holder: v7(), leaseSeconds: 60 }, [claim]);
+      return typeof outcomes?.[0] === "object" ? fence : undefined;
+    },
     finish: (fence: { generationId: string; leaseId: string }, charge: bigint, state: GenerationState = "SUCCEEDED") =>
       db.transaction(asDispatcher, async (tx) => {
         await finishRunning(tx, fence, { state, attempt: { outcome: "SUCCEEDED", stepsDone: 1 }, storedBytes: 100 });

@@ -1,0 +1,2 @@
+-- AlterTable
+ALTER TABLE "fair_share_tag" ADD COLUMN     "saved_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP;

@@ -1,0 +1,101 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { claimAll } from "../../src/generation/claim.store.ts";
+import { asDispatcher, asPlatform } from "../../src/platform/access.ts";
+import { newId } from "../../src/platform/ids.ts";
+import { dropPoolLease, takePoolLease } from "../../src/scheduler/pool-lease.store.ts";
+import { addMemberPayer, addPayer } from "../support/payers.ts";
+import { databasesHere, type TestDatabase } from "../support/test-database.ts";
+
+const PLENTY = 1_000_000_000n;
+
+describe.each(databasesHere())("claims, in $name", ({ create }) => {
+  let database: TestDatabase;
+  beforeAll(async () => {
+    database = await create();
+  });
+  afterAll(() => database.close());
+
+  const claim = async (ids: readonly string[], claimant: { holder?: string; pool?: string } = {}) => {
+    const claims = ids.map((generationId) => ({
+      generationId,
+      leaseId: newId(),
+      worker: "test",
+      predictedMs: 1,
+      share: 1,
+    }));
+    const outcomes = await claimAll(
+      database.db.singly(asDispatcher),
+      { holder: newId(), leaseSeconds: 60, ...claimant },
+      claims,
+    );
+    return outcomes?.map((outcome) => (typeof outcome === "object" ? "STARTED" : outcome));
+  };
+  const queue = async (payer: { queue(credits: bigint): Promise<string> }, count: number) => {
+    const ids: string[] = [];
+    for (let i = 0; i < count; i++) ids.push(await payer.queue(1n));
+    return ids;
+  };
+
+  test("start as many as limits have room for, in the order in which they are asked for, and count them", async () => {
+    const payer = await addPayer(database.db, PLENTY);
+    await payer.limit({ level: "TENANT", kind: "RUNNING" }, 2n);
+    await payer.limit({ level: "MEMBER", kind: "QUEUED" }, 10n);
+    const other = await addPayer(database.db, PLENTY);
+    const ids = await queue(payer, 4);
+    const [free] = await queue(other, 1);
+    expect(await claim([ids[0]!, ids[1]!, ids[2]!, free!])).toEqual(["STARTED", "STARTED", "GONE", "STARTED"]);
+    expect(await payer.find({ level: "TENANT", kind: "RUNNING" })).toMatchObject({ held: 2n });
+    expect(await payer.find({ level: "MEMBER", kind: "QUEUED" })).toMatchObject({ held: 2n });
+    expect(await claim([ids[2]!, ids[3]!])).toEqual(["LIMITED", "LIMITED"]);
+    expect(await payer.find({ level: "TENANT", kind: "RUNNING" })).toMatchObject({ held: 2n });
+    expect(await payer.find({ level: "MEMBER", kind: "QUEUED" })).toMatchObject({ held: 2n });
+  });
+
+  test("do not count room as taken by one that another limit refuses", async () => {
+    const first = await addPayer(database.db, PLENTY);
+    const second = await addMemberPayer(database.db, first.payer.tenantId);
+    await first.limit({ level: "TENANT", kind: "RUNNING" }, 1n);
+    await first.limit({ level: "MEMBER", kind: "RUNNING" }, 0n);
+    const [held, free] = [...(await queue(first, 1)), ...(await queue(second, 1))];
+    expect((await claim([held!, free!]))?.[0]).toBe("LIMITED");
+    expect(await claim([free!])).not.toEqual(["LIMITED"]);
+    expect(await first.find({ level: "TENANT", kind: "RUNNING" })).toMatchObject({ held: 1n });
+  });
+
+  test("pass over what does not wait any more, and what a transaction is changing", async () => {
+    const payer = await addPayer(database.db, PLENTY);
+    const [cancelled, changing, free, last] = await queue(payer, 4);
+    await payer.cancel(cancelled!);
+    expect(await claim([cancelled!, free!, newId()])).toEqual(["GONE", "STARTED", "GONE"]);
+    if (database.db.isExclusive) return; // one transaction at a time
+    let release = (): void => {};
+    const mayEnd = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let locked = (): void => {};
+    const isLocked = new Promise<void>((resolve) => {
+      locked = resolve;
+    });
+    const change = database.db.transaction(asPlatform, async (tx) => {
+      await tx.$queryRaw`select 1 from generation where id = ${changing!}::uuid for update`;
+      locked();
+      await mayEnd;
+    });
+    await isLocked;
+    expect(await claim([changing!, last!])).toEqual(["GONE", "STARTED"]);
+    release();
+    await change;
+  });
+
+  test("start nothing for who does not hold the lease of the pool", async () => {
+    const payer = await addPayer(database.db, PLENTY);
+    const ids = await queue(payer, 1);
+    const holder = newId();
+    expect(await claim(ids, { holder, pool: "claims" })).toBeUndefined();
+    const lease = { pool: "claims", holder, seconds: 60, isExclusive: false };
+    await database.db.transaction(asDispatcher, (tx) => takePoolLease(tx, lease));
+    expect(await claim(ids, { holder: newId(), pool: "claims" })).toBeUndefined();
+    expect(await claim(ids, { holder, pool: "claims" })).toEqual(["STARTED"]);
+    await database.db.transaction(asDispatcher, (tx) => dropPoolLease(tx, "claims", holder));
+  });
+});
