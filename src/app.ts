@@ -23,6 +23,8 @@ import { BatchModeration } from "./generation/batch-moderation.ts";
 import { BatchQueue } from "./generation/batch-queue.ts";
 import { BatchResults } from "./generation/batch-results.ts";
 import { CreatePayloadResolver } from "./generation/create-payload.resolver.ts";
+import { DeadLetterResolver } from "./generation/dead-letter.resolver.ts";
+import { DeadLetterService } from "./generation/dead-letter.service.ts";
 import { EventsResolver } from "./generation/events.resolver.ts";
 import { GenerationResolver } from "./generation/generation.resolver.ts";
 import { GenerationService } from "./generation/generation.service.ts";
@@ -30,6 +32,8 @@ import { GenerationEvents } from "./generation/generation-events.ts";
 import { GenerationLifecycle } from "./generation/generation-lifecycle.ts";
 import { ImageResolver } from "./generation/image.resolver.ts";
 import { MilestonePoll } from "./generation/milestone-poll.ts";
+import { ReplayResolver } from "./generation/replay.resolver.ts";
+import { ReplayService } from "./generation/replay.service.ts";
 import { HttpChecker } from "./moderation/http-checker.ts";
 import { Moderation } from "./moderation/moderation.ts";
 import { PolicyResolver } from "./moderation/policy.resolver.ts";
@@ -308,6 +312,8 @@ const resolversOf = ({
 }: Services): readonly object[] => [
   new GenerationResolver(generations),
   new CreatePayloadResolver(),
+  new ReplayResolver(new ReplayService(db, generations)),
+  new DeadLetterResolver(new DeadLetterService(db)),
   new BatchResolver(batches, batchResults),
   new CreateBatchPayloadResolver(),
   new ImageResolver(images),

@@ -6,6 +6,7 @@ import { buildSchema, type NonEmptyArray } from "type-graphql";
 import { ApiKeyResolver } from "../auth/api-key.resolver.ts";
 import { BatchResolver, CreateBatchPayloadResolver } from "../generation/batch.resolver.ts";
 import { CreatePayloadResolver } from "../generation/create-payload.resolver.ts";
+import { DeadLetterResolver } from "../generation/dead-letter.resolver.ts";
 import {
   AttemptFailedEvent,
   FinishedEvent,
@@ -19,6 +20,7 @@ import { EventsResolver } from "../generation/events.resolver.ts";
 import { GenerationResolver } from "../generation/generation.resolver.ts";
 import { DeadlineError, PresetError } from "../generation/generation-payload.type.ts";
 import { ImageResolver } from "../generation/image.resolver.ts";
+import { ReplayResolver } from "../generation/replay.resolver.ts";
 import { PolicyResolver } from "../moderation/policy.resolver.ts";
 import { ModerationError } from "../moderation/verdict.type.ts";
 import { GenericError, VersionError } from "../platform/user-error.type.ts";
@@ -46,6 +48,8 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   ApiKeyResolver,
   GenerationResolver,
   CreatePayloadResolver,
+  ReplayResolver,
+  DeadLetterResolver,
   BatchResolver,
   CreateBatchPayloadResolver,
   ImageResolver,

@@ -22,6 +22,8 @@ const ADMINISTERING: readonly Role[] = ["OWNER", "ADMIN"];
 /** Every action there is: the table of docs/tenancy.md. */
 export const RULES = {
   "generation:read": { scope: "GENERATION_READ", own: ROLES, others: [...OPERATING, "VIEWER"], reads: true },
+  /** Those that we failed at, of the whole tenant at once. */
+  "deadLetter:read": { scope: "GENERATION_READ", own: OPERATING, others: OPERATING, reads: true },
   "generation:create": { scope: "GENERATION_WRITE", own: WORKING, others: OPERATING, reads: false },
   "generation:cancel": { scope: "GENERATION_WRITE", own: WORKING, others: OPERATING, reads: false },
   "generation:delete": { scope: "GENERATION_WRITE", own: WORKING, others: ADMINISTERING, reads: false },

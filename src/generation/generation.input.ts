@@ -201,6 +201,24 @@ export class CreateGenerationInput {
   deadlineMs?: number;
 }
 
+@InputType()
+export class ReplayGenerationInput {
+  @Field(() => ID, { description: "Of a generation that has ended." })
+  id!: string;
+
+  @Field(() => String, {
+    description:
+      "1 to 255 characters of your choice. The same key with the same input never creates twice; kept 48 hours.",
+  })
+  idempotencyKey!: string;
+
+  @Field(() => Priority, { nullable: true, description: "That of the one that is replayed unless given." })
+  priority?: Priority;
+
+  @Field(() => Int, { nullable: true, description: "As of createGeneration; none unless given." })
+  deadlineMs?: number;
+}
+
 @ArgsType()
 export class HistoryArguments extends PageArguments {
   @Field(() => GenerationScope, { defaultValue: GenerationScope.MINE })

@@ -2,12 +2,12 @@
 import { toGlobalId } from "../platform/ids.ts";
 import { formatCredits } from "../quota/tariff.ts";
 import type { GenerationDetails } from "./generation.store.ts";
-import type { Generation, Recipe } from "./generation.type.ts";
+import type { Failure, Generation, Recipe } from "./generation.type.ts";
 import type { Image, ImageRow } from "./image.type.ts";
 import { type Picture, parseTask, type Task } from "./settings.ts";
 
 export function toGeneration(row: GenerationDetails): Generation {
-  const { reservation, failureCode, failureMessage } = row;
+  const { reservation } = row;
   return {
     id: toGlobalId("Generation", row.id),
     state: row.state,
@@ -24,14 +24,21 @@ export function toGeneration(row: GenerationDetails): Generation {
     textsDeletedAt: row.textsDeletedAt,
     seq: row.milestoneSeq,
     attempts: row.attempts,
-    failure: failureCode === null ? null : { code: failureCode, message: failureMessage ?? "" },
+    failure: failureOf(row),
     recipe: row.recipe as Recipe | null,
     creditsReserved: formatCredits(reservation?.credits ?? 0n),
     creditsCharged: reservation?.settled == null ? null : formatCredits(reservation.settled),
     imageRows: row.images,
     userUuid: row.userId,
+    parentUuid: row.parentId,
   };
 }
+
+export const failureOf = ({
+  failureCode: code,
+  failureMessage,
+}: Pick<GenerationDetails, "failureCode" | "failureMessage">): Failure | null =>
+  code === null ? null : { code, message: failureMessage ?? "" };
 
 function settingsOf(task: Task): Pick<Generation, "textToImage" | "imageEdit" | "imageVariation" | "imageToText"> {
   const none = { textToImage: null, imageEdit: null, imageVariation: null, imageToText: null };

@@ -20,7 +20,7 @@ import type { GenerationLifecycle } from "./generation-lifecycle.ts";
 import { type HistoryRequest, historyPage } from "./history.ts";
 import { findUse, type IdempotencyUse } from "./idempotency.store.ts";
 import { keyUse } from "./idempotency.ts";
-import { GenerationIntake } from "./intake.ts";
+import { type Caller, GenerationIntake } from "./intake.ts";
 import type { Outlook, Outlooks } from "./outlook.ts";
 import type { PresetCatalog } from "./preset-catalog.ts";
 import { workOf } from "./settings.ts";
@@ -49,9 +49,15 @@ export class GenerationService {
   ): Promise<{ generation: Generation; replayed: boolean }> {
     authorize(principal, "generation:create");
     const use = keyUse(principal, input, { field: "createGeneration", createdId: newId() });
+    return this.takeIn({ principal, input, use, parentId: null });
+  }
+
+  /** Under the checks, limits and prices of now. */
+  async takeIn(caller: Omit<Caller, "verdicts">): Promise<{ generation: Generation; replayed: boolean }> {
+    const { principal, input, use } = caller;
     await this.checkDeadline(principal, input, use);
     const verdicts = await this.moderate(principal, input, use);
-    const { row, replayed } = await this.intake.take({ principal, input, use, verdicts });
+    const { row, replayed } = await this.intake.take({ ...caller, verdicts });
     if (!replayed) this.services.lifecycle.announce(row);
     return { generation: toGeneration(row), replayed };
   }

@@ -17,6 +17,8 @@ export interface NewGeneration {
   readonly task: Task;
   /** From now; undefined for none. */
   readonly deadlineMs: number | undefined;
+  /** The generation that it replays. */
+  readonly parentId: string | null;
 }
 
 const DETAILS = {

@@ -226,6 +226,9 @@ export class Generation extends Node {
 
   /** Not public: who made it. */
   userUuid!: string;
+
+  /** Not public: what it replays. */
+  parentUuid!: string | null;
 }
 
 @ObjectType({ description: "What a generation would cost." })

@@ -35,6 +35,8 @@ export interface Caller {
   readonly principal: Principal;
   readonly input: CreateGenerationInput;
   readonly use: IdempotencyUse;
+  /** The generation that is replayed. */
+  readonly parentId: string | null;
   /** Of the checks that let it pass. */
   readonly verdicts: readonly Verdict[];
 }
@@ -130,7 +132,7 @@ async function outcomeOf<Value>(act: () => Promise<Value>): Promise<Outcome<Valu
 
 async function prepare(
   tx: Tx,
-  { principal, input, use }: Caller,
+  { principal, input, use, parentId }: Caller,
   presets: readonly OfferedPreset[],
 ): Promise<Candidate> {
   const { tenantId, userId, apiKeyId, allowedPresets } = principal;
@@ -143,7 +145,7 @@ async function prepare(
   }
   const task = await resolveTask(tx, principal, input.task, preset);
   const owner = { id: use.createdId, tenantId, userId, apiKeyId, pool: preset.pool, preset: preset.name };
-  const generation: NewGeneration = { ...owner, priority, task, deadlineMs };
+  const generation: NewGeneration = { ...owner, priority, task, deadlineMs, parentId };
   const work = workOf(task);
   return { generation, use, demand: { credits: priceOf(work, preset.priceFactor), pixels: pixelsOf(work) } };
 }
@@ -154,12 +156,9 @@ async function conclude(
   use: IdempotencyUse,
   { prepared, intake }: { prepared: Outcome<Candidate> | undefined; intake: Intake | undefined },
 ): Promise<Created> {
-  const earlier = intake === undefined || "isKnown" in intake ? await findUse(tx, use) : undefined;
-  if (earlier !== undefined) {
-    const row = await findGeneration(tx, createdBy(earlier, use));
-    if (row === undefined) throw usedForDeleted();
-    return { row, replayed: row.id !== use.createdId }; // else it was us: a commit whose answer got lost
-  }
+  const earlier = intake === undefined || "isKnown" in intake ? await findCreated(tx, use) : undefined;
+  // The same id: it was us, with a commit whose answer got lost.
+  if (earlier !== undefined) return { row: earlier, replayed: earlier.id !== use.createdId };
   if (prepared?.status === "rejected") throw prepared.reason;
   invariant(
     prepared !== undefined && intake !== undefined && !("isKnown" in intake),
@@ -169,6 +168,15 @@ async function conclude(
   if (isRefusal(intake)) throw quotaError(intake.refusing, amountsOf(demand, false));
   const reservation = { credits: demand.credits, settled: null };
   return { row: { ...intake.row, attempts: [], images: [], reservation }, replayed: false };
+}
+
+/** What an earlier use of the key created; undefined for the first use. */
+export async function findCreated(tx: Tx, use: IdempotencyUse): Promise<GenerationDetails | undefined> {
+  const earlier = await findUse(tx, use);
+  if (earlier === undefined) return undefined;
+  const row = await findGeneration(tx, createdBy(earlier, use));
+  if (row === undefined) throw usedForDeleted();
+  return row;
 }
 
 const isTakenIn = (intake: Intake | undefined): boolean => intake !== undefined && "row" in intake;

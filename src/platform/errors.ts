@@ -17,6 +17,7 @@ export const DOMAIN_ERROR_CODES = [
   "TOO_EXPENSIVE",
   "NOT_CANCELLABLE",
   "NOT_DELETABLE",
+  "NOT_REPLAYABLE",
   "UNAVAILABLE",
 ] as const;
 export type DomainErrorCode = (typeof DOMAIN_ERROR_CODES)[number];

@@ -1,6 +1,6 @@
 /** Tenants, as administrators of the platform manage them. Each use of their rights is in the platform's audit log. */
 import { setImmediate } from "node:timers/promises";
-import { type AuditContent, appendAudit, appendReading, PLATFORM_CHAIN } from "../audit/audit.store.ts";
+import { type AuditContent, appendAudit, PLATFORM_CHAIN } from "../audit/audit.store.ts";
 import { newSecret } from "../auth/api-key.ts";
 import { insertApiKey } from "../auth/auth.store.ts";
 import { authorizePlatform } from "../auth/authorization.ts";
@@ -33,6 +33,7 @@ import {
   setSuspended,
 } from "./tenancy.store.ts";
 import { toTenant } from "./tenant.mapper.ts";
+import { readAllTenants } from "./tenant-reading.ts";
 import type { Tenant } from "./viewer.type.ts";
 
 const MAX_NAME = 100;
@@ -57,12 +58,7 @@ export class PlatformService {
   async list(principal: Principal, page: PageArguments): Promise<TenantConnection> {
     authorizePlatform(principal);
     const request = pageRequest(page);
-    const rows = await this.db.transaction(asPlatform, async (tx) => {
-      const found = await listTenants(tx, request);
-      const target = { type: "Platform", id: PLATFORM_CHAIN };
-      await appendReading(tx, PLATFORM_CHAIN, { actor: actorOf(principal), action: "tenant:list", target });
-      return found;
-    });
+    const rows = await readAllTenants(this.db, principal, "tenant:list", (tx) => listTenants(tx, request));
     return pageOf(rows, request, toTenant);
   }
 

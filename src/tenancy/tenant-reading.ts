@@ -1,5 +1,5 @@
 /** Reading what belongs to a tenant: its members as its rights say, and administrators of the platform, which is noted. */
-import { appendReading } from "../audit/audit.store.ts";
+import { appendReading, PLATFORM_CHAIN } from "../audit/audit.store.ts";
 import { type Action, authorize, authorizePlatform } from "../auth/authorization.ts";
 import { actorOf, type Principal } from "../auth/principal.ts";
 import { asPlatform, asTenant } from "../platform/access.ts";
@@ -33,6 +33,22 @@ export async function readTenant<Found>(
     const found = await read(tx, tenantId);
     const reading = { actor: actorOf(principal), action, target: { type: "Tenant", id: tenantId } };
     await appendReading(tx, tenantId, reading);
+    return found;
+  });
+}
+
+/** What belongs to all tenants, for administrators of the platform; its audit log tells of it. */
+export async function readAllTenants<Found>(
+  db: Database,
+  principal: Principal,
+  action: string,
+  read: (tx: Tx) => Promise<Found>,
+): Promise<Found> {
+  authorizePlatform(principal);
+  return db.transaction(asPlatform, async (tx) => {
+    const found = await read(tx);
+    const target = { type: "Platform", id: PLATFORM_CHAIN };
+    await appendReading(tx, PLATFORM_CHAIN, { actor: actorOf(principal), action, target });
     return found;
   });
 }

@@ -31,7 +31,7 @@ test("nobody may do anything to another tenant's things, not even to those that 
 
 test("a key does what both its role and its scopes allow, and is told which scope it lacks", () => {
   const key = principalFor({ ...OWN, apiKeyId: newId(), role: "OWNER", scopes: ["GENERATION_READ"] });
-  expect(ACTIONS.filter((action) => may(key, action, OWN))).toEqual(["generation:read"]);
+  expect(ACTIONS.filter((action) => may(key, action, OWN))).toEqual(["generation:read", "deadLetter:read"]);
   expect(mayForAll(key, "generation:read")).toBe(true);
   expect(() => authorize(key, "generation:create")).toThrow(/lacks the scope GENERATION_WRITE/);
   const viewer = principalFor({ ...OWN, role: "VIEWER", scopes: ["GENERATION_WRITE"] });

@@ -40,6 +40,12 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
   ),
   "Query.batches": query("{ batches(first: 5) { nodes { id items(first: 5) { nodes { textToImage { prompt } } } } } }"),
   "Query.batches, of the tenant": query("{ batches(first: 5, scope: TENANT) { nodes { id } } }"),
+  "Query.deadLetters": query("{ deadLetters(first: 5) { nodes { id userId } } }"),
+  "Query.deadLetters, by the tenant's id": query(
+    "query($tenantId: ID!) { deadLetters(first: 5, tenantId: $tenantId) { nodes { id userId } } }",
+    ({ tenantId }) => ({ tenantId }),
+  ),
+  "Query.deadLetters, of all tenants": query("{ deadLetters(first: 5, allTenants: true) { nodes { id } } }"),
   "Query.estimate": query("query($input: EstimateInput!) { estimate(input: $input) { credits } }", () => ({
     input: { task: { textToImage: { prompt: "a red circle" } } },
   })),
@@ -172,6 +178,10 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
     reason,
   })),
   "Mutation.removeMember": change("removeMember", "RemoveMemberInput", async (t) => ({ userId: await t.member() })),
+  "Mutation.replayGeneration": change("replayGeneration", "ReplayGenerationInput", async (t) => ({
+    idempotencyKey: t.name(),
+    id: await t.endedGeneration(),
+  })),
   "Mutation.resumeTenant": change("resumeTenant", "SuspendTenantInput", ({ tenantId }) => ({ id: tenantId, reason })),
   "Mutation.revokeApiKey": change("revokeApiKey", "RevokeApiKeyInput", async (t) => ({ id: await t.key() })),
   "Mutation.rotateApiKey": change("rotateApiKey", "RotateApiKeyInput", async (t) => ({ id: await t.key() })),

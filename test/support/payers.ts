@@ -40,7 +40,16 @@ export function candidateFor(payer: Payer, id: string, demand: Demand): Candidat
   const { tenantId, userId } = payer;
   const task = { kind: "TEXT_TO_IMAGE", settings: SETTINGS } as const;
   return {
-    generation: { ...payer, id, pool: "p", preset: "tiny", priority: "STANDARD", task, deadlineMs: undefined },
+    generation: {
+      ...payer,
+      id,
+      pool: "p",
+      preset: "tiny",
+      priority: "STANDARD",
+      task,
+      deadlineMs: undefined,
+      parentId: null,
+    },
     use: { tenantId, userId, field: "createGeneration", key: id, bodyHash: "", createdId: id },
     demand,
   };

@@ -1,0 +1,24 @@
+import { Prisma } from "../generated/prisma/client.ts";
+import type { Tx } from "../platform/database.ts";
+import type { PageRequest } from "../platform/page.ts";
+import { type GenerationDetails, readGenerations } from "./generation.store.ts";
+
+/** Newest first, whichever side the page is taken from. @param tenantId of all tenants when undefined */
+export async function listDeadLetters(
+  tx: Tx,
+  tenantId: string | undefined,
+  { after, before, from, limit }: PageRequest,
+): Promise<readonly GenerationDetails[]> {
+  const conditions = [
+    Prisma.sql`state = 'DEAD_LETTERED' and deleted_at is null`, // in the words of the index
+    ...(tenantId === undefined ? [] : [Prisma.sql`tenant_id = ${tenantId}::uuid`]),
+    ...(after === undefined ? [] : [Prisma.sql`id < ${after}::uuid`]),
+    ...(before === undefined ? [] : [Prisma.sql`id > ${before}::uuid`]),
+  ];
+  const found = await tx.$queryRaw<{ id: string }[]>`
+    select id from generation where ${Prisma.join(conditions, " and ")}
+    order by id ${from === "newest" ? Prisma.sql`desc` : Prisma.sql`asc`} limit ${limit}::int`;
+  const ids = found.map(({ id }) => id);
+  const rows = await readGenerations(tx, ids);
+  return (from === "newest" ? ids : ids.reverse()).flatMap((id) => rows.get(id) ?? []);
+}
