@@ -141,7 +141,7 @@ async function openOwn(url: string, queued: number, tenants: number): Promise<Qu
         await tx.$executeRaw`
           update generation set state = 'QUEUED', lease_id = null, lease_holder = null, lease_expires_at = null, queued_xid = pg_current_xact_id(), created_at = clock_timestamp()
           where id = any(${[...taken]}::uuid[])`;
-        await tx.$executeRaw`update limits set held = 0`;
+        await tx.$executeRaw`update limits set held = 0 where kind = 'RUNNING' and held > 0`;
       });
     },
     close: () => db.close(),
@@ -160,8 +160,8 @@ async function fill(url: string, queued: number, tenants: number): Promise<void>
   );
   await owner.query("insert into user_account (id, name) select id, 'bench' from tenant");
   await owner.query("insert into membership (tenant_id, user_id, role) select id, id, 'MEMBER' from tenant");
-  await owner.query(`insert into limits (tenant_id, level, subject_id, kind, max)
-    select id, level::limit_level, id, kind::limit_kind, 1000000 from tenant
+  await owner.query(`insert into limits (tenant_id, level, subject_id, kind, max, held)
+    select id, level::limit_level, id, kind::limit_kind, 1000000, case kind when 'QUEUED' then 500000 else 0 end from tenant
       cross join unnest(array['TENANT', 'MEMBER']) as level cross join unnest(array['RUNNING', 'QUEUED']) as kind`);
   await owner.query(`insert into fair_share_tag (pool, tenant_id, user_id, tag)
     select 'local', id, user_id, 0 from tenant cross join lateral (values (id), ('${NIL}'::uuid)) as of (user_id)`);

@@ -9,6 +9,9 @@ import type { RunningLimit, Waiting } from "./forecast.ts";
 
 const KEY_OR_NIL = Prisma.sql`coalesce(api_key_id, '00000000-0000-0000-0000-000000000000')`;
 
+/** That of the index: by less of it whole queues would be sorted, see listHeads. */
+const QUEUE_ORDER = Prisma.sql`tenant_id, user_id, ${KEY_OR_NIL}, priority, preset, created_at, id`;
+
 /** Texts are emptied: they decide nothing, but one that is missing does. */
 const COLUMNS = Prisma.sql`id, tenant_id, user_id, ${KEY_OR_NIL} as api_key_id, preset, priority, task, attempt, created_at, not_before,
   deadline_at, settings || jsonb_strip_nulls(jsonb_build_object('prompt', left(settings->>'prompt', 0), 'instruction', left(settings->>'instruction', 0),
@@ -67,7 +70,7 @@ export async function listFirstOf(
       select ${COLUMNS} from generation
       where ${waitsIn(pool)} and tenant_id = of_tenant and user_id = of_user and ${KEY_OR_NIL} = of_key and priority = of_priority::priority
         and preset = of_preset
-      order by created_at, id limit at_most
+      order by ${QUEUE_ORDER} limit at_most
     ) as item`;
   return rows.map(toWaiting);
 }
@@ -157,7 +160,7 @@ export async function readAhead(tx: Tx, ids: readonly string[]): Promise<Readonl
           select id, created_at from generation
           where pool = q.pool and state = 'QUEUED' and not parked and tenant_id = q.tenant_id and user_id = q.user_id
             and ${KEY_OR_NIL} = q.api_key_id and priority = q.priority and preset = q.preset
-          order by created_at, id limit ${MAX_COUNTED}::int
+          order by ${QUEUE_ORDER} limit ${MAX_COUNTED}::int
         ) as g
       ) as item where item.id = any(${[...ids]}::uuid[])
     ) as found on found.id = asked.id`;

@@ -92,7 +92,11 @@ export interface Head {
   readonly pausedUntilMs: number | null;
 }
 
-/** The next ones of each queue, oldest first: as many index lookups as there are queues. */
+/**
+ * The next ones of each queue, oldest first: as many index lookups as there are queues. The limit stands in the statement,
+ * as a plan for any limit would sort whole queues; so would one that is not ordered by all that the index has, because under
+ * row-level security the planner does not know that a queue has one class.
+ */
 export async function listHeads(db: Querying, { pool, queues, limit }: HeadsRequest): Promise<readonly Head[]> {
   const of = <T>(read: (queue: QueueName) => T): T[] => queues.map(({ queue }) => read(queue));
   const rows = await db.$queryRaw<
@@ -117,8 +121,8 @@ export async function listHeads(db: Querying, { pool, queues, limit }: HeadsRequ
       where pool = ${pool} and state = 'QUEUED' and not parked and tenant_id = q.tenant_id and user_id = q.user_id
         and ${KEY_OR_NIL} = q.api_key_id and priority = q.priority::priority and preset = q.preset
         and (created_at, id) > (q.after_at::timestamptz, q.after_id) and (deadline_at is null or deadline_at > now())
-      order by created_at, id
-      limit ${limit}::int
+      order by tenant_id, user_id, ${KEY_OR_NIL}, priority, preset, created_at, id
+      limit ${Prisma.raw(String(Math.trunc(limit)))}
     ) as g
     order by q.place, g.created_at, g.id`;
   return rows.map(({ queue, pausedUntilMs, ...row }) => {

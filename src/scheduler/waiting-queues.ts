@@ -196,7 +196,7 @@ export class WaitingQueues {
     const others = this.fair.peek(this.readAhead).filter((other) => keyOf(other) !== key && isShort(other));
     const queues = [queue, ...others];
     const shelves = queues.map((each) => this.shelfOf(each));
-    const limit = Math.max(2, Math.ceil(HEADS_AT_ONCE / queues.length));
+    const limit = Math.max(2, 2 ** Math.ceil(Math.log2(HEADS_AT_ONCE / queues.length))); // few different statements
     const wanted = queues.map((each, i) => ({ queue: each, after: shelves[i]?.last }));
     const found = queues.map(() => 0);
     for (const { queue: place, candidate, pausedUntilMs } of await listHeads(db, {

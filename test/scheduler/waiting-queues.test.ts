@@ -1,11 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { Prisma } from "../../src/generated/prisma/client.ts";
 import { claimAll } from "../../src/generation/claim.store.ts";
 import { takeIn } from "../../src/generation/intake.store.ts";
 import { requeue } from "../../src/generation/transition.store.ts";
 import { asDispatcher, asPlatform, asTenant } from "../../src/platform/access.ts";
+import type { Querying } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
 import type { IdleWorker, Slot } from "../../src/pool/worker-pool.ts";
 import { PoolQueue } from "../../src/scheduler/pool-queue.ts";
+import { listHeads } from "../../src/scheduler/queue.store.ts";
 import { listTags } from "../../src/scheduler/share.store.ts";
 import { addPayer, candidateFor } from "../support/payers.ts";
 import { databasesHere, type TestDatabase } from "../support/test-database.ts";
@@ -118,6 +121,25 @@ describe.each(databasesHere())("what a pool's leader knows of its queues, in $na
       expect(idsOf(await start(3))).toEqual([late]);
     },
   );
+
+  test("reads the heads of queues from the index, and sorts no queue for them", async () => {
+    const name = { tenantId: newId(), userId: newId(), apiKeyId: null, priority: "STANDARD", preset: "tiny" } as const;
+    let statement = Prisma.empty;
+    const catching = {
+      $queryRaw: async (query: TemplateStringsArray, ...values: unknown[]) => {
+        statement = Prisma.sql(query, ...values);
+        return [];
+      },
+    } as unknown as Querying;
+    await listHeads(catching, { pool: "p", queues: [{ queue: name, after: undefined }], limit: 8 });
+    const plan = await database.db.transaction(asDispatcher, async (tx) => {
+      await tx.$executeRaw`select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`;
+      return tx.$queryRaw<{ "QUERY PLAN": string }[]>`explain ${statement}`;
+    });
+    const lines = plan.map((line) => line["QUERY PLAN"]);
+    expect(lines.some((line) => line.includes("generation_queued_by_subject_idx"))).toBe(true);
+    expect(lines.filter((line) => line.includes("Sort Key") && !line.includes("q.place"))).toEqual([]);
+  });
 
   test("can be taken up from a leader that died, with what began and ended since it stored the turns", async () => {
     const payer = await addPayer(database.db, PLENTY);
