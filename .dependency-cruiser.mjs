@@ -30,7 +30,7 @@ const MAY_IMPORT = {
     "src/upload",
     "src/platform",
   ],
-  "src/pool": ["src/auth", "src/platform", "proto/gen"],
+  "src/pool": ["src/audit", "src/auth", "src/platform", "proto/gen"],
   "src/scheduler": [
     "src/auth",
     "src/generation",

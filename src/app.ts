@@ -52,6 +52,8 @@ import { loadSecrets } from "./platform/secrets.ts";
 import { LocalWorkers } from "./pool/local-workers.ts";
 import { PoolCatalog } from "./pool/pool-catalog.ts";
 import { PresetResolver } from "./pool/preset.resolver.ts";
+import { WorkerResolver } from "./pool/worker.resolver.ts";
+import { WorkerService } from "./pool/worker.service.ts";
 import type { WorkerDiscovery } from "./pool/worker-discovery.ts";
 import { WorkerPool } from "./pool/worker-pool.ts";
 import { InProcessFrameBus } from "./progress/in-process-frame-bus.ts";
@@ -69,6 +71,7 @@ import { ImagePurge } from "./retention/image-purge.ts";
 import { RetentionResolver } from "./retention/retention.resolver.ts";
 import { RetentionService } from "./retention/retention.service.ts";
 import { TenantExport } from "./retention/tenant-export.ts";
+import type { AttemptServices } from "./scheduler/attempt.ts";
 import { Dispatcher } from "./scheduler/dispatcher.ts";
 import { Duties } from "./scheduler/duties.ts";
 import { FairnessResolver } from "./scheduler/fairness.resolver.ts";
@@ -202,7 +205,8 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const presets = new PoolCatalog(clock, config.priceFactors);
   const lifecycle = new GenerationLifecycle(db, quota, bus);
   const moderation = makeModeration(config, { db, clock, logger });
-  const schedules = makeSchedules(config, { db, clock, pool });
+  const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger };
+  const { dispatcher, schedules } = makeScheduling(config, attempts);
   const generations = new GenerationService({ db, lifecycle, presets, moderation, outlooks: schedules });
   const batchModeration = new BatchModeration({ db, presets, moderation, clock });
   const batchQueue = new BatchQueue({ db, quota, lifecycle, moderation: batchModeration });
@@ -214,8 +218,6 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const registry = new Registry();
   const poll = new MilestonePoll(db, logger);
   const callers = new CallerWatch({ db, clock, logger });
-  const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger };
-  const dispatcher = new Dispatcher(attempts, { pool: POOL, ageingMs: config.ageingMs });
   const server = new ApiServer({
     auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, logger })),
     callers,
@@ -271,12 +273,12 @@ const trustedDocumentsOf = ({ trustedDocuments }: Config): TrustedDocuments | un
 const makeNormaliser = (): PictureNormaliser =>
   new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
 
-/** This process knows the workers of its one pool. */
-function makeSchedules(
-  { ageingMs }: Config,
-  { db, clock, pool }: Pick<Foundations, "db" | "clock" | "pool">,
-): Schedules {
-  return new Schedules(db, new PoolForecasts({ db, clock, workers: () => pool.live(), ageingMs }));
+/** Forecasts know the workers of this process as long as it leads its pool, and of all others what their leader recorded. */
+function makeScheduling({ ageingMs }: Config, services: AttemptServices) {
+  const { db, clock, pool } = services;
+  const dispatcher = new Dispatcher(services, { pool: POOL, ageingMs });
+  const workers = (name: string) => (name === POOL && dispatcher.leads ? pool.live() : undefined);
+  return { dispatcher, schedules: new Schedules(db, new PoolForecasts({ db, clock, workers, ageingMs })) };
 }
 
 function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorkers {
@@ -323,6 +325,7 @@ const resolversOf = ({
   new RetentionResolver(new RetentionService(db), tenantExport),
   new EventsResolver(),
   new PresetResolver(db, presets),
+  new WorkerResolver(new WorkerService(db)),
   new ApiKeyResolver(new ApiKeyService(db)),
   new ViewerResolver(new TenancyService(db)),
   new MemberResolver(new MemberService(db)),

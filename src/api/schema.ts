@@ -25,6 +25,7 @@ import { PolicyResolver } from "../moderation/policy.resolver.ts";
 import { ModerationError } from "../moderation/verdict.type.ts";
 import { GenericError, VersionError } from "../platform/user-error.type.ts";
 import { PresetResolver } from "../pool/preset.resolver.ts";
+import { WorkerResolver } from "../pool/worker.resolver.ts";
 import { CreditsResolver } from "../quota/credits.resolver.ts";
 import { LimitResolver } from "../quota/limit.resolver.ts";
 import { QuotaError } from "../quota/quota.type.ts";
@@ -59,6 +60,7 @@ const RESOLVERS: NonEmptyArray<ResolverClass> = [
   RetentionResolver,
   EventsResolver,
   PresetResolver,
+  WorkerResolver,
   ViewerResolver,
   MemberResolver,
   PlatformResolver,

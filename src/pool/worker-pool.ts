@@ -39,12 +39,28 @@ export interface LiveWorker {
   readonly slots: number;
 }
 
+/** What is recorded of a worker. */
+export interface WorkerReport {
+  readonly name: string;
+  /** 0 while it does not serve. */
+  readonly slots: number;
+  readonly standby: number;
+  readonly presets: readonly { readonly name: string; readonly buildDigest: string }[];
+  /** Times that it was quarantined. */
+  readonly faults: number;
+  readonly quarantinedUntil: Date | undefined;
+}
+
 interface Member {
   readonly connection: WorkerConnection;
   /** Slots that it has while it serves. */
   slots: number;
+  standby: number;
   offers: readonly PresetOffer[];
   busy: number;
+  faults: number;
+  /** In milliseconds since the epoch. */
+  quarantinedUntil: number;
   /** Gets nothing before this time, in milliseconds since the epoch. */
   pausedUntil: number;
   /** Since its first refusal with none accepted in between. */
@@ -54,6 +70,8 @@ interface Member {
 export class WorkerPool {
   private readonly members = new Map<string, Member>();
   private readonly changed = new Set<() => void>();
+  /** Names of workers, also of such that are not there, that get nothing more. */
+  private draining: ReadonlySet<string> = new Set();
 
   constructor(
     private readonly discovery: WorkerDiscovery,
@@ -78,11 +96,35 @@ export class WorkerPool {
     return [...byName.values()];
   }
 
-  /** The workers that serve now, in the order in which they get work. */
+  /** The workers that get work now, in the order in which they do. */
   live(): readonly LiveWorker[] {
     return [...this.members].flatMap(([name, { slots, offers }]) =>
-      slots > 0 ? [{ name, presets: offers.map((offer) => offer.name), slots }] : [],
+      slots > 0 && !this.draining.has(name) ? [{ name, presets: offers.map((offer) => offer.name), slots }] : [],
     );
+  }
+
+  /** All of them, ready or not. */
+  report(): readonly WorkerReport[] {
+    const now = this.now();
+    return [...this.members].map(([name, { slots, standby, offers, faults, quarantinedUntil }]) => ({
+      name,
+      slots,
+      standby,
+      presets: offers.map((offer) => ({ name: offer.name, buildDigest: offer.buildDigest })),
+      faults,
+      quarantinedUntil: quarantinedUntil > now ? new Date(quarantinedUntil) : undefined,
+    }));
+  }
+
+  /** These get nothing more, and all others do again. What they run goes on. */
+  drain(names: ReadonlySet<string>): void {
+    const isRelease = [...this.draining].some((name) => !names.has(name));
+    this.draining = names;
+    if (isRelease) this.notify();
+  }
+
+  isDraining(name: string): boolean {
+    return this.draining.has(name);
   }
 
   /**
@@ -91,9 +133,10 @@ export class WorkerPool {
    */
   acquireIdle(): readonly IdleWorker[] {
     const now = this.now();
-    return [...this.members.values()]
-      .filter(({ slots, busy, pausedUntil }) => slots > 0 && busy === 0 && pausedUntil <= now)
-      .map((member) => ({
+    return [...this.members]
+      .filter(([, { slots, busy, pausedUntil }]) => slots > 0 && busy === 0 && pausedUntil <= now)
+      .filter(([name]) => !this.draining.has(name))
+      .map(([, member]) => ({
         presets: member.offers.map(({ name }) => name),
         slots: Array.from({ length: member.slots }, () => this.acquire(member)),
       }));
@@ -121,7 +164,9 @@ export class WorkerPool {
     const member = this.members.get(name);
     if (member === undefined) return;
     this.logger.warn({ worker: name, isStuck }, "worker quarantined");
+    member.faults++;
     this.pause(member, QUARANTINE_MS);
+    member.quarantinedUntil = member.pausedUntil;
     if (isStuck) this.discovery.reportStuck(name);
   }
 
@@ -162,7 +207,8 @@ export class WorkerPool {
       },
       this.logger,
     );
-    this.members.set(worker.name, { connection, slots: 0, offers: [], busy: 0, pausedUntil: 0, refusing: undefined });
+    const idle = { busy: 0, faults: 0, quarantinedUntil: 0, pausedUntil: 0, refusing: undefined };
+    this.members.set(worker.name, { connection, slots: 0, standby: 0, offers: [], ...idle });
   }
 
   private remove(name: string): void {
@@ -177,6 +223,7 @@ export class WorkerPool {
     const offers = presetOfferSchema.array().safeParse(offersOf(description ?? { presets: [] }));
     if (!offers.success) this.logger.error({ worker: name, err: offers.error }, "worker's offer cannot be understood");
     member.slots = offers.success ? (description?.slots ?? 0) : 0;
+    member.standby = description?.standby ?? 0;
     member.offers = offers.data ?? [];
     this.logger.info({ worker: name, slots: member.slots }, "worker readiness changed");
     this.notify();

@@ -18,6 +18,7 @@ import { LeaseRescuer } from "./lease-rescuer.ts";
 import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
 import { PoolQueue, shareOf, type Turn } from "./pool-queue.ts";
 import { groupsToYield, type RunningMember } from "./preemption.ts";
+import { WorkerRecords } from "./worker-records.ts";
 
 const LEASE_SECONDS = 10;
 const LEASE_EXTENSION_MS = 3000;
@@ -26,6 +27,8 @@ const CLAIM_POLL_MS = 500;
 /** Of one claim: where limits refuse what was chosen, others may run in its place. */
 const MAX_CLAIM_ROUNDS = 4;
 const OFFER_MS = 10_000;
+/** How often it looks whether there is something new to record of its workers. */
+const RECORD_MS = 500;
 /** After a yield was asked for, streams get this long to end. */
 const YIELD_GRACE_MS = 10_000;
 
@@ -55,8 +58,10 @@ export class Dispatcher {
   private readonly cancellations: Ticker;
   private readonly rescuer: LeaseRescuer;
   private readonly queue: PoolQueue;
+  private readonly records: WorkerRecords;
   private readonly pool: string;
   private readonly leave: (() => void)[] = [];
+  private isLeading = false;
 
   constructor(
     private readonly services: AttemptServices,
@@ -65,6 +70,8 @@ export class Dispatcher {
     const { logger } = services;
     this.pool = options.pool;
     this.queue = new PoolQueue(options);
+    const { pool, holder } = this;
+    this.records = new WorkerRecords(services, { pool, holder, onYield: (workers) => this.yieldOn(workers) });
     this.claims = new Ticker({ name: "claim", intervalMs: CLAIM_POLL_MS, runOnce: () => this.claimOnce(), logger });
     this.cancellations = new Ticker({
       name: "cancellations",
@@ -85,8 +92,14 @@ export class Dispatcher {
       runOnce: () => this.leadOnce(),
       logger,
     });
-    const offer = new Ticker({ name: "offer", intervalMs: OFFER_MS, runOnce: () => this.offerOnce(), logger });
-    this.claiming = [lead, offer, this.claims];
+    const offer = new Ticker({ name: "offer", intervalMs: OFFER_MS, runOnce: () => this.tell(), logger });
+    const records = new Ticker({
+      name: "worker records",
+      intervalMs: RECORD_MS,
+      runOnce: () => this.records.runOnce(),
+      logger,
+    });
+    this.claiming = [lead, offer, records, this.claims];
     this.keeping = [leases, this.cancellations];
   }
 
@@ -95,6 +108,7 @@ export class Dispatcher {
     const { pool, db } = this.services;
     if (db.isExclusive) await this.rescuer.runOnce({ all: true });
     await this.leadOnce();
+    await this.records.runOnce();
     this.leave.push(
       db.doorbell.onRing(() => this.wake()),
       pool.onChange(() => this.claims.trigger()),
@@ -121,6 +135,11 @@ export class Dispatcher {
     await Promise.all(this.keeping.map((ticker) => ticker.stop()));
   }
 
+  /** Its own workers are those that get the pool's work; otherwise another process knows better. */
+  get leads(): boolean {
+    return this.isLeading;
+  }
+
   /** Records what the live workers offer, so that it can be asked for. @returns whether there is anything */
   async offerOnce(): Promise<boolean> {
     const offers = this.services.pool.offers();
@@ -128,7 +147,14 @@ export class Dispatcher {
     return offers.length > 0;
   }
 
+  /** A sign of life of the workers, too. */
+  private async tell(): Promise<void> {
+    this.records.forget();
+    await this.offerOnce();
+  }
+
   private wake(): void {
+    this.records.wake();
     this.claims.trigger();
     this.cancellations.trigger();
   }
@@ -138,10 +164,14 @@ export class Dispatcher {
     const { db } = this.services;
     const lease = { pool: this.pool, holder: this.holder, seconds: LEASE_SECONDS, isExclusive: db.isExclusive };
     const lead = db.transaction(asDispatcher, async (tx) => {
-      if (await takePoolLease(tx, lease)) await this.queue.keepDurations(tx);
+      const isLeading = await takePoolLease(tx, lease);
+      if (isLeading) await this.queue.keepDurations(tx);
       else this.queue.forget();
+      return isLeading;
     });
-    await this.orForget(lead);
+    const isLeading = await this.orForget(lead);
+    if (isLeading && !this.isLeading) this.records.forget();
+    this.isLeading = isLeading;
   }
 
   private async claimOnce(): Promise<void> {
@@ -167,7 +197,7 @@ export class Dispatcher {
     for (const { attempt, turn } of this.attempts.values()) {
       const { worker, stepsLeft, isAskedToYield } = attempt;
       const { priority, createdAt } = turn.candidate;
-      if (worker === undefined) continue;
+      if (worker === undefined || this.services.pool.isDraining(worker)) continue;
       const group = byWorker.get(worker) ?? [];
       byWorker.set(worker, [...group, { attempt, priority, createdAt, stepsLeft, isAskedToYield }]);
     }
@@ -185,6 +215,13 @@ export class Dispatcher {
     const count = await this.orForget(counting());
     for (const group of groupsToYield(groups, { count, now, ageingMs }))
       for (const { attempt } of group) void attempt.requestYield();
+  }
+
+  /** What runs on these workers shall go on elsewhere. */
+  private yieldOn(workers: ReadonlySet<string>): void {
+    for (const { attempt } of this.attempts.values())
+      if (attempt.worker !== undefined && workers.has(attempt.worker) && !attempt.isAskedToYield)
+        void attempt.requestYield();
   }
 
   private async claimOn(idle: readonly IdleWorker[]): Promise<void> {

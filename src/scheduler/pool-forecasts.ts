@@ -4,6 +4,7 @@
 import { asDispatcher } from "../platform/access.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database, Tx } from "../platform/database.ts";
+import { listLive } from "../pool/worker.store.ts";
 import type { LiveWorker } from "../pool/worker-pool.ts";
 import { listDurations } from "./duration.store.ts";
 import { Durations } from "./durations.ts";
@@ -22,8 +23,8 @@ const SPARE = 16;
 export interface ForecastServices {
   readonly db: Database;
   readonly clock: Clock;
-  /** Of a pool. */
-  readonly workers: (pool: string) => readonly LiveWorker[];
+  /** Of a pool that this process leads; of others, what their leader recorded counts. */
+  readonly workers: (pool: string) => readonly LiveWorker[] | undefined;
   readonly ageingMs: number;
 }
 
@@ -59,7 +60,7 @@ export class PoolForecasts {
 
   private async read(tx: Tx, pool: string): Promise<PoolState> {
     const { ageingMs, workers } = this.services;
-    const live = workers(pool);
+    const live = workers(pool) ?? (await listLive(tx, pool));
     const now = await readNow(tx);
     const firsts = await listFirsts(tx, pool);
     const durations = new Durations();

@@ -120,6 +120,7 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
   "Query.verifyAuditLog": query("{ verifyAuditLog { entries } }"),
   "Query.verifyAuditLog, of the platform": query("{ verifyAuditLog(scope: PLATFORM) { entries } }"),
   "Query.viewer": query("{ viewer { role user { name } tenant { name } } }"),
+  "Query.workers": query("{ workers { name state } }"),
 
   "Mutation.addMember": change("addMember", "AddMemberInput", (t) => ({ name: t.name(), role: "VIEWER" })),
   "Mutation.addMember, as an owner": change("addMember", "AddMemberInput", (t) => ({ name: t.name(), role: "OWNER" })),
@@ -162,6 +163,7 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
     query: "mutation($id: ID!) { deleteImage(id: $id) { userErrors { code } } }",
     variables: { id: await world.pictureOf(await things.endedGeneration()) },
   }),
+  "Mutation.drainWorker": change("drainWorker", "DrainWorkerInput", () => ({ pool: "local", name: "fake", reason })),
   "Mutation.eraseTenant": change("eraseTenant", "EraseTenantInput", async (_, world) => ({
     id: (await world.newTenant()).id,
     name: "new",
@@ -183,6 +185,7 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
     id: await t.endedGeneration(),
   })),
   "Mutation.resumeTenant": change("resumeTenant", "SuspendTenantInput", ({ tenantId }) => ({ id: tenantId, reason })),
+  "Mutation.resumeWorker": change("resumeWorker", "ResumeWorkerInput", () => ({ pool: "local", name: "fake", reason })),
   "Mutation.revokeApiKey": change("revokeApiKey", "RevokeApiKeyInput", async (t) => ({ id: await t.key() })),
   "Mutation.rotateApiKey": change("rotateApiKey", "RotateApiKeyInput", async (t) => ({ id: await t.key() })),
   "Mutation.setLimit, of a member": change("setLimit", "SetLimitInput", async (t) => ({

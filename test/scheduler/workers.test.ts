@@ -1,0 +1,143 @@
+import { Status } from "nice-grpc";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { asPlatform } from "../../src/platform/access.ts";
+import { systemClock } from "../../src/platform/clock.ts";
+import { PoolForecasts } from "../../src/scheduler/pool-forecasts.ts";
+import { FakeWorker } from "../support/fake-worker.ts";
+import { createTestApp, type TestApp } from "../support/test-app.ts";
+
+const WORKER = `pool name state slots standby running faults quarantinedUntil since seenAt drainRequestedAt
+  presets { name buildDigest }`;
+
+describe("a worker", () => {
+  let worker: FakeWorker;
+  let app: TestApp;
+
+  beforeAll(async () => {
+    worker = new FakeWorker();
+    app = await createTestApp({ workers: worker });
+  });
+  afterAll(() => app.stop());
+
+  const shown = async (): Promise<any> =>
+    (await app.owner.query(`{ workers(pool: "local") { ${WORKER} } }`)).workers[0];
+  const untilState = (state: string): Promise<void> =>
+    vi.waitFor(async () => expect(await shown()).toMatchObject({ state }), { timeout: 5000, interval: 20 });
+  const change = async (field: "drainWorker" | "resumeWorker", input: object = {}): Promise<any> => {
+    const type = field === "drainWorker" ? "DrainWorkerInput" : "ResumeWorkerInput";
+    const text = `mutation($input: ${type}!) { ${field}(input: $input) { worker { ${WORKER} } userErrors { code path } } }`;
+    const all = { pool: "local", name: "fake", reason: "new card", ...input };
+    return (await app.owner.query(text, { input: all }))[field];
+  };
+  const execute = (sql: string): Promise<unknown> => app.db.transaction(asPlatform, (tx) => tx.$executeRawUnsafe(sql));
+  const isSettled = async (promise: Promise<unknown>): Promise<boolean> =>
+    Promise.race([promise.then(() => true), new Promise<false>((resolve) => setImmediate(() => resolve(false)))]);
+  /** As a process without workers makes it. */
+  const forecastElsewhere = () =>
+    new PoolForecasts({ db: app.db, clock: systemClock, workers: () => undefined, ageingMs: 600_000 }).of("local");
+
+  test("is shown with what it serves, and whether it runs something", async () => {
+    await untilState("READY");
+    expect(await shown()).toMatchObject({
+      pool: "local",
+      name: "fake",
+      state: "READY",
+      slots: 1,
+      standby: 0,
+      running: 0,
+      faults: 0,
+      quarantinedUntil: null,
+      drainRequestedAt: null,
+      presets: [{ name: "tiny", buildDigest: "fake" }],
+    });
+    const id = await app.member.create({ prompt: "busy" });
+    const call = (await worker.nextCall()).started();
+    expect(await shown()).toMatchObject({ state: "BUSY", running: 1 });
+    await call.succeed();
+    await app.member.finished(id);
+    expect(await shown()).toMatchObject({ state: "READY", running: 0 });
+  });
+
+  test("that is drained finishes what it runs, and gets nothing more until it is resumed", async () => {
+    const running = await app.member.create({ prompt: "running" });
+    const call = (await worker.nextCall()).started();
+    const { worker: draining, userErrors } = await change("drainWorker");
+    expect(userErrors).toEqual([]);
+    expect(draining).toMatchObject({ state: "DRAINING", running: 1 });
+    const waiting = await app.member.create({ prompt: "waiting" });
+    await vi.waitFor(async () => {
+      const trace = "query($id: ID!) { generation(id: $id) { state estimatedStartAt schedulingTrace { kind } } }";
+      const { generation } = await app.member.query(trace, { id: waiting });
+      expect(generation).toEqual({ state: "QUEUED", estimatedStartAt: null, schedulingTrace: [{ kind: "NO_WORKER" }] });
+    }, 5000);
+    expect(await isSettled(call.yieldRequested)).toBe(false);
+    await call.succeed();
+    expect((await app.member.finished(running)).state).toBe("SUCCEEDED");
+    expect((await shown()).state).toBe("DRAINED");
+    expect((await app.member.generation(waiting)).state).toBe("QUEUED");
+    expect((await change("resumeWorker")).worker).toMatchObject({ drainRequestedAt: null });
+    await (await worker.nextCall()).started().succeed();
+    expect((await app.member.finished(waiting)).state).toBe("SUCCEEDED");
+  });
+
+  test("that is drained may be asked to let what it runs go on elsewhere", async () => {
+    const id = await app.member.create({ prompt: "long" });
+    const call = (await worker.nextCall()).started();
+    await change("drainWorker", { yieldRunning: true });
+    await call.yieldRequested;
+    call.checkpoint(3).yielded();
+    await untilState("DRAINED");
+    expect((await app.member.generation(id)).state).toBe("QUEUED");
+    await change("resumeWorker");
+    await (await worker.nextCall()).started(3).succeed();
+    await app.member.finished(id);
+  });
+
+  test("is drained and resumed on the record; a wish that stands is no change, and one for nobody is refused", async () => {
+    const nobody = await change("drainWorker", { name: "nobody" });
+    expect(nobody).toEqual({ worker: null, userErrors: [{ code: "NOT_FOUND", path: ["input", "name"] }] });
+    for (const field of ["resumeWorker", "drainWorker", "drainWorker", "resumeWorker", "resumeWorker"] as const)
+      await change(field);
+    const log = "{ auditLog(scope: PLATFORM, first: 100) { nodes { action reason targetType targetId } } }";
+    const { nodes } = (await app.owner.query(log)).auditLog;
+    const target = { reason: "new card", targetType: "Worker", targetId: "local/fake" };
+    expect(nodes.filter(({ targetType }: any) => targetType === "Worker").slice(-2)).toEqual([
+      { action: "worker:drain", ...target },
+      { action: "worker:resume", ...target },
+    ]);
+  });
+
+  test("is known to processes that have no workers, as long as its leader tells of it", async () => {
+    const id = await app.member.create({ prompt: "busy" });
+    const call = (await worker.nextCall()).started();
+    const { state } = await forecastElsewhere();
+    expect(state.workers).toMatchObject([{ presets: ["tiny"], slots: 1, runs: [{ worker: "fake" }] }]);
+    await execute("update worker set seen_at = now() - interval '31 seconds'");
+    expect((await shown()).state).toBe("GONE");
+    expect((await forecastElsewhere()).isServed("tiny")).toBe(false);
+    await call.succeed();
+    await app.member.finished(id);
+  });
+
+  test("stays drained when the server starts again", async () => {
+    await change("drainWorker");
+    await app.stop({ keepData: true });
+    worker = new FakeWorker();
+    app = await createTestApp({ workers: worker }, { DATA_DIR: app.dataDir });
+    const id = await app.member.create({ prompt: "waits" });
+    await untilState("DRAINED");
+    expect((await app.member.generation(id)).state).toBe("QUEUED");
+    await change("resumeWorker");
+    await (await worker.nextCall()).started().succeed();
+    expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
+  });
+
+  test("that fails before it starts is shown as quarantined, and its fault is counted", async () => {
+    await app.member.create({ prompt: "unlucky" });
+    (await worker.nextCall()).fail(Status.INTERNAL);
+    await untilState("QUARANTINED");
+    const { faults, quarantinedUntil } = await shown();
+    expect(faults).toBe(1);
+    expect(Date.parse(quarantinedUntil)).toBeGreaterThan(Date.now());
+  });
+});
