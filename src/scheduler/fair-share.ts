@@ -9,6 +9,7 @@
  */
 import type { Priority } from "../generated/prisma/enums.ts";
 import { type Tagged, TagHeap } from "./tag-heap.ts";
+import { Turns } from "./turns.ts";
 
 /** Generations of one class and preset that one member queued with one key, oldest first. */
 export interface QueueName {
@@ -47,26 +48,6 @@ const RANKS: Record<Priority, Rank> = {
   BATCH: Rank.Batch,
 };
 
-/**
- * Shares that have something waiting; the first one's turn it is. Idling saves nothing up: who joins does so at the floor,
- * the highest that the lowest tag has been.
- */
-class Turns<S extends Share> extends TagHeap<S> {
-  private floor = 0;
-
-  join(share: S): void {
-    if (this.has(share)) return;
-    this.raiseFloor();
-    share.tag = Math.max(share.tag, this.floor);
-    this.add(share);
-  }
-
-  /** Before the first one is charged for its turn. */
-  raiseFloor(): void {
-    this.floor = Math.max(this.floor, this.first()?.tag ?? 0);
-  }
-}
-
 interface Entry {
   queue: WaitingQueue;
   rank: Rank;
@@ -96,6 +77,15 @@ export interface StoredTag {
   readonly tenantId: string;
   readonly userId: string | null;
   readonly tag: number;
+  /** With a tenant's own: the floors of its members' turns, by rank. */
+  readonly floors: readonly number[];
+}
+
+/** Where the turns of a pool stand. */
+export interface StoredTurns {
+  /** Of the tenants' turns: of those with anything but BATCH, and of those with BATCH. */
+  readonly floors: readonly number[];
+  readonly tags: readonly StoredTag[];
 }
 
 export class FairShare {
@@ -132,13 +122,8 @@ export class FairShare {
     }
   }
 
-  /** Queues in which something waits from now on. Newcomers from the lowest tag up: in any other order one could be lifted to the tag of another that has had more. */
+  /** Queues in which something waits from now on, in any order. */
   addAll(queues: readonly WaitingQueue[]): void {
-    const newcomers = queues.filter((queue) => !this.entries.has(keyOf(queue)));
-    const tagOf = ({ tenantId }: QueueName): number => this.tenantOf(tenantId).tag;
-    const memberTagOf = ({ tenantId, userId }: QueueName): number => memberOf(this.tenantOf(tenantId), userId).tag;
-    newcomers.sort((a, b) => tagOf(a) - tagOf(b) || memberTagOf(a) - memberTagOf(b));
-    for (const queue of newcomers) this.add(queue);
     for (const queue of queues) this.add(queue);
   }
 
@@ -185,15 +170,20 @@ export class FairShare {
     return member === undefined ? undefined : oldest(member.entries.find(({ length }) => length > 0) ?? [])?.queue;
   }
 
-  /** Something of this queue starts: it is predicted to take so many milliseconds of a worker. */
+  /** Something of this queue starts, whose turn it is: it is predicted to take so many milliseconds of a worker. */
   start(queue: QueueName & Payer, predictedMs: number): void {
-    const entry = this.entries.get(keyOf(queue));
-    if (entry !== undefined) {
-      const { waiting } = this.tenantOf(queue.tenantId);
-      (entry.rank === Rank.Batch ? this.background : this.foreground).raiseFloor();
-      waiting[entry.rank].raiseFloor();
-    }
+    const { tenant, member, ofTenants, ofMembers } = this.placeOf(queue);
+    ofTenants?.begin(tenant);
+    ofMembers?.begin(member);
     this.charge(queue, predictedMs);
+  }
+
+  /** Something of this queue is about to start in the turn of another; to be called while it still waits. */
+  accompany(queue: QueueName): void {
+    const { tenant, member, ofTenants, ofMembers } = this.placeOf(queue);
+    ofTenants?.settle(tenant);
+    ofMembers?.settle(member);
+    this.moved(tenant, member);
   }
 
   /**
@@ -215,32 +205,39 @@ export class FairShare {
     return this.charged.size > 0;
   }
 
-  /** Tags of those that were charged since this was last called. */
-  takeCharged(): readonly StoredTag[] {
+  /** Floors, and the tags of those that were charged since this was last called. */
+  takeCharged(): StoredTurns {
     const members = [...this.charged.values()];
     for (const key of this.charged.keys()) this.stored.add(key);
     this.charged.clear();
     this.hasNewlyCharged = false;
     const tenants = [...new Set(members.map(({ tenantId }) => tenantId))].map((id) => this.tenantOf(id));
-    return [
-      ...tenants.map(({ id, tag }) => ({ tenantId: id, userId: null, tag })),
-      ...members.map((who) => ({ ...who, tag: memberOf(this.tenantOf(who.tenantId), who.userId).tag })),
-    ];
+    return {
+      floors: [this.foreground.floor, this.background.floor],
+      tags: [
+        ...tenants.map(({ id, tag, waiting }) => {
+          return { tenantId: id, userId: null, tag, floors: waiting.map(({ floor }) => floor) };
+        }),
+        ...members.map((who) => {
+          return { ...who, tag: memberOf(this.tenantOf(who.tenantId), who.userId).tag, floors: [] };
+        }),
+      ],
+    };
   }
 
   /** Takes up where an earlier leader of the pool stopped, with what waits now. Nothing was added before. */
-  restore(tags: readonly StoredTag[], queues: readonly WaitingQueue[]): void {
-    for (const { tenantId, userId, tag } of tags) {
+  restore({ floors, tags }: StoredTurns, queues: readonly WaitingQueue[]): void {
+    for (const [i, turns] of [this.foreground, this.background].entries()) turns.restore(floors[i] ?? 0);
+    for (const { tenantId, userId, tag, floors: ofMembers } of tags) {
+      this.stored.add(`${tenantId} ${userId}`);
       const tenant = this.tenantOf(tenantId);
-      if (userId === null) tenant.tag = tag;
-      else memberOf(tenant, userId).tag = tag;
+      if (userId !== null) memberOf(tenant, userId).tag = tag;
+      else {
+        tenant.tag = tag;
+        for (const [rank, turns] of tenant.waiting.entries()) turns.restore(ofMembers[rank] ?? 0);
+      }
     }
-    const known = new Set(tags.map(({ tenantId, userId }) => `${tenantId} ${userId}`));
-    const isKnown = ({ tenantId, userId }: QueueName): boolean =>
-      known.has(`${tenantId} null`) && known.has(`${tenantId} ${userId}`);
-    for (const key of known) this.stored.add(key);
-    this.addAll(queues.filter(isKnown));
-    this.addAll(queues); // whoever has no tag joins at the lowest of the others
+    this.addAll(queues);
   }
 
   /** BATCH that has waited for long enough is STANDARD from now on. */
@@ -299,6 +296,16 @@ export class FairShare {
     const [interactive, standard, batch] = tenant.waiting;
     if (interactive.size === 0 && standard.size === 0) this.foreground.remove(tenant);
     if (batch.size === 0) this.background.remove(tenant);
+  }
+
+  /** The shares of a queue, and where they wait for its turn. */
+  private placeOf(queue: QueueName) {
+    const tenant = this.tenantOf(queue.tenantId);
+    const member = memberOf(tenant, queue.userId);
+    const rank = this.entries.get(keyOf(queue))?.rank;
+    if (rank === undefined) return { tenant, member, ofTenants: undefined, ofMembers: undefined };
+    const ofTenants = rank === Rank.Batch ? this.background : this.foreground;
+    return { tenant, member, ofTenants, ofMembers: tenant.waiting[rank] };
   }
 
   private tenantOf(id: string): TenantShare {

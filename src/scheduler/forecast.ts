@@ -6,7 +6,7 @@
 import { NIL } from "uuid";
 import type { LimitLevel } from "../generated/prisma/enums.ts";
 import type { Durations } from "./durations.ts";
-import { FairShare, keyOf, type QueueName, type StoredTag, type WaitingQueue } from "./fair-share.ts";
+import { FairShare, keyOf, type QueueName, type StoredTurns, type WaitingQueue } from "./fair-share.ts";
 import { fillGroups, picturesOf } from "./group-filling.ts";
 import { nearLines } from "./near-lines.ts";
 import { LOOK_AHEAD } from "./pool-queue.ts";
@@ -51,7 +51,7 @@ export interface RunningLimit {
 export interface PoolState {
   readonly now: Date;
   readonly ageingMs: number;
-  readonly tags: readonly StoredTag[];
+  readonly turns: StoredTurns;
   readonly lines: readonly Line[];
   readonly workers: readonly ForecastWorker[];
   readonly limits: readonly RunningLimit[];
@@ -134,7 +134,7 @@ class Play {
     for (const { level, tenantId, subjectId, max, held } of state.limits)
       this.limits.set(`${level} ${tenantId} ${subjectId}`, { level, max, held });
     this.workers = this.makeWorkers();
-    const near = nearLines(state.lines, state.tags, MAX_STARTS + LOOK_AHEAD);
+    const near = nearLines(state.lines, state.turns.tags, MAX_STARTS + LOOK_AHEAD);
     this.isPart = near.length < state.lines.length;
     for (const { queue, items, hasMore } of near) {
       const last = items.at(-1);
@@ -152,7 +152,7 @@ class Play {
       if (first !== undefined && hasRoom(line)) queues.push({ ...line.queue, since: first.createdAt });
       else this.away.add(line);
     }
-    this.fair.restore(state.tags, queues);
+    this.fair.restore(state.turns, queues);
   }
 
   run(until: string | undefined): Forecast {
@@ -268,6 +268,7 @@ class Play {
     for (const [, ...company] of groups)
       for (const member of company) {
         const line = this.lines.get(keyOf(member));
+        this.fair.accompany(member);
         if (line !== undefined) this.take(line, member, now);
       }
     const served = new Set<PlayWorker>();

@@ -12,7 +12,7 @@ import { keyOf, type QueueName } from "./fair-share.ts";
 import { listFirstOf, listFirsts, listRunning, listRunningLimits, type Running, readNow } from "./forecast.store.ts";
 import { type Forecast, type ForecastWorker, forecast, type Line, type PoolState, type Waiting } from "./forecast.ts";
 import { PoolForecast } from "./pool-forecast.ts";
-import { listTags } from "./share.store.ts";
+import { readTurns } from "./share.store.ts";
 
 const KEPT_MS = 1000;
 /** Times that more rows are read, because more of a queue start than were. */
@@ -69,7 +69,7 @@ export class PoolForecasts {
       now,
       ageingMs,
       durations,
-      tags: await listTags(tx, pool),
+      turns: await readTurns(tx, pool),
       lines: firsts.map((first) => ({ queue: nameOf(first), items: [first], hasMore: true })),
       workers: workersOf(live, await listRunning(tx, pool), now),
       limits: await listRunningLimits(tx),

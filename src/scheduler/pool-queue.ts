@@ -9,7 +9,7 @@ import { Durations, MAX_KNOWN } from "./durations.ts";
 import { FairShare } from "./fair-share.ts";
 import { fillGroups, picturesOf } from "./group-filling.ts";
 import type { QueuedCandidate } from "./queue.store.ts";
-import { listTags, saveTags } from "./share.store.ts";
+import { readTurns, saveTurns } from "./share.store.ts";
 import { WaitingQueues } from "./waiting-queues.ts";
 
 /** How many of those whose turns come next a claim looks at for company. */
@@ -73,7 +73,10 @@ export class PoolQueue {
     const chosen: ChosenGroup[] = [];
     for (const [i, head] of heads.entries()) {
       const [, ...company] = groups[i] ?? [];
-      for (const member of company) await waiting.take(db, member);
+      for (const member of company) {
+        fair.accompany(member);
+        await waiting.take(db, member);
+      }
       chosen.push(this.chargeGroup(fair, head, company));
     }
     return chosen;
@@ -118,7 +121,7 @@ export class PoolQueue {
   /** Stores the tags that were moved since the last time. To be called when no claim is under way. */
   async save(tx: Tx): Promise<void> {
     this.saveAtMs = performance.now() + SAVE_MS;
-    await saveTags(tx, this.options.pool, this.known?.fair.takeCharged() ?? []);
+    if (this.known !== undefined) await saveTurns(tx, this.options.pool, this.known.fair.takeCharged());
   }
 
   /** Stores what was learned since the last time; first reads what others had learned. */
@@ -140,7 +143,7 @@ export class PoolQueue {
     const { pool, ageingMs } = this.options;
     const fair = new FairShare(ageingMs);
     const waiting = new WaitingQueues(pool, fair);
-    fair.restore(await listTags(db, pool), await waiting.begin(db));
+    fair.restore(await readTurns(db, pool), await waiting.begin(db));
     this.known = { fair, waiting };
     return this.known;
   }

@@ -99,4 +99,4 @@ export class TagHeap<M extends Tagged> {
   }
 }
 
-const isBefore = (a: Tagged, b: Tagged): boolean => a.tag < b.tag || (a.tag === b.tag && a.id < b.id);
+export const isBefore = (a: Tagged, b: Tagged): boolean => a.tag < b.tag || (a.tag === b.tag && a.id < b.id);

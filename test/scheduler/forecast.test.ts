@@ -28,13 +28,13 @@ describe("a forecast", () => {
     const flood = [1, 2, 3].map(() => waiting());
     const other = [1, 2].map(() => waiting({ tenantId: "b" }));
     const tags = [
-      { tenantId: "a", userId: null, tag: 1150 },
-      { tenantId: "a", userId: "a1", tag: 1150 },
-      { tenantId: "b", userId: null, tag: 1000 },
-      { tenantId: "b", userId: "b1", tag: 1000 },
+      { tenantId: "a", userId: null, tag: 1150, floors: [] },
+      { tenantId: "a", userId: "a1", tag: 1150, floors: [] },
+      { tenantId: "b", userId: null, tag: 1000, floors: [] },
+      { tenantId: "b", userId: "b1", tag: 1000, floors: [] },
     ];
     const [a1, a2, a3, b1, b2] = [...flood, ...other].map(({ id }) => id);
-    expect(orderOf(play([...flood, ...other], { tags }))).toEqual([b1, b2, a1, a2, a3]);
+    expect(orderOf(play([...flood, ...other], { turns: { floors: [], tags } }))).toEqual([b1, b2, a1, a2, a3]);
   });
 
   test("draws those together that fit, and charges them for that", () => {
@@ -98,10 +98,10 @@ describe("a forecast", () => {
   test("starts those with the lowest tags, however many others there are", () => {
     const tenants = Array.from({ length: 1500 }, (_, i) => ({ tenantId: `t${i}`, tag: (i * 7919) % 1500 }));
     const tags = tenants.flatMap(({ tenantId, tag }) =>
-      [null, `${tenantId}1`].map((userId) => ({ tenantId, userId, tag })),
+      [null, `${tenantId}1`].map((userId) => ({ tenantId, userId, tag, floors: [] })),
     );
     const items = tenants.map(({ tenantId }) => waiting({ tenantId, steps: 1000 }));
-    const { starts, isComplete } = play(items, { tags });
+    const { starts, isComplete } = play(items, { turns: { floors: [], tags } });
     const lowest = tenants.toSorted((a, b) => a.tag - b.tag).slice(0, 1000);
     expect(starts.map(({ waiting }) => waiting.tenantId)).toEqual(lowest.map(({ tenantId }) => tenantId));
     expect(isComplete).toBe(false);

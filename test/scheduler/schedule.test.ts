@@ -36,13 +36,13 @@ describe("a generation waits", () => {
       waiting({ tenantId: "b" }),
     ];
     const tags = [
-      { tenantId: "a", userId: null, tag: 1000 },
-      { tenantId: "a", userId: "a1", tag: 1000 },
-      { tenantId: "a", userId: "a2", tag: 900 },
-      { tenantId: "b", userId: null, tag: 100 },
-      { tenantId: "b", userId: "b1", tag: 100 },
+      { tenantId: "a", userId: null, tag: 1000, floors: [] },
+      { tenantId: "a", userId: "a1", tag: 1000, floors: [] },
+      { tenantId: "a", userId: "a2", tag: 900, floors: [] },
+      { tenantId: "b", userId: null, tag: 100, floors: [] },
+      { tenantId: "b", userId: "b1", tag: 100, floors: [] },
     ];
-    const found = forecastOf(items, { tags, workers: [BUSY] });
+    const found = forecastOf(items, { turns: { floors: [], tags }, workers: [BUSY] });
     const last = queued(items[1]!);
     expect(placeOf(last, found)).toEqual({ startsBefore: 4, isEstimate: false });
     const [reason] = reasonsOf(last, found);

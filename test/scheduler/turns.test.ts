@@ -4,7 +4,7 @@ import { allow, CheckerService } from "../support/checker-service.ts";
 import { setChecks } from "../support/checks.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
-import type { GraphqlClient } from "../support/graphql-client.ts";
+import { GraphqlClient } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 
 /** Of one worker that takes 100 ms for everything. */
@@ -165,5 +165,35 @@ test("turns go on where they stood, with the durations that were learned, when a
   expect(await new Served(next, clock).next(3)).toEqual(["other", "other", "other"]);
   const resumed = await again.db.transaction(asPlatform, (tx) => tx.attempt.findMany({ where: { number: 2 } }));
   expect(resumed.map(({ predictedMs }) => Math.round(predictedMs ?? 0))).toEqual([100]); // of 100 ms and 500 ms
+  await again.stop();
+});
+
+test("who idled, and queues just when another process leads, is not favoured, as had been foretold", async () => {
+  const clock = new FakeClock();
+  const worker = new FakeWorker();
+  const app = await createTestApp({ workers: worker, clock });
+  const other = await app.addMember("MEMBER", { credits: 1_000_000_000n });
+  const served = new Served(worker, clock);
+  await queue(other, "idle", 1);
+  await served.next(1);
+  await queue(app.member, "busy", 8);
+  await served.next(8);
+  await queue(app.member, "busy", 6);
+  const running = await worker.nextCall();
+  void running.started().yieldRequested.then(() => running.checkpoint(1).yielded());
+  await queue(other, "idle", 5);
+  await app.stop({ keepData: true });
+
+  const next = new FakeWorker();
+  const again = await createTestApp({ workers: next, clock }, { DATA_DIR: app.dataDir });
+  const first = await next.nextCall();
+  const owners = [again.member, new GraphqlClient(again.credentials.url, other.apiKey)];
+  const places = "{ generations(first: 50) { nodes { textToImage { prompt } queuePosition { startsBefore } } } }";
+  const found: any[] = await Promise.all(owners.map((client) => client.query(places)));
+  const queued = found.flatMap(({ generations }) => generations.nodes).filter(({ queuePosition }) => queuePosition);
+  queued.sort((a, b) => a.queuePosition.startsBefore - b.queuePosition.startsBefore);
+  const order = [await new Served(next, clock).end(first), ...(await new Served(next, clock).next(10))];
+  expect(order.slice(1)).toEqual(queued.map(({ textToImage }) => textToImage.prompt));
+  expect(order.slice(0, 8).filter((prompt) => prompt === "idle")).toHaveLength(4);
   await again.stop();
 });

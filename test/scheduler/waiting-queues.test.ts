@@ -9,7 +9,7 @@ import { newId } from "../../src/platform/ids.ts";
 import type { IdleWorker, Slot } from "../../src/pool/worker-pool.ts";
 import { PoolQueue } from "../../src/scheduler/pool-queue.ts";
 import { listHeads } from "../../src/scheduler/queue.store.ts";
-import { listTags } from "../../src/scheduler/share.store.ts";
+import { readTurns } from "../../src/scheduler/share.store.ts";
 import { addPayer, candidateFor } from "../support/payers.ts";
 import { databasesHere, type TestDatabase } from "../support/test-database.ts";
 
@@ -149,7 +149,7 @@ describe.each(databasesHere())("what a pool's leader knows of its queues, in $na
       tx.tenant.update({ where: { id: tenantId }, data: { shareWeight: 2 } }),
     );
     const tags = async () => {
-      const ofPool = await listTags(database.db.singly(asDispatcher), "p");
+      const { tags: ofPool } = await readTurns(database.db.singly(asDispatcher), "p");
       const [tenant, member] = [null, userId].map((id) =>
         ofPool.find((t) => t.tenantId === tenantId && t.userId === id),
       );

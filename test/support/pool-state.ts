@@ -37,5 +37,14 @@ export function poolOf(items: readonly Waiting[], change: Partial<PoolState> = {
   const queues = new Map<string, Waiting[]>();
   for (const item of items) queues.set(keyOf(item), [...(queues.get(keyOf(item)) ?? []), item]);
   const lines = [...queues.values()].map((line) => ({ queue: line[0]!, items: line, hasMore: false }));
-  return { now: NOW, ageingMs: 600_000, tags: [], lines, workers: [IDLE], limits: [], durations, ...change };
+  return {
+    now: NOW,
+    ageingMs: 600_000,
+    turns: { floors: [], tags: [] },
+    lines,
+    workers: [IDLE],
+    limits: [],
+    durations,
+    ...change,
+  };
 }
