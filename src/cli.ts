@@ -9,7 +9,7 @@ import { readCredentials } from "./cli/credentials.ts";
 import { describe, resumeDescription } from "./cli/describe.ts";
 import { DRAWING_OPTIONS, type DrawingFlags } from "./cli/drawing-options.ts";
 import type { FollowOptions } from "./cli/follow.ts";
-import { draw, type GenerateOptions, resume } from "./cli/generate.ts";
+import { draw, type GenerateOptions, redraw, resume } from "./cli/generate.ts";
 import { finiteNumber, seed, wholeNumber } from "./cli/option-values.ts";
 import { findPicture, type PictureSource, sendPicture } from "./cli/picture-source.ts";
 import { ProgressLine } from "./cli/progress-line.ts";
@@ -46,6 +46,7 @@ interface BatchFlags extends DrawingFlags {
 }
 
 const CREDENTIALS_HELP = `url and apiKey of the server (default: ${join(dataDir, "credentials.json")})`;
+const OUT_HELP = "where the picture goes, a name that ends in .png; an older file is replaced";
 const DEFAULTS_HELP = "\nSettings that are left out have the preset's defaults.";
 const PICTURE_HELP = "a picture file, up to 20 MB, or the id of an image that the server has (img_…)";
 
@@ -107,6 +108,14 @@ describing
   .addHelpText("after", DEFAULTS_HELP)
   .action(answer);
 
+program
+  .command("replay")
+  .description("draw what was asked for before once more, with the same settings and seed; Ctrl-C cancels")
+  .argument("<id>", "a generation that has ended, however it has (gen_…)")
+  .requiredOption("--out <file>", OUT_HELP)
+  .option("--credentials <file>", CREDENTIALS_HELP)
+  .action(replay);
+
 const batching = program
   .command("batch")
   .description("draw every prompt of a file; run again, it goes on where it was")
@@ -134,7 +143,7 @@ program
 
 function withDrawingOptions(command: Command, ...own: readonly Option[]): Command {
   const options = [...own, ...DRAWING_OPTIONS];
-  command.requiredOption("--out <file>", "where the picture goes, a name that ends in .png; an older file is replaced");
+  command.requiredOption("--out <file>", OUT_HELP);
   for (const option of options) command.addOption(option);
   return command
     .addOption(resumeOption("wait for a generation that exists, and write its pictures", options))
@@ -200,6 +209,10 @@ async function answer(picture: string | undefined, question: string, flags: Desc
   }
 }
 
+async function replay(id: string, flags: Pick<DrawingFlags, "out" | "credentials">): Promise<void> {
+  process.exitCode = await redraw(id, openDrawing("generate", flags));
+}
+
 type Send = (source: PictureSource) => Promise<PictureName>;
 
 async function startDrawing(
@@ -227,7 +240,10 @@ function wishOf<T extends GenerateFlags>({ out: _, preset: __, credentials: ___,
   return wish;
 }
 
-function openDrawing(command: string, { out, credentials }: DrawingFlags): GenerateOptions & { readonly send: Send } {
+function openDrawing(
+  command: string,
+  { out, credentials }: Pick<DrawingFlags, "out" | "credentials">,
+): GenerateOptions & { readonly send: Send } {
   return {
     ...openSession(credentials),
     out,

@@ -17,6 +17,15 @@ const CREATE = /* GraphQL */ `
   }
 `;
 
+const REPLAY = /* GraphQL */ `
+  mutation Replay($input: ReplayGenerationInput!) {
+    replayGeneration(input: $input) {
+      generation { id }
+      userErrors { message }
+    }
+  }
+`;
+
 const CANCEL = /* GraphQL */ `
   mutation Cancel($id: ID!) {
     cancelGeneration(id: $id) { userErrors { message } }
@@ -30,9 +39,9 @@ const COUNT = /* GraphQL */ `
 `;
 
 export const userErrorsSchema = z.array(z.object({ message: z.string() }));
-const createdSchema = z.object({
-  createGeneration: z.object({ generation: z.object({ id: z.string() }).nullable(), userErrors: userErrorsSchema }),
-});
+const payloadSchema = z.object({ generation: z.object({ id: z.string() }).nullable(), userErrors: userErrorsSchema });
+const createdSchema = z.object({ createGeneration: payloadSchema });
+const replayedSchema = z.object({ replayGeneration: payloadSchema });
 const cancelledSchema = z.object({ cancelGeneration: z.object({ userErrors: userErrorsSchema }) });
 const drawingSchema = z.object({ count: z.number() }).nullable();
 const countSchema = z.object({
@@ -75,10 +84,13 @@ export class ApiClient {
   /** Queues a generation. Asks again with the same key when the answer is lost, so that it is queued once. */
   async create(task: TaskWish, preset: string | undefined): Promise<string> {
     const input = { idempotencyKey: randomUUID(), preset, task };
-    const { createGeneration } = await this.request(createdSchema, CREATE, { input });
-    const id = createGeneration.generation?.id;
-    if (id === undefined) throw new Error(sentence(createGeneration.userErrors));
-    return id;
+    return idOf((await this.request(createdSchema, CREATE, { input })).createGeneration);
+  }
+
+  /** Queues what a generation was asked for once more, as `create` does. */
+  async replay(id: string): Promise<string> {
+    const input = { idempotencyKey: randomUUID(), id };
+    return idOf((await this.request(replayedSchema, REPLAY, { input })).replayGeneration);
   }
 
   /** Asks a generation to stop; one that has ended stays as it is. */
@@ -242,3 +254,8 @@ const socketEventSchema = z.object({
   reason: z.string().optional(),
   message: z.string().optional(),
 });
+
+function idOf({ generation, userErrors }: z.infer<typeof payloadSchema>): string {
+  if (generation === null) throw new Error(sentence(userErrors));
+  return generation.id;
+}

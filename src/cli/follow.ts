@@ -32,11 +32,19 @@ export interface Wish {
 }
 
 /** Asks for a generation, and follows it. @returns the exit code */
-export async function ask({ makeTask, preset }: Wish, follower: Follower, options: FollowOptions): Promise<number> {
-  const { client, stop, say } = options;
+export const ask = ({ makeTask, preset }: Wish, follower: Follower, options: FollowOptions): Promise<number> =>
+  queue(async () => options.client.create(await makeTask(), preset), follower, options);
+
+/** @param create queues a generation, whose id it gives. @returns the exit code */
+export async function queue(
+  create: () => Promise<string>,
+  follower: Follower,
+  options: FollowOptions,
+): Promise<number> {
+  const { stop, say } = options;
   let id: string;
   try {
-    id = await client.create(await makeTask(), preset);
+    id = await create();
   } catch (error) {
     if (!stop.aborted) throw error;
     say("stopped before anything was queued");

@@ -1,5 +1,5 @@
 /** The commands that draw: queue a generation or pick one up, show its progress, and write its pictures. */
-import { ask, type Follower, type FollowOptions, follow, type Wish } from "./follow.ts";
+import { ask, type Follower, type FollowOptions, follow, queue, type Wish } from "./follow.ts";
 import type { FinishedEvent } from "./generation-event.ts";
 import { ServerLost } from "./outage.ts";
 import { choosePictureFiles, writePicture } from "./picture-files.ts";
@@ -22,6 +22,13 @@ export async function resume(id: string, options: GenerateOptions): Promise<numb
   const count = await options.client.countPictures(id);
   const files = choosePictureFiles(options.out, { folder: options.folder, count });
   return follow(id, writerOf(files, options), options);
+}
+
+/** Draws what a generation was asked for once more. @returns the exit code */
+export async function redraw(id: string, options: GenerateOptions): Promise<number> {
+  const count = await options.client.countPictures(id);
+  const files = choosePictureFiles(options.out, { folder: options.folder, count });
+  return queue(() => options.client.replay(id), writerOf(files, options), options);
 }
 
 const writerOf = (files: readonly string[], options: GenerateOptions): Follower => ({

@@ -1,4 +1,4 @@
-import { Field, GraphQLISODateTime, ObjectType } from "type-graphql";
+import { Field, GraphQLISODateTime, ID, ObjectType } from "type-graphql";
 import { UserError } from "../platform/user-error.type.ts";
 import { Generation } from "./generation.type.ts";
 
@@ -39,6 +39,34 @@ export class CreateGenerationPayload {
 export class CancelGenerationPayload {
   @Field(() => Generation, { nullable: true })
   generation?: Generation;
+
+  @Field(() => [UserError])
+  userErrors!: readonly UserError[];
+}
+
+@ObjectType({ description: "What became of one of several replays." })
+export class ReplayResult {
+  @Field(() => ID, { description: "Of the generation that was to be replayed." })
+  id!: string;
+
+  @Field(() => Generation, { nullable: true })
+  generation?: Generation;
+
+  @Field(() => [UserError])
+  userErrors!: readonly UserError[];
+}
+
+/** Of as many generations as can be named at once. */
+const RESULTS_COST = 100;
+
+@ObjectType()
+export class ReplayGenerationsPayload {
+  @Field(() => [ReplayResult], {
+    nullable: true,
+    complexity: RESULTS_COST,
+    description: "In the order of the ids, each once.",
+  })
+  results?: readonly ReplayResult[];
 
   @Field(() => [UserError])
   userErrors!: readonly UserError[];

@@ -202,6 +202,21 @@ export class CreateGenerationInput {
 }
 
 @InputType()
+export class ReplayGenerationsInput {
+  @Field(() => [ID], { description: "1 to 100 generations that have ended." })
+  ids!: string[];
+
+  @Field(() => String, {
+    description:
+      "1 to 255 characters of your choice. The same key never replays the same generation twice, whatever else is named; kept 48 hours.",
+  })
+  idempotencyKey!: string;
+
+  @Field(() => Priority, { nullable: true, description: "Those of the ones that are replayed unless given." })
+  priority?: Priority;
+}
+
+@InputType()
 export class ReplayGenerationInput {
   @Field(() => ID, { description: "Of a generation that has ended." })
   id!: string;

@@ -17,15 +17,19 @@ export function keyUse(
   { idempotencyKey: key, ...body }: KeyedInput,
   { field, createdId }: Pick<IdempotencyUse, "field" | "createdId">,
 ): IdempotencyUse {
-  if (key.length < 1 || key.length > MAX_KEY_CHARACTERS || !isStorable(key)) {
-    throw new DomainError(
-      "INVALID_INPUT",
-      `idempotencyKey must have 1 to ${MAX_KEY_CHARACTERS} characters; a random UUID is a good one.`,
-      { path: ["input", "idempotencyKey"] },
-    );
-  }
+  checkKey(key);
   const bodyHash = createHash("sha256").update(canonicalJson(body)).digest("hex");
   return { tenantId, userId, field, key, bodyHash, createdId };
+}
+
+/** Refuses a key that cannot be stored. */
+export function checkKey(key: string): void {
+  if (key.length >= 1 && key.length <= MAX_KEY_CHARACTERS && isStorable(key)) return;
+  throw new DomainError(
+    "INVALID_INPUT",
+    `idempotencyKey must have 1 to ${MAX_KEY_CHARACTERS} characters; a random UUID is a good one.`,
+    { path: ["input", "idempotencyKey"] },
+  );
 }
 
 /** What the earlier use of a key created; refuses another input under the same key. */

@@ -4,11 +4,11 @@ import { principalOf, type RequestContext, readsOf } from "../auth/request-conte
 import { fromGlobalId } from "../platform/ids.ts";
 import { reportUserErrors } from "../platform/user-error.type.ts";
 import { withoutNulls } from "../platform/without-nulls.ts";
-import { ReplayGenerationInput } from "./generation.input.ts";
+import { ReplayGenerationInput, ReplayGenerationsInput } from "./generation.input.ts";
 import { toGeneration } from "./generation.mapper.ts";
 import { readGenerations } from "./generation.store.ts";
 import { Generation } from "./generation.type.ts";
-import { CreateGenerationPayload } from "./generation-payload.type.ts";
+import { CreateGenerationPayload, ReplayGenerationsPayload } from "./generation-payload.type.ts";
 import type { ReplayService } from "./replay.service.ts";
 import { readReplays } from "./replay.store.ts";
 
@@ -27,6 +27,18 @@ export class ReplayResolver {
   ): Promise<Omit<CreateGenerationPayload, "userErrors">> {
     const { generation, replayed } = await this.service.replay(principalOf(context), withoutNulls(input));
     return { generation, wasReplayed: replayed };
+  }
+
+  @Mutation(() => ReplayGenerationsPayload, {
+    description:
+      "Replays up to a hundred generations, one after the other, each as replayGeneration does: some may be refused and others not. Call it again with the same key to go on after an interruption.",
+  })
+  @UseMiddleware(reportUserErrors)
+  async replayGenerations(
+    @Arg("input", () => ReplayGenerationsInput) input: ReplayGenerationsInput,
+    @Ctx() context: RequestContext,
+  ): Promise<Omit<ReplayGenerationsPayload, "userErrors">> {
+    return { results: await this.service.replayAll(principalOf(context), withoutNulls(input)) };
   }
 
   @FieldResolver(() => Generation, {

@@ -3,18 +3,23 @@ import { authorize, may } from "../auth/authorization.ts";
 import type { Principal } from "../auth/principal.ts";
 import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
+import { DomainError } from "../platform/errors.ts";
 import { fromGlobalId, newId, notFound } from "../platform/ids.ts";
-import type { ReplayGenerationInput } from "./generation.input.ts";
+import { userErrorsOf } from "../platform/user-error.type.ts";
+import type { ReplayGenerationInput, ReplayGenerationsInput } from "./generation.input.ts";
 import { toGeneration } from "./generation.mapper.ts";
 import type { GenerationService } from "./generation.service.ts";
 import { isTerminal } from "./generation.state.ts";
 import { findGeneration, type GenerationDetails } from "./generation.store.ts";
 import type { Generation } from "./generation.type.ts";
-import { keyUse } from "./idempotency.ts";
+import type { ReplayResult } from "./generation-payload.type.ts";
+import { checkKey, keyUse } from "./idempotency.ts";
 import { findCreated } from "./intake.ts";
 import { notReplayable, refusalOfReplay, taskInputOf } from "./replay.ts";
 import { parseTask } from "./settings.ts";
 
+/** Some milliseconds each. */
+const MAX_AT_ONCE = 100;
 const ID_PATH = ["input", "id"];
 
 export class ReplayService {
@@ -28,8 +33,40 @@ export class ReplayService {
     principal: Principal,
     input: ReplayGenerationInput,
   ): Promise<{ generation: Generation; replayed: boolean }> {
+    return this.replayAs("replayGeneration", principal, input);
+  }
+
+  /** The same key replays none of them twice, so that a call that was cut short can be repeated. */
+  async replayAll(principal: Principal, { ids, ...input }: ReplayGenerationsInput): Promise<readonly ReplayResult[]> {
+    if (ids.length < 1 || ids.length > MAX_AT_ONCE)
+      throw new DomainError("INVALID_INPUT", `Name 1 to ${MAX_AT_ONCE} generations.`, { path: ["input", "ids"] });
     authorize(principal, "generation:create");
-    const use = keyUse(principal, input, { field: "replayGeneration", createdId: newId() });
+    checkKey(input.idempotencyKey);
+    const results: ReplayResult[] = [];
+    for (const id of new Set(ids)) results.push(await this.replayOne(principal, { id, ...input }));
+    return results;
+  }
+
+  private async replayOne(principal: Principal, input: ReplayGenerationInput): Promise<ReplayResult> {
+    const { id } = input;
+    try {
+      const field = `replayGenerations ${fromGlobalId("Generation", id, ID_PATH)}`;
+      const { generation } = await this.replayAs(field, principal, input);
+      return { id, generation, userErrors: [] };
+    } catch (error) {
+      const asNamed = (part: string): string => (part === "id" ? "ids" : part);
+      return { id, userErrors: userErrorsOf(error).map((each) => ({ ...each, path: each.path.map(asNamed) })) };
+    }
+  }
+
+  /** @param field that the key belongs to */
+  private async replayAs(
+    field: string,
+    principal: Principal,
+    input: ReplayGenerationInput,
+  ): Promise<{ generation: Generation; replayed: boolean }> {
+    authorize(principal, "generation:create");
+    const use = keyUse(principal, input, { field, createdId: newId() });
     const { earlier, parent } = await this.db.transaction(asTenant(principal.tenantId), async (tx) => {
       const created = await findCreated(tx, use);
       return created === undefined

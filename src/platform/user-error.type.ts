@@ -50,11 +50,16 @@ export const reportUserErrors: MiddlewareFn = async (_, next) => {
   try {
     return { ...(await next()), userErrors: [] };
   } catch (error) {
-    if (error instanceof DomainErrors) return { userErrors: error.errors.map(toUserError) };
-    if (!(error instanceof DomainError) || error.code === "UNAUTHENTICATED") throw error;
-    return { userErrors: [toUserError(error)] };
+    return { userErrors: userErrorsOf(error) };
   }
 };
+
+/** Throws what is none. */
+export function userErrorsOf(error: unknown): readonly UserError[] {
+  if (error instanceof DomainErrors) return error.errors.map(toUserError);
+  if (!(error instanceof DomainError) || error.code === "UNAUTHENTICATED") throw error;
+  return [toUserError(error)];
+}
 
 function toUserError({ code, message, details }: DomainError): UserError & { __typename: string } {
   const { type = "GenericError", path = [], retryable = false, retryAfterMs, facts } = details;

@@ -159,6 +159,30 @@ describe("a replay", () => {
     });
   });
 
+  test("of several is one of each, and refuses some without the others; repeated, it replays none twice", async () => {
+    const ids: string[] = [];
+    for (const prompt of ["one", "two"]) {
+      ids.push(await app.member.create({ prompt }));
+      await cancel(ids.at(-1)!);
+    }
+    const replayAll = async (all: readonly string[]): Promise<any> => {
+      const text = `mutation($input: ReplayGenerationsInput!) { replayGenerations(input: $input) {
+        results { id generation { id parent { id } } userErrors { code path } } userErrors { code path } } }`;
+      return (await app.member.query(text, { input: { ids: all, idempotencyKey: "several" } })).replayGenerations;
+    };
+    const { results, userErrors } = await replayAll([ids[0]!, ids[0]!, "gen_\0", ids[1]!]);
+    expect(userErrors).toEqual([]);
+    expect(results).toEqual([
+      { id: ids[0], generation: { id: expect.any(String), parent: { id: ids[0] } }, userErrors: [] },
+      { id: "gen_\0", generation: null, userErrors: [{ code: "NOT_FOUND", path: ["input", "ids"] }] },
+      { id: ids[1], generation: { id: expect.any(String), parent: { id: ids[1] } }, userErrors: [] },
+    ]);
+    await cancel(results[0].generation.id);
+    await cancel(results[2].generation.id);
+    expect((await replayAll(ids)).results).toEqual([results[0], results[2]]);
+    expect((await replayAll([])).userErrors).toEqual([{ code: "INVALID_INPUT", path: ["input", "ids"] }]);
+  });
+
   test("is refused when the texts of what it would replay are deleted", async () => {
     const id = await app.member.create({ prompt: "private" });
     await cancel(id);

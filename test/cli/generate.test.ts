@@ -123,6 +123,23 @@ describe("generate", () => {
     expect(readdirSync(folder)).toEqual(["again.png"]);
   });
 
+  test("draws what ended once more, with the same settings and seed", async () => {
+    const id = await app.member.create({ prompt: "a red circle", seed: "7", count: 2 });
+    await (await worker.nextCall()).started().succeed();
+    await app.member.finished(id);
+    const command = new Command(["replay", id, "--out", "again.png"], options());
+    const call = (await worker.nextCall()).started();
+    expect(call.request).toMatchObject({ task: { value: { prompt: "a red circle", drawing: { seed: 7n } } } });
+    await call.succeed();
+    expect(await command.ended()).toBe(0);
+    expect(command.output).toMatch(/^queued gen_/);
+    expect(command.output).toContain("(seed 7, ");
+    expect(readdirSync(folder)).toEqual(["again-2.png", "again.png"]);
+    const again = await runCommand(["replay", "gen_nothing", "--out", "never.png"], options());
+    expect(again.code).toBe(1);
+    expect(again.output).toContain("There is no generation");
+  });
+
   test("says how a generation without pictures ended", async () => {
     const id = await app.member.create({ prompt: "a red circle" });
     const call = await worker.nextCall();

@@ -3,7 +3,7 @@ import { asDispatcher, asPlatform } from "../../src/platform/access.ts";
 import { newId } from "../../src/platform/ids.ts";
 import { listLive, listWorkers, saveWorkers, setDrain } from "../../src/pool/worker.store.ts";
 import { takePoolLease } from "../../src/scheduler/pool-lease.store.ts";
-import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
+import { databasesHere, type TestDatabase } from "../support/test-database.ts";
 
 const LEADER = { pool: "p", holder: newId() };
 const PRESETS = [{ name: "tiny", buildDigest: "a" }];
@@ -14,10 +14,10 @@ const report = (name: string, change: object = {}) => ({
   ...change,
 });
 
-describe("rows of workers", () => {
+describe.each(databasesHere())("rows of workers, in $name", ({ create }) => {
   let database: TestDatabase;
   beforeAll(async () => {
-    database = await createTestDatabase();
+    database = await create();
   });
   beforeEach(() =>
     database.db.transaction(asPlatform, async (tx) => {

@@ -184,6 +184,12 @@ export const CALLS: Readonly<Record<string, CallOf>> = {
     idempotencyKey: t.name(),
     id: await t.endedGeneration(),
   })),
+  "Mutation.replayGenerations": async (t) => ({
+    query: `mutation($input: ReplayGenerationsInput!) {
+      replayGenerations(input: $input) { results { generation { textToImage { prompt } } userErrors { code } } userErrors { code } }
+    }`,
+    variables: { input: { idempotencyKey: t.name(), ids: [await t.endedGeneration()] } },
+  }),
   "Mutation.resumeTenant": change("resumeTenant", "SuspendTenantInput", ({ tenantId }) => ({ id: tenantId, reason })),
   "Mutation.resumeWorker": change("resumeWorker", "ResumeWorkerInput", () => ({ pool: "local", name: "fake", reason })),
   "Mutation.revokeApiKey": change("revokeApiKey", "RevokeApiKeyInput", async (t) => ({ id: await t.key() })),
