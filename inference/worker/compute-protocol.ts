@@ -1,5 +1,5 @@
 /** What the thread that answers gRPC and the thread that computes say to each other. */
-import type { DrawingSettings } from "../pipelines/drawing.ts";
+import type { DrawingEvent, DrawingSettings } from "../pipelines/drawing.ts";
 import type { AnswerSampling } from "../pipelines/image-to-text.ts";
 import type { Preview } from "../pipelines/latent-preview.ts";
 import type { TextToImageRequest } from "../pipelines/text-to-image.ts";
@@ -53,6 +53,8 @@ export interface StartRun {
   readonly run: string;
   readonly task: Task;
   readonly checkpoint: Uint8Array | undefined;
+  /** It computes nothing while anything else does. */
+  readonly isOnStandby: boolean;
 }
 
 export type ComputeCommand =
@@ -80,13 +82,7 @@ export type RunEvent =
       readonly previews: readonly Preview[];
     }
   | { readonly kind: "checkpoint"; readonly stepsDone: number; readonly state: Uint8Array }
-  | {
-      readonly kind: "image";
-      readonly index: number;
-      readonly width: number;
-      readonly height: number;
-      readonly png: Uint8Array;
-    }
+  | Extract<DrawingEvent, { readonly kind: "image" }>
   /** Words of an answer; the first has offset 0 and the whole answer so far. */
   | { readonly kind: "text"; readonly offset: number; readonly text: string }
   | { readonly kind: "done"; readonly computeMs: number }

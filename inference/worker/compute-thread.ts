@@ -1,6 +1,7 @@
 /**
  * The computing thread: sessions block it while they run, so it answers nobody but its parent. Runs take turns between
- * graph calls; an exception in one ends that one only.
+ * graph calls; an exception in one ends that one only. Those on standby begin when the others have ended, without a word
+ * from outside: the thread has no time to wait for one.
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { InvalidRequestError } from "../pipelines/invalid-request.ts";
@@ -10,6 +11,7 @@ import type { ComputeCommand, ComputeMessage, ComputeSettings, RunEvent, StartRu
 import { runAnswer } from "./run-answer.ts";
 import type { RunControl } from "./run-control.ts";
 import { runDrawing } from "./run-drawing.ts";
+import { StartGate } from "./start-gate.ts";
 
 const TICK_INTERVAL_MS = 1000;
 
@@ -36,6 +38,7 @@ interface Run {
   shouldYield: boolean;
 }
 const runs = new Map<string, Run>();
+const gate = new StartGate();
 
 parent.on("message", (command: ComputeCommand) => {
   switch (command.kind) {
@@ -61,6 +64,7 @@ function startTogether(starts: readonly StartRun[]): void {
   const drawings = starts.filter(({ task }) => task.kind !== "imageToText");
   // All of them join before the first one can ask for a step.
   const members = new Map(drawings.map(({ run }) => [run, group.join()]));
+  gate.enter(starts);
   for (const each of starts) {
     const member = members.get(each.run);
     void start(each, { member, groupSize: member === undefined ? 1 : members.size }).finally(() => member?.leave());
@@ -74,8 +78,12 @@ async function start(
   const run: Run = { controller: new AbortController(), shouldYield: false };
   const { signal } = run.controller;
   const emit = (event: RunEvent): void => post({ kind: "run", run: id, event });
-  const control = { ...company, signal, checkpoint, emit, shouldYield: () => run.shouldYield };
-  const startedAt = performance.now();
+  let startedAt = performance.now();
+  const turn = async (): Promise<void> => {
+    await gate.turn(id, signal);
+    startedAt = performance.now();
+  };
+  const control = { ...company, signal, checkpoint, emit, turn, shouldYield: () => run.shouldYield };
   runs.set(id, run);
   try {
     const outcome =
@@ -87,6 +95,7 @@ async function start(
     emit(failureOf(error, signal));
   } finally {
     runs.delete(id);
+    gate.leave(id);
   }
 }
 

@@ -17,17 +17,26 @@ export class ComputeLostError extends Error {
   override readonly name = "ComputeLostError";
 }
 
+const CANCELLED: RunEvent = { kind: "failed", reason: "cancelled", message: "The attempt was cancelled." };
+
 /** While a run waits for its next event, this often it looks whether the thread still ticks. */
 const PULSE_MS = 5000;
 
 interface AttemptToRun {
   readonly task: Task;
   readonly checkpoint: Uint8Array | undefined;
+  readonly group: Group & { readonly standby: boolean };
+}
+
+interface Run {
+  readonly queue: EventQueue;
   readonly group: Group;
+  /** On standby, as far as is known: nothing was heard of it yet. */
+  isWaiting: boolean;
 }
 
 export class Compute {
-  private readonly runs = new Map<string, { readonly queue: EventQueue; readonly group: Group }>();
+  private readonly runs = new Map<string, Run>();
   private readonly arrivals = new GroupArrivals<StartRun>((runs) => this.send({ kind: "start", runs }));
   private lastSign = performance.now();
   private failure: ComputeLostError | undefined;
@@ -55,17 +64,22 @@ export class Compute {
   }
 
   /**
-   * Runs one attempt, as soon as its group is there. While nothing new happens but the thread lives, the newest frame comes again, without previews,
-   * every five seconds. Ends after `done`, `yielded` or `failed`; leaving early cancels the run.
+   * Runs one attempt, as soon as its group is there; on standby, once the others have ended. While nothing new happens but the thread lives, the newest
+   * frame comes again, without previews, every five seconds. Ends after `done`, `yielded` or `failed`; leaving early cancels the run.
    */
   async *run(id: string, { task, checkpoint, group }: AttemptToRun, signal: AbortSignal): AsyncGenerator<RunEvent> {
     const queue = new EventQueue();
-    this.runs.set(id, { queue, group });
+    const run = { queue, group, isWaiting: group.standby };
+    this.runs.set(id, run);
     const cancel = (): void => this.tell({ kind: "cancel", run: id }, group);
-    signal.addEventListener("abort", cancel);
+    const abort = (): void => {
+      if (run.isWaiting) queue.push(CANCELLED);
+      else cancel();
+    };
+    signal.addEventListener("abort", abort);
     try {
-      this.arrivals.add({ run: id, task, checkpoint }, group);
-      if (signal.aborted) cancel();
+      this.arrivals.add({ run: id, task, checkpoint, isOnStandby: group.standby }, group);
+      if (signal.aborted) abort();
       let frame: RunEvent | undefined;
       for (;;) {
         const event = await queue.next(PULSE_MS);
@@ -79,17 +93,18 @@ export class Compute {
         if (isLastEvent(event)) return;
       }
     } finally {
-      signal.removeEventListener("abort", cancel);
+      signal.removeEventListener("abort", abort);
       this.runs.delete(id);
       cancel();
     }
   }
 
-  /** False when no such run is there. */
+  /** One on standby ends at once, however long the thread takes for its next word. False when no such run is there. */
   requestYield(id: string): boolean {
     const run = this.runs.get(id);
     if (run === undefined) return false;
-    this.tell({ kind: "yield", run: id }, run.group);
+    if (run.isWaiting) run.queue.push({ kind: "yielded", computeMs: 0 });
+    else this.tell({ kind: "yield", run: id }, run.group);
     return true;
   }
 
@@ -110,6 +125,9 @@ export class Compute {
 
   private receive(message: ComputeMessage): void {
     this.lastSign = performance.now();
-    if (message.kind === "run") this.runs.get(message.run)?.queue.push(message.event);
+    const run = message.kind === "run" ? this.runs.get(message.run) : undefined;
+    if (message.kind !== "run" || run === undefined) return;
+    run.isWaiting = false;
+    run.queue.push(message.event);
   }
 }

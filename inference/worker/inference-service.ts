@@ -1,4 +1,4 @@
-/** The gRPC service: slots, cancellation, yielding. What it promises stands in inference.proto. */
+/** The gRPC service: slots, standby, cancellation, yielding. What it promises stands in inference.proto. */
 import { type CallContext, ServerError, Status } from "nice-grpc";
 import {
   type DescribeResponse,
@@ -7,6 +7,7 @@ import {
   type InferenceServiceImplementation,
   Stage,
 } from "../../proto/gen/inference/v1/inference.ts";
+import { toPng } from "../pipelines/pipelines.ts";
 import { type Compute, ComputeLostError } from "./compute.ts";
 import type { Stage as ComputeStage, RunEvent } from "./compute-protocol.ts";
 import type { Group } from "./group-arrivals.ts";
@@ -21,7 +22,10 @@ const STAGES: Record<ComputeStage, Stage> = {
 };
 
 export class InferenceService implements InferenceServiceImplementation {
+  /** Attempts that have a slot. */
   private readonly running = new Set<string>();
+  /** Attempts that wait for the others to end, with their group. */
+  private readonly standby = new Map<string, string>();
   private readonly idle: (() => void)[] = [];
   private isDraining = false;
 
@@ -37,22 +41,43 @@ export class InferenceService implements InferenceServiceImplementation {
   async *generate(request: GenerateRequest, { signal }: CallContext): AsyncGenerator<GenerateResponse> {
     if (this.isDraining) throw new ServerError(Status.UNAVAILABLE, "The worker is stopping.");
     const task = taskOf(request, this.offer.model);
-    if (this.running.size >= this.offer.slots) throw new ServerError(Status.RESOURCE_EXHAUSTED, "No slot is free.");
-    if (this.running.has(request.leaseId))
-      throw new ServerError(Status.INVALID_ARGUMENT, "An attempt with this lease runs already.");
-    this.running.add(request.leaseId);
+    const { leaseId } = request;
+    const group = groupOf(request);
+    this.admit(leaseId, group);
     try {
-      const attempt = { task, checkpoint: request.resumeFrom?.state, group: groupOf(request) };
-      for await (const event of this.compute.run(request.leaseId, attempt, signal)) {
-        yield toResponse(event, this.offer);
+      const attempt = { task, checkpoint: request.resumeFrom?.state, group };
+      for await (const event of this.compute.run(leaseId, attempt, signal)) {
+        if (this.standby.delete(leaseId)) this.running.add(leaseId);
+        yield await toResponse(event, this.offer);
       }
     } catch (error) {
       if (error instanceof ComputeLostError) throw new ServerError(Status.UNAVAILABLE, error.message);
       throw error;
     } finally {
-      this.running.delete(request.leaseId);
-      if (this.running.size === 0) for (const resolve of this.idle.splice(0)) resolve();
+      this.standby.delete(leaseId);
+      this.running.delete(leaseId);
+      if (this.isIdle) for (const resolve of this.idle.splice(0)) resolve();
     }
+  }
+
+  /** Takes a slot, or a place on standby, for an attempt. */
+  private admit(leaseId: string, group: Group & { readonly standby: boolean }): void {
+    const { slots, standby } = this.offer.capacity;
+    if (this.running.has(leaseId) || this.standby.has(leaseId))
+      throw new ServerError(Status.INVALID_ARGUMENT, "An attempt with this lease runs already.");
+    if (group.standby && !this.isIdle) {
+      const taken = [...this.standby.values()];
+      if (standby === 0 || taken.length >= slots || taken.some((id) => id !== group.id))
+        throw new ServerError(Status.RESOURCE_EXHAUSTED, "The standby is taken.");
+      this.standby.set(leaseId, group.id);
+      return;
+    }
+    if (this.running.size >= slots) throw new ServerError(Status.RESOURCE_EXHAUSTED, "No slot is free.");
+    this.running.add(leaseId);
+  }
+
+  private get isIdle(): boolean {
+    return this.running.size + this.standby.size === 0;
   }
 
   async yield({ leaseId }: { leaseId: string }): Promise<Record<string, never>> {
@@ -61,18 +86,20 @@ export class InferenceService implements InferenceServiceImplementation {
     return {};
   }
 
-  /** Takes nothing new, lets every running attempt yield, and resolves when all streams have ended. */
+  /** Takes nothing new, lets every attempt yield, and resolves when all streams have ended. */
   async drain(): Promise<void> {
     this.isDraining = true;
-    for (const leaseId of this.running) this.compute.requestYield(leaseId);
-    if (this.running.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
+    for (const leaseId of [...this.standby.keys(), ...this.running]) this.compute.requestYield(leaseId);
+    if (!this.isIdle) await new Promise<void>((resolve) => this.idle.push(resolve));
   }
 }
 
 /** An attempt of a group that the request leaves out runs alone. */
-const groupOf = ({ group, leaseId }: GenerateRequest): Group => group ?? { id: leaseId, size: 1 };
+const groupOf = ({ group, leaseId }: GenerateRequest): Group & { readonly standby: boolean } =>
+  group ?? { id: leaseId, size: 1, standby: false };
 
-function toResponse(event: RunEvent, offer: Offer): GenerateResponse {
+/** Pictures are encoded here: the computing thread has the next ones to compute. */
+async function toResponse(event: RunEvent, offer: Offer): Promise<GenerateResponse> {
   switch (event.kind) {
     case "started": {
       const { stepsDone, totalSteps } = event;
@@ -86,8 +113,10 @@ function toResponse(event: RunEvent, offer: Offer): GenerateResponse {
     case "checkpoint":
       return { event: { $case: "checkpoint", value: { stepsDone: event.stepsDone, state: event.state } } };
     case "image": {
-      const { index, width, height, png } = event;
-      return { event: { $case: "image", value: { index, size: { width, height }, mimeType: "image/png", data: png } } };
+      const { index, image } = event;
+      const { width, height } = image;
+      const data = await toPng(image);
+      return { event: { $case: "image", value: { index, size: { width, height }, mimeType: "image/png", data } } };
     }
     case "text":
       return { event: { $case: "text", value: { offset: event.offset, text: event.text } } };

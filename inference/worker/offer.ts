@@ -12,7 +12,8 @@ export class Offer {
 
   constructor(
     private readonly settings: ComputeSettings,
-    readonly slots: number,
+    /** `standby`: groups that may wait for those that run to end, 0 or 1. */
+    readonly capacity: { readonly slots: number; readonly standby: number },
   ) {
     this.model = describeModel(settings.modelFolder);
   }
@@ -41,8 +42,7 @@ export class Offer {
     const imageToText = { sizes: [...model.sizes], defaultSize: model.defaultSize, maxTokens: model.maxTokens };
     const tasks = { textToImage: drawing, imageEdit, imageVariation: drawing, imageToText };
     return {
-      slots: this.slots,
-      standby: 0,
+      ...this.capacity,
       presets: [{ name: model.preset, buildDigest: model.digest, ...tasks }],
     };
   }

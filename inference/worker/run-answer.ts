@@ -10,7 +10,7 @@ const CHECKPOINT_INTERVAL_MS = 1000;
 export async function runAnswer(
   pipelines: Pipelines,
   request: EncodedImageToText,
-  { signal, checkpoint, groupSize, shouldYield, emit }: RunControl,
+  { signal, checkpoint, groupSize, turn, shouldYield, emit }: RunControl,
 ): Promise<Outcome> {
   const from = checkpoint === undefined ? [] : decodeAnswer(checkpoint, request.maxTokens);
   const image = await readPicture(request.image);
@@ -24,6 +24,7 @@ export async function runAnswer(
   for await (const event of imageToText(pipelines, { ...request, image }, { signal, from })) {
     switch (event.kind) {
       case "started":
+        await turn();
         emit({ kind: "started", stepsDone: from.length, totalSteps, groupSize });
         emit({ kind: "frame", stage: "preparing", stepsDone: from.length, totalSteps, previews: [] });
         break;

@@ -10,6 +10,8 @@ export interface RunControl {
   readonly member: StepMember | undefined;
   /** Of that group; 1 for an answer. */
   readonly groupSize: number;
+  /** Resolves when it may compute. What does without the model comes before, so that it is done while others compute. */
+  turn(): Promise<void>;
   /** Whether to stop after the step, with a checkpoint. */
   shouldYield(): boolean;
   emit(event: RunEvent): void;

@@ -5,7 +5,7 @@ import { imageVariation } from "../pipelines/image-variation.ts";
 import { renderPreviews } from "../pipelines/latent-preview.ts";
 import { encodeCheckpoint } from "../pipelines/mar-checkpoint.ts";
 import { type MarProgress, tokenCountOf } from "../pipelines/mar-sampler.ts";
-import { type Pipelines, readPicture, toPng } from "../pipelines/pipelines.ts";
+import { type Pipelines, readPicture } from "../pipelines/pipelines.ts";
 import { textToImage } from "../pipelines/text-to-image.ts";
 import type { Task } from "./compute-protocol.ts";
 import type { Outcome, RunControl } from "./run-control.ts";
@@ -30,6 +30,7 @@ export async function runDrawing(pipelines: Pipelines, task: DrawingTask, contro
   for await (const event of await eventsOf(pipelines, task, control)) {
     switch (event.kind) {
       case "started": {
+        await control.turn();
         const { stepsDone, totalSteps } = event;
         grid = event.grid;
         const bytes = task.request.count * tokenCountOf(grid) * latentChannels * Float32Array.BYTES_PER_ELEMENT;
@@ -50,10 +51,8 @@ export async function runDrawing(pipelines: Pipelines, task: DrawingTask, contro
         if (!isLast && performance.now() - savedAt >= interval) save(event.progress);
         break;
       }
-      case "image": {
-        const { width, height } = event.image;
-        emit({ kind: "image", index: event.index, width, height, png: await toPng(event.image) });
-      }
+      case "image":
+        emit(event);
     }
   }
   return "done";

@@ -133,8 +133,8 @@ export class WorkerCallError extends Error {
   }
 }
 
-export function toGenerateRequest({ task, ...request }: AttemptRequest): GenerateRequest {
-  return { ...request, task: toWireTask(task) };
+export function toGenerateRequest({ task, group, ...request }: AttemptRequest): GenerateRequest {
+  return { ...request, group: { ...group, standby: false }, task: toWireTask(task) };
 }
 
 function toWireTask(task: AttemptTask): GenerateRequest["task"] {

@@ -47,7 +47,7 @@ export function requestOf(
 
 export function attemptOf(task: GenerateRequest["task"], resumeFrom?: Checkpoint): GenerateRequest {
   const leaseId = `lease-${++lastLease}`;
-  return { leaseId, preset: "tiny", group: { id: leaseId, size: 1 }, resumeFrom, task };
+  return { leaseId, preset: "tiny", group: { id: leaseId, size: 1, standby: false }, resumeFrom, task };
 }
 
 export interface Attempt {

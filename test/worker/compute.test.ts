@@ -40,7 +40,7 @@ async function setup() {
   onTestFinished(async () => {
     // A thread that is ended in the middle of a graph run can take this process with it: this waits for its turn.
     const task = { kind: "textToImage", request: { ...LONG, steps: 1, count: 1 } } as const;
-    const last = { task, checkpoint: undefined, group: { id: "last", size: 1 } };
+    const last = { task, checkpoint: undefined, group: { id: "last", size: 1, standby: false } };
     for await (const _ of compute.run("last", last, new AbortController().signal));
     await compute.stop();
   });
@@ -54,7 +54,7 @@ async function setup() {
       const events: RunEvent[] = [];
       for await (const event of compute.run(
         id,
-        { task: { kind: "textToImage", request }, checkpoint: undefined, group: { id, size: 1 } },
+        { task: { kind: "textToImage", request }, checkpoint: undefined, group: { id, size: 1, standby: false } },
         signal,
       )) {
         events.push(event);

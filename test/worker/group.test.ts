@@ -25,7 +25,7 @@ async function setup() {
   return {
     worker,
     /** A group that is as large as it says, or larger. */
-    group: (size: number): { group: Group } => ({ group: { id: `group-${++lastGroup}`, size } }),
+    group: (size: number): { group: Group } => ({ group: { id: `group-${++lastGroup}`, size, standby: false } }),
     run: (request: GenerateRequest, onEvent?: Parameters<typeof collect>[1]) =>
       collect(worker.generate(request), onEvent),
   };

@@ -30,7 +30,7 @@ test("a worker describes its model and its slots, and serves until it is asked t
   };
   expect(await worker.describe()).toEqual({
     slots: 3,
-    standby: 0,
+    standby: 1,
     presets: [
       {
         name: manifest.preset,
