@@ -1,9 +1,10 @@
 import { Status } from "nice-grpc";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { PoolForecasts } from "../../src/scheduler/pool-forecasts.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
+import { hasPostgres, startPostgres } from "../support/postgres-server.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 
 const WORKER = `pool name state slots standby running faults quarantinedUntil since seenAt drainRequestedAt
@@ -141,3 +142,34 @@ describe("a worker", () => {
     expect(Date.parse(quarantinedUntil)).toBeGreaterThan(Date.now());
   });
 });
+
+test.skipIf(!hasPostgres)(
+  "who leads a pool tells all other servers of its workers, and hears what they want",
+  async () => {
+    const postgres = await startPostgres({ fsync: "off" });
+    onTestFinished(() => postgres.stop());
+    const environment = { DATABASE_URL: await postgres.createDatabase() };
+    const worker = new FakeWorker();
+    const leader = await createTestApp({ workers: worker }, environment);
+    const other = await createTestApp({ workers: new FakeWorker(0) }, environment);
+    const running = await other.member.create({ prompt: "running" });
+    const call = (await worker.nextCall()).started();
+    const id = await other.member.create({ prompt: "waiting" });
+    const kinds = async (): Promise<string[]> => {
+      const trace = "query($id: ID!) { generation(id: $id) { schedulingTrace { kind } } }";
+      const { generation } = await other.member.query(trace, { id });
+      return generation.schedulingTrace.map(({ kind }: { kind: string }) => kind);
+    };
+    expect(await kinds()).toEqual(["WORKERS_BUSY"]);
+    const drain = "mutation($input: DrainWorkerInput!) { drainWorker(input: $input) { worker { state } } }";
+    const input = { pool: "local", name: "fake", yieldRunning: true, reason: "test" };
+    const { drainWorker } = await other.owner.query(drain, { input });
+    expect(drainWorker.worker.state).toBe("DRAINING");
+    await call.yieldRequested;
+    await vi.waitFor(async () => expect(await kinds()).toContain("NO_WORKER"), 5000);
+    await call.succeed();
+    expect((await other.member.finished(running)).state).toBe("SUCCEEDED");
+    await other.stop();
+    await leader.stop();
+  },
+);
