@@ -9,7 +9,11 @@ import type { RunningLimit, Waiting } from "./forecast.ts";
 
 const KEY_OR_NIL = Prisma.sql`coalesce(api_key_id, '00000000-0000-0000-0000-000000000000')`;
 
-/** That of the index: by less of it whole queues would be sorted, see listHeads. */
+/** A queue as a range of the index, see listHeads. */
+const isBetween = (queue: Prisma.Sql): Prisma.Sql =>
+  Prisma.sql`(tenant_id, user_id, ${KEY_OR_NIL}, priority, preset) >= ${queue} and (tenant_id, user_id, ${KEY_OR_NIL}, priority, preset) <= ${queue}`;
+
+/** That of the index. */
 const QUEUE_ORDER = Prisma.sql`tenant_id, user_id, ${KEY_OR_NIL}, priority, preset, created_at, id`;
 
 /** Texts are emptied: they decide nothing, but one that is missing does. */
@@ -68,8 +72,7 @@ export async function listFirstOf(
       as q (of_tenant, of_user, of_key, of_priority, of_preset, at_most)
     join tenant on tenant.id = of_tenant cross join lateral (
       select ${COLUMNS} from generation
-      where ${waitsIn(pool)} and tenant_id = of_tenant and user_id = of_user and ${KEY_OR_NIL} = of_key and priority = of_priority::priority
-        and preset = of_preset
+      where ${waitsIn(pool)} and ${isBetween(Prisma.sql`(of_tenant, of_user, of_key, of_priority::priority, of_preset)`)}
       order by ${QUEUE_ORDER} limit at_most
     ) as item`;
   return rows.map(toWaiting);
@@ -158,8 +161,8 @@ export async function readAhead(tx: Tx, ids: readonly string[]): Promise<Readonl
       select item.id, item.place from queue q, lateral (
         select g.id, row_number() over (order by g.created_at, g.id) as place from (
           select id, created_at from generation
-          where pool = q.pool and state = 'QUEUED' and not parked and tenant_id = q.tenant_id and user_id = q.user_id
-            and ${KEY_OR_NIL} = q.api_key_id and priority = q.priority and preset = q.preset
+          where pool = q.pool and state = 'QUEUED' and not parked
+            and ${isBetween(Prisma.sql`(q.tenant_id, q.user_id, q.api_key_id, q.priority, q.preset)`)}
           order by ${QUEUE_ORDER} limit ${MAX_COUNTED}::int
         ) as g
       ) as item where item.id = any(${[...ids]}::uuid[])

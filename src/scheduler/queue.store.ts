@@ -93,9 +93,9 @@ export interface Head {
 }
 
 /**
- * The next ones of each queue, oldest first: as many index lookups as there are queues. The limit stands in the statement,
- * as a plan for any limit would sort whole queues; so would one that is not ordered by all that the index has, because under
- * row-level security the planner does not know that a queue has one class.
+ * The next ones of each queue, oldest first: as many index lookups as there are queues. Queues are ranges of their index, and
+ * the limit stands in the statement: asked for by equalities, or with any limit, the planner takes few rows for few and
+ * sorts whole queues, or reads all that a member ever made.
  */
 export async function listHeads(db: Querying, { pool, queues, limit }: HeadsRequest): Promise<readonly Head[]> {
   const of = <T>(read: (queue: QueueName) => T): T[] => queues.map(({ queue }) => read(queue));
@@ -118,9 +118,10 @@ export async function listHeads(db: Querying, { pool, queues, limit }: HeadsRequ
     join tenant t on t.id = q.tenant_id
     cross join lateral (
       select * from generation
-      where pool = ${pool} and state = 'QUEUED' and not parked and tenant_id = q.tenant_id and user_id = q.user_id
-        and ${KEY_OR_NIL} = q.api_key_id and priority = q.priority::priority and preset = q.preset
-        and (created_at, id) > (q.after_at::timestamptz, q.after_id) and (deadline_at is null or deadline_at > now())
+      where pool = ${pool} and state = 'QUEUED' and not parked and (deadline_at is null or deadline_at > now())
+        and (tenant_id, user_id, ${KEY_OR_NIL}, priority, preset, created_at, id)
+          > (q.tenant_id, q.user_id, q.api_key_id, q.priority::priority, q.preset, q.after_at::timestamptz, q.after_id)
+        and (tenant_id, user_id, ${KEY_OR_NIL}, priority, preset) <= (q.tenant_id, q.user_id, q.api_key_id, q.priority::priority, q.preset)
       order by tenant_id, user_id, ${KEY_OR_NIL}, priority, preset, created_at, id
       limit ${Prisma.raw(String(Math.trunc(limit)))}
     ) as g
