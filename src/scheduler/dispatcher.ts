@@ -28,7 +28,7 @@ const CLAIM_POLL_MS = 500;
 const MAX_CLAIM_ROUNDS = 4;
 const OFFER_MS = 10_000;
 /** How often it looks whether there is something new to record of its workers. */
-const RECORD_MS = 500;
+const RECORD_MS = 1000;
 /** After a yield was asked for, streams get this long to end. */
 const YIELD_GRACE_MS = 10_000;
 
