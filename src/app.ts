@@ -1,7 +1,7 @@
 /** The composition root: constructs every service by hand and chooses the adapters. */
 
 import "reflect-metadata";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { Registry } from "prom-client";
 import { CostBuckets } from "./api/cost-buckets.ts";
 import { MetricsEndpoint } from "./api/metrics-endpoint.ts";
@@ -49,7 +49,6 @@ import { Closables } from "./platform/lifecycle.ts";
 import { createLogger, type Logger } from "./platform/logger.ts";
 import { ReadSession } from "./platform/read-session.ts";
 import { loadSecrets } from "./platform/secrets.ts";
-import { LocalWorkers } from "./pool/local-workers.ts";
 import { PoolCatalog } from "./pool/pool-catalog.ts";
 import { PresetResolver } from "./pool/preset.resolver.ts";
 import { WorkerResolver } from "./pool/worker.resolver.ts";
@@ -94,6 +93,7 @@ import { PictureNormaliser } from "./upload/picture-normaliser.ts";
 import { UploadResolver } from "./upload/upload.resolver.ts";
 import { UploadService } from "./upload/upload.service.ts";
 import { UploadReceiver } from "./upload/upload-receiver.ts";
+import { discoverWorkers } from "./workers.ts";
 
 /** The one pool of an embedded installation. */
 const POOL = "local";
@@ -144,7 +144,7 @@ async function start(
   closables.add(() => lock.release());
   await checkAddress(config);
   // Workers take longest to start, and need nothing of the rest.
-  const pool = new WorkerPool(workers ?? localWorkers(config, logger), clock, logger);
+  const pool = new WorkerPool(workers ?? discoverWorkers(config, logger), clock, logger);
   const workersStarted = Promise.allSettled([pool.start()]);
   closables.add(() => pool.stop());
   stop.addEventListener("abort", () => void pool.stop());
@@ -279,20 +279,6 @@ function makeScheduling({ ageingMs }: Config, services: AttemptServices) {
   const dispatcher = new Dispatcher(services, { pool: POOL, ageingMs });
   const workers = (name: string) => (name === POOL && dispatcher.leads ? pool.live() : undefined);
   return { dispatcher, schedules: new Schedules(db, new PoolForecasts({ db, clock, workers, ageingMs })) };
-}
-
-function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorkers {
-  return new LocalWorkers({
-    inferenceFolder: join(ROOT, "dist/inference"),
-    checkpointFolder: workers.checkpoint,
-    modelFolder: join(dataDir, "models", basename(workers.checkpoint)),
-    dtype: workers.dtype,
-    count: workers.count,
-    threads: workers.threads,
-    slots: workers.slots,
-    provider: workers.provider,
-    logger,
-  });
 }
 
 const resolversOf = ({

@@ -21,6 +21,9 @@ const STAGES: Record<ComputeStage, Stage> = {
   writing: Stage.WRITING,
 };
 
+/** An attempt that nobody waits for ends within a step; the server takes a worker for stuck after as long. */
+const ABANDONED_MS = 120_000;
+
 export class InferenceService implements InferenceServiceImplementation {
   /** Attempts that have a slot. */
   private readonly running = new Set<string>();
@@ -32,6 +35,8 @@ export class InferenceService implements InferenceServiceImplementation {
   constructor(
     private readonly compute: Compute,
     private readonly offer: Offer,
+    /** An attempt that nobody waits for any more does not end. */
+    private readonly onStuck: () => void,
   ) {}
 
   async describe(): Promise<DescribeResponse> {
@@ -44,6 +49,10 @@ export class InferenceService implements InferenceServiceImplementation {
     const { leaseId } = request;
     const group = groupOf(request);
     this.admit(leaseId, group);
+    let watchdog: NodeJS.Timeout | undefined;
+    signal.addEventListener("abort", () => {
+      watchdog = setTimeout(this.onStuck, ABANDONED_MS).unref();
+    });
     try {
       const attempt = { task, checkpoint: request.resumeFrom?.state, group };
       for await (const event of this.compute.run(leaseId, attempt, signal)) {
@@ -54,6 +63,7 @@ export class InferenceService implements InferenceServiceImplementation {
       if (error instanceof ComputeLostError) throw new ServerError(Status.UNAVAILABLE, error.message);
       throw error;
     } finally {
+      clearTimeout(watchdog);
       this.standby.delete(leaseId);
       this.running.delete(leaseId);
       if (this.isIdle) for (const resolve of this.idle.splice(0)) resolve();

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { StartupError } from "./errors.ts";
+import { type PoolWorkers, poolWorkersSchema } from "./pool-workers.ts";
 
 /** Messages say what is accepted, with an example: operators read them, who do not know of our checks. */
 function integer(min: number, max: number, example: number) {
@@ -106,6 +107,14 @@ export const environmentSchema = z.object({
   WORKER_SLOTS: integer(1, 32, 4).optional(),
   /** What workers compute with: cpu, cuda or webgpu; the processor where another does not work. */
   WORKER_PROVIDER: z.enum(PROVIDERS, { error: `Give one of ${PROVIDERS.join(", ")}.` }).default("cpu"),
+  /** Workers elsewhere, instead of those of this machine: where they are, or what tells it. */
+  POOL_WORKERS: poolWorkersSchema,
+  /** What callers show to workers elsewhere, the same on both sides. */
+  WORKER_TOKEN: z.string().min(MIN_SECRET_CHARACTERS, { error: "Give at least 16 characters." }).optional(),
+  /** Files in PEM form: certificate and key of this side, and who signs those of the other side. */
+  WORKER_TLS_CERT: z.string().min(1).optional(),
+  WORKER_TLS_KEY: z.string().min(1).optional(),
+  WORKER_TLS_CA: z.string().min(1).optional(),
   /** Checkpoint folder of the preset that the workers serve. */
   PRESET_CHECKPOINT: z.string().min(1).default("inference/presets/tiny"),
   /** How its large weights are stored and multiplied: float32, int8, float16 or bfloat16. */
@@ -121,6 +130,13 @@ export const environmentSchema = z.object({
   /** How long running generations may go on when the server is asked to stop; then they yield with a checkpoint. */
   SHUTDOWN_GRACE_SECONDS: integer(0, 3600, 5).default(5),
 });
+
+/** Paths. */
+export interface WorkerTlsFiles {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
 
 export interface Config {
   readonly port: number;
@@ -145,6 +161,12 @@ export interface Config {
     readonly checkpoint: string;
     readonly dtype: string;
   };
+  /** Undefined where workers are processes of this machine. */
+  readonly remoteWorkers:
+    | { readonly places: PoolWorkers; readonly token: string | undefined; readonly tls: WorkerTlsFiles | undefined }
+    | undefined;
+  /** Where the Kubernetes API is, for a server that runs in a pod. */
+  readonly kubernetesUrl: string | undefined;
   /** By preset; 1 for others. */
   readonly priceFactors: ReadonlyMap<string, number>;
   /** Undefined when nobody signs in here. */
@@ -205,6 +227,8 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
       checkpoint: resolve(ROOT, data.PRESET_CHECKPOINT),
       dtype: data.PRESET_DTYPE,
     },
+    remoteWorkers: remoteWorkersOf(data),
+    kubernetesUrl: kubernetesUrlOf(environment),
     priceFactors: data.PRESET_PRICE_FACTORS,
     oidc: oidcOf(data),
     moderation: moderationOf(data),
@@ -212,6 +236,29 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     shutdownGraceMs: data.SHUTDOWN_GRACE_SECONDS * 1000,
     startedByNpm: environment["npm_lifecycle_event"] === "start",
   };
+}
+
+function remoteWorkersOf({
+  POOL_WORKERS: places,
+  WORKER_TOKEN: token,
+  WORKER_TLS_CERT: cert,
+  WORKER_TLS_KEY: key,
+  WORKER_TLS_CA: ca,
+}: z.infer<typeof environmentSchema>): Config["remoteWorkers"] {
+  if (places === undefined) return undefined;
+  if (cert === undefined && key === undefined && ca === undefined) return { places, token, tls: undefined };
+  if (cert !== undefined && key !== undefined && ca !== undefined) return { places, token, tls: { ca, cert, key } };
+  throw new StartupError(
+    "WORKER_TLS_CERT, WORKER_TLS_KEY and WORKER_TLS_CA go together: files in PEM form. Set all of them, or none.",
+  );
+}
+
+/** As Kubernetes tells it to every container. */
+function kubernetesUrlOf(environment: NodeJS.ProcessEnv): string | undefined {
+  const host = environment["KUBERNETES_SERVICE_HOST"];
+  const port = environment["KUBERNETES_SERVICE_PORT"] ?? "443";
+  if (!host) return undefined;
+  return `https://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 function oidcOf({

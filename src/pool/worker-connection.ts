@@ -1,6 +1,5 @@
 /** The gRPC connection to one worker: kept up until closed, and ready while the worker says that it serves. */
-import { Channel, credentials } from "@grpc/grpc-js";
-import { type Client, createClient } from "nice-grpc";
+import { type Client, ClientError, Status } from "nice-grpc";
 import { HealthDefinition } from "nice-grpc-server-health";
 import { type DescribeResponse, InferenceServiceDefinition } from "../../proto/gen/inference/v1/inference.ts";
 import type { Logger } from "../platform/logger.ts";
@@ -12,18 +11,10 @@ import {
   WorkerCallError,
   type WorkerEvent,
 } from "./worker-call.ts";
+import { WorkerChannel } from "./worker-channel.ts";
 import type { WorkerAddress } from "./worker-discovery.ts";
 import { WorkerEventCheck } from "./worker-event-check.ts";
 
-const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
-const CHANNEL_OPTIONS = {
-  "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
-  "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
-  "grpc.keepalive_time_ms": 5000,
-  "grpc.keepalive_timeout_ms": 5000,
-  "grpc.initial_reconnect_backoff_ms": 100,
-  "grpc.max_reconnect_backoff_ms": 1000,
-};
 const RETRY_MS = 200;
 const YIELD_TIMEOUT_MS = 2000;
 /** A worker that cannot be reached for this long is reported. Keepalive finds a frozen one after ten seconds. */
@@ -39,20 +30,20 @@ export interface ConnectionListener {
 }
 
 export class WorkerConnection {
-  private readonly channel: Channel;
+  private readonly channel: WorkerChannel;
   private readonly inference: Client<typeof InferenceServiceDefinition>;
   private readonly health: Client<typeof HealthDefinition>;
   private readonly closing = new AbortController();
+  private wasRefused = false;
 
   constructor(
     readonly worker: WorkerAddress,
     private readonly listener: ConnectionListener,
     private readonly logger: Logger,
   ) {
-    // nice-grpc's own createChannel would append a port to the path of a Unix socket.
-    this.channel = new Channel(worker.target, credentials.createInsecure(), CHANNEL_OPTIONS);
-    this.inference = createClient(InferenceServiceDefinition, this.channel);
-    this.health = createClient(HealthDefinition, this.channel);
+    this.channel = new WorkerChannel(worker);
+    this.inference = this.channel.clientOf(InferenceServiceDefinition);
+    this.health = this.channel.clientOf(HealthDefinition);
     void this.keepWatching();
   }
 
@@ -96,7 +87,7 @@ export class WorkerConnection {
           else this.listener.notReady();
         }
       } catch (error) {
-        if (!signal.aborted) this.logger.debug({ worker: this.worker.name, err: error }, "worker not reachable");
+        if (!signal.aborted) this.logFailure(error);
       }
       if (signal.aborted) return;
       this.listener.notReady();
@@ -107,5 +98,15 @@ export class WorkerConnection {
       }
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
+  }
+
+  /** Workers come and go; one that is there and knows us not is a mistake in the settings. */
+  private logFailure(error: unknown): void {
+    const { name: worker, target } = this.worker;
+    const isRefusal = error instanceof ClientError && error.code === Status.UNAUTHENTICATED;
+    if (isRefusal && !this.wasRefused)
+      this.logger.error({ worker, target }, "worker refuses this server: is WORKER_TOKEN the same on both sides?");
+    else this.logger.debug({ worker, err: error }, "worker not reachable");
+    this.wasRefused = isRefusal;
   }
 }

@@ -1,9 +1,9 @@
+import type { ChannelAddress } from "./worker-channel.ts";
+
 /** Where a worker answers. */
-export interface WorkerAddress {
+export interface WorkerAddress extends ChannelAddress {
   /** Stable while the worker lives; a worker that takes its place has another one. */
   readonly name: string;
-  /** For gRPC: unix:/path, or host:port. */
-  readonly target: string;
 }
 
 export interface DiscoveryListener {

@@ -129,3 +129,38 @@ test(".env.example has exactly the variables of the code, with their defaults", 
     if (value !== "") expect(String(defaults[name as keyof typeof defaults]), name).toBe(value);
   }
 });
+
+test("workers elsewhere are named by their addresses, or by what knows them", () => {
+  const placesOf = (POOL_WORKERS: string) => loadConfig({ POOL_WORKERS }).remoteWorkers?.places;
+  expect(placesOf("")).toBeUndefined();
+  const targets = ["10.0.0.5:50051", "[2001:db8::1]:50051", "gpu-1.example.org:6000"];
+  expect(placesOf(targets.join(", "))).toEqual({ kind: "LIST", targets });
+  expect(placesOf("dns:inference.atelier:50051")).toEqual({ kind: "DNS", host: "inference.atelier", port: 50051 });
+  expect(placesOf("srv:_grpc._tcp.inference")).toEqual({ kind: "SRV", srv: "_grpc._tcp.inference" });
+  expect(placesOf("kubernetes:inference")).toEqual({ kind: "KUBERNETES", service: "inference" });
+  expect(placesOf("kubernetes:gpu/inference")).toEqual({ kind: "KUBERNETES", namespace: "gpu", service: "inference" });
+  for (const wrong of [
+    "10.0.0.5",
+    "10.0.0.5:0",
+    "10.0.0.5:99999",
+    "a:1,,b:1",
+    "dns:name",
+    "srv:",
+    "kubernetes:A/b/c",
+    "http://a:1",
+  ])
+    expect(() => placesOf(wrong), wrong).toThrow("POOL_WORKERS: Give addresses with ports");
+});
+
+test("certificates for workers need all their files", () => {
+  const environment = { POOL_WORKERS: "10.0.0.5:50051", WORKER_TOKEN: "sixteen letters!" };
+  const files = { WORKER_TLS_CERT: "cert.pem", WORKER_TLS_KEY: "key.pem", WORKER_TLS_CA: "ca.pem" };
+  expect(loadConfig({ ...environment, ...files }).remoteWorkers).toMatchObject({
+    token: "sixteen letters!",
+    tls: { ca: "ca.pem", cert: "cert.pem", key: "key.pem" },
+  });
+  for (const name of Object.keys(files)) {
+    const start = () => loadConfig({ ...environment, ...files, [name]: "" });
+    expect(start).toThrow("WORKER_TLS_CERT, WORKER_TLS_KEY and WORKER_TLS_CA go together");
+  }
+});

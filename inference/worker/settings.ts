@@ -1,0 +1,114 @@
+/** Settings of a worker: flags, or environment variables where it is started without. The only reader of process.env here. */
+import { readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { PROVIDERS, type Provider } from "../runtime/provider.ts";
+
+const MIN_TOKEN_CHARACTERS = 16;
+const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\]):\d+$/;
+const USAGE =
+  "usage: --model <model folder> --listen <unix:/path or host:port> [--health-listen <host:port>] [--provider name] [--threads n] " +
+  "[--slots n] [--standby 0|1], or the variables MODEL_DIR, LISTEN, HEALTH_LISTEN, WORKER_PROVIDER, WORKER_THREADS and WORKER_SLOTS";
+
+/** Of the environment, as far as a worker reads it. */
+const WORKER_VARIABLES = [
+  "MODEL_DIR",
+  "LISTEN",
+  "HEALTH_LISTEN",
+  "WORKER_PROVIDER",
+  "WORKER_THREADS",
+  "WORKER_SLOTS",
+  "WORKER_TOKEN",
+  "WORKER_TLS_CERT",
+  "WORKER_TLS_KEY",
+  "WORKER_TLS_CA",
+] as const;
+
+/** In PEM form. */
+export interface TlsFiles {
+  /** Who signs certificates of callers. */
+  readonly ca: Buffer;
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+export interface WorkerSettings {
+  /** Folder of the built model. */
+  readonly model: string;
+  /** unix:/path or host:port */
+  readonly listen: string;
+  /** host:port that answers nothing but whether the worker serves, to anybody. */
+  readonly healthListen: string | undefined;
+  readonly provider: Provider;
+  /** By the model's size unless given. */
+  readonly threads: number | undefined;
+  readonly slots: number | undefined;
+  /** Groups that wait here for the one that runs. */
+  readonly standby: number;
+  /** What callers have to show; undefined where nothing is asked: on a Unix socket, whose folder is private, or on loopback. */
+  readonly token: string | undefined;
+  readonly tls: TlsFiles | undefined;
+  readonly endsWithStdin: boolean;
+}
+
+export function readSettings(): WorkerSettings {
+  const { values: flags } = parseArgs({
+    options: {
+      model: { type: "string" },
+      listen: { type: "string" },
+      "health-listen": { type: "string" },
+      provider: { type: "string" },
+      threads: { type: "string" },
+      slots: { type: "string" },
+      standby: { type: "string", default: "1" },
+      "ends-with-stdin": { type: "boolean", default: false },
+    },
+  });
+  const model = flags.model ?? variable("MODEL_DIR");
+  const listen = flags.listen ?? variable("LISTEN");
+  if (model === undefined || listen === undefined) throw new Error(USAGE);
+  const access = listen.startsWith("unix:") ? { token: undefined, tls: undefined } : readAccess(listen);
+  return {
+    model,
+    listen,
+    healthListen: flags["health-listen"] ?? variable("HEALTH_LISTEN"),
+    provider: toProvider(flags.provider ?? variable("WORKER_PROVIDER") ?? "cpu"),
+    threads: toCount(flags.threads ?? variable("WORKER_THREADS")),
+    slots: toCount(flags.slots ?? variable("WORKER_SLOTS")),
+    standby: flags.standby === "0" ? 0 : 1,
+    ...access,
+    endsWithStdin: flags["ends-with-stdin"],
+  };
+}
+
+/** Empty means unset. */
+const variable = (name: (typeof WORKER_VARIABLES)[number]): string | undefined => process.env[name] || undefined;
+
+function readAccess(listen: string): Pick<WorkerSettings, "token" | "tls"> {
+  const token = variable("WORKER_TOKEN");
+  if (token !== undefined && token.length < MIN_TOKEN_CHARACTERS)
+    throw new Error(`WORKER_TOKEN is too short: give at least ${MIN_TOKEN_CHARACTERS} characters.`);
+  const tls = readTls();
+  if (token === undefined && tls === undefined && !LOOPBACK.test(listen))
+    throw new Error(`Anybody could use this worker at ${listen}. Set WORKER_TOKEN, or WORKER_TLS_CERT, _KEY and _CA.`);
+  return { token, tls };
+}
+
+function readTls(): TlsFiles | undefined {
+  const [cert, key, ca] = [variable("WORKER_TLS_CERT"), variable("WORKER_TLS_KEY"), variable("WORKER_TLS_CA")];
+  if (cert === undefined && key === undefined && ca === undefined) return undefined;
+  if (cert === undefined || key === undefined || ca === undefined)
+    throw new Error("WORKER_TLS_CERT, WORKER_TLS_KEY and WORKER_TLS_CA go together. Set all of them, or none.");
+  return { cert: readFileSync(cert), key: readFileSync(key), ca: readFileSync(ca) };
+}
+
+function toProvider(name: string): Provider {
+  const provider = PROVIDERS.find((known) => known === name);
+  if (provider !== undefined) return provider;
+  throw new Error(`--provider ${name}: there is no such provider. Give one of ${PROVIDERS.join(", ")}.`);
+}
+
+function toCount(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw new Error(`"${text}" is no number of threads or slots.`);
+  return Number(text);
+}
