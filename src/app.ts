@@ -1,6 +1,7 @@
 /** The composition root: constructs every service by hand and chooses the adapters. */
 
 import "reflect-metadata";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Registry } from "prom-client";
 import { CostBuckets } from "./api/cost-buckets.ts";
@@ -16,7 +17,7 @@ import { ApiKeyService } from "./auth/api-key.service.ts";
 import { AuthService } from "./auth/auth.service.ts";
 import { CallerWatch } from "./auth/caller-watch.ts";
 import { Oidc } from "./auth/oidc.ts";
-import { bootstrap, type Credentials } from "./bootstrap.ts";
+import { bootstrap, bootstrapAdmin, type Credentials } from "./bootstrap.ts";
 import { BatchResolver, CreateBatchPayloadResolver } from "./generation/batch.resolver.ts";
 import { BatchService } from "./generation/batch.service.ts";
 import { BatchModeration } from "./generation/batch-moderation.ts";
@@ -41,9 +42,10 @@ import { PolicyService } from "./moderation/policy.service.ts";
 import { asAnyone, asTenant } from "./platform/access.ts";
 import { type Clock, systemClock } from "./platform/clock.ts";
 import { type Config, ROOT } from "./platform/config.ts";
-import { Database } from "./platform/database.ts";
+import { Database, type DatabaseEngine } from "./platform/database.ts";
 import { openEmbeddedDatabase } from "./platform/database-embedded.ts";
 import { openPostgresDatabase } from "./platform/database-postgres.ts";
+import { invariant } from "./platform/errors.ts";
 import { lockFolder } from "./platform/folder-lock.ts";
 import { Closables } from "./platform/lifecycle.ts";
 import { createLogger, type Logger } from "./platform/logger.ts";
@@ -71,6 +73,7 @@ import { RetentionResolver } from "./retention/retention.resolver.ts";
 import { RetentionService } from "./retention/retention.service.ts";
 import { TenantExport } from "./retention/tenant-export.ts";
 import type { AttemptServices } from "./scheduler/attempt.ts";
+import { Demand } from "./scheduler/demand.ts";
 import { Dispatcher } from "./scheduler/dispatcher.ts";
 import { Duties } from "./scheduler/duties.ts";
 import { FairnessResolver } from "./scheduler/fairness.resolver.ts";
@@ -95,16 +98,16 @@ import { UploadService } from "./upload/upload.service.ts";
 import { UploadReceiver } from "./upload/upload-receiver.ts";
 import { discoverWorkers } from "./workers.ts";
 
-/** The one pool of an embedded installation. */
-const POOL = "local";
+const MIGRATIONS = join(ROOT, "prisma/migrations");
 const READY_POLL_MS = 50;
 
 export interface App {
   /** Of this server, without a trailing slash. */
   readonly publicUrl: string;
-  readonly credentials: Credentials;
+  /** Undefined where no keys were made here. */
+  readonly credentials: Credentials | undefined;
   readonly db: Database;
-  /** Resolves when a generation can run. */
+  /** Resolves when a generation can run; in a part of a server, when it does its part. */
   ready(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -116,7 +119,7 @@ export interface Adapters {
 }
 
 /**
- * Starts API and dispatcher in this process.
+ * Starts API, dispatcher or both in this process.
  * @param stop ends a start that is still under way, which then throws its reason
  */
 export async function startApp(
@@ -140,48 +143,74 @@ async function start(
   closables: Closables,
   stop: AbortSignal,
 ): Promise<App> {
-  const lock = lockFolder(config.dataDir);
-  closables.add(() => lock.release());
+  const { role } = config;
+  const engineOf = lockedEngine(config, closables, logger);
   await checkAddress(config);
   // Workers take longest to start, and need nothing of the rest.
   const pool = new WorkerPool(workers ?? discoverWorkers(config, logger), clock, logger);
-  const workersStarted = Promise.allSettled([pool.start()]);
+  const workersStarted = Promise.allSettled(role === "api" ? [] : [pool.start()]);
   closables.add(() => pool.stop());
   stop.addEventListener("abort", () => void pool.stop());
-  const engine = await (config.databaseUrl === undefined
-    ? openEmbeddedDatabase(lock)
-    : openPostgresDatabase({ url: config.databaseUrl, logger }));
-  const db = await Database.open(engine, join(ROOT, "prisma/migrations"));
+  const db = await Database.open(await engineOf(), MIGRATIONS);
   closables.add(() => db.close());
   const address = { publicUrl: config.publicUrl ?? "" };
   const services = compose(config, { db, clock, logger, pool, publicUrl: () => address.publicUrl });
-  const { server, bus, poll, callers, duties, dispatcher, quota } = services;
+  const { server, bus, poll, callers, duties, dispatcher } = services;
   closables.add(() => bus.close());
   closables.add(() => poll.stop());
   closables.add(() => callers.stop());
-  await server.prepare(await makeSchema(resolversOf(services)));
+  if (role === "dispatcher") server.prepareHealth();
+  else await server.prepare(await makeSchema(resolversOf(services)));
   const port = await server.listen(config);
+  logger.info({ role, port }, "listening");
   address.publicUrl ||= `http://${urlHost(config.host)}:${port}`;
   closables.add(() => duties.stop());
   closables.add(() => dispatcher.stop(config.shutdownGraceMs));
   closables.add(() => server.stop());
-  const credentials = await bootstrap({ db, quota }, { dataDir: config.dataDir, url: `${address.publicUrl}/graphql` });
-  duties.start();
-  poll.start();
-  callers.start();
-  await dispatcher.start();
+  const credentials = await firstKeys(config, services, address.publicUrl);
+  if (role !== "dispatcher") {
+    poll.start();
+    callers.start();
+  }
+  if (role !== "api") {
+    duties.start();
+    await dispatcher.start();
+  }
   const [outcome] = await workersStarted;
   stop.throwIfAborted();
-  if (outcome.status === "rejected") throw outcome.reason;
+  if (outcome?.status === "rejected") throw outcome.reason;
   return {
     publicUrl: address.publicUrl,
     credentials,
     db,
     async ready() {
-      while (!(await dispatcher.offerOnce())) await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
+      while (role === "all" && !(await dispatcher.offerOnce()))
+        await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
     },
     stop: () => closables.close(),
   };
+}
+
+/** Takes the data folder at once, unless processes may share it. @returns what opens the database */
+function lockedEngine(config: Config, closables: Closables, logger: Logger): () => Promise<DatabaseEngine> {
+  const { dataDir, databaseUrl: url } = config;
+  const lock = config.isExclusive ? lockFolder(dataDir) : undefined;
+  if (lock === undefined) mkdirSync(dataDir, { recursive: true });
+  closables.add(() => lock?.release());
+  if (url !== undefined) return () => openPostgresDatabase({ url, logger });
+  invariant(lock !== undefined, "the embedded database is opened without a lock");
+  return () => openEmbeddedDatabase(lock);
+}
+
+/** Parts of a server make no keys: whoever needs one says which. */
+async function firstKeys(
+  { role, bootstrapAdminKey, dataDir }: Config,
+  services: Pick<Services, "db" | "quota">,
+  publicUrl: string,
+): Promise<Credentials | undefined> {
+  if (bootstrapAdminKey !== undefined) await bootstrapAdmin(services, bootstrapAdminKey);
+  if (bootstrapAdminKey !== undefined || role !== "all") return undefined;
+  return bootstrap(services, { dataDir, url: `${publicUrl}/graphql` });
 }
 
 interface Foundations {
@@ -196,7 +225,7 @@ interface Foundations {
 type Services = ReturnType<typeof compose>;
 
 function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundations) {
-  const signer = new UrlSigner(loadSecrets(config.dataDir).urlSigning);
+  const signer = new UrlSigner(loadSecrets(config.dataDir, config.urlSigningSecret).urlSigning);
   const links = new SignedLinks({ signer, clock, publicUrl, logger });
   const images = new DiskImageStore({ folder: join(config.dataDir, "images"), links });
   const bus = new InProcessFrameBus(clock);
@@ -216,6 +245,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const tenantExport = new TenantExport({ db, images, links, clock });
   const purge = new ImagePurge({ db, images, logger });
   const registry = new Registry();
+  if (config.role !== "api") new Demand({ db, clock, registry });
   const poll = new MilestonePoll(db, logger);
   const callers = new CallerWatch({ db, clock, logger });
   const server = new ApiServer({
@@ -231,7 +261,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     exports: [usage, tenantExport],
     uploads: new UploadReceiver({ db, images, links, logger }),
     metrics: new MetricsEndpoint({ registry, token: config.metricsToken }),
-    isReady: async () => (await db.transaction(asAnyone, (tx) => presets.list(tx))).length > 0,
+    isReady: () => isReady(config, db, presets),
     logger,
   });
   return {
@@ -259,6 +289,12 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   };
 }
 
+/** A server with everything has workers that serve something; a part of one has its database. */
+async function isReady({ role }: Config, db: Database, presets: PoolCatalog): Promise<boolean> {
+  const offered = await db.transaction(asAnyone, (tx) => presets.list(tx));
+  return offered.length > 0 || role !== "all";
+}
+
 function makeModeration(
   config: Config,
   { db, clock, logger }: Pick<Foundations, "db" | "clock" | "logger">,
@@ -274,10 +310,10 @@ const makeNormaliser = (): PictureNormaliser =>
   new PictureNormaliser({ program: join(ROOT, "dist/src/upload/normalise-picture.js") });
 
 /** Forecasts know the workers of this process as long as it leads its pool, and of all others what their leader recorded. */
-function makeScheduling({ ageingMs }: Config, services: AttemptServices) {
+function makeScheduling({ ageingMs, pool: led }: Config, services: AttemptServices) {
   const { db, clock, pool } = services;
-  const dispatcher = new Dispatcher(services, { pool: POOL, ageingMs });
-  const workers = (name: string) => (name === POOL && dispatcher.leads ? pool.live() : undefined);
+  const dispatcher = new Dispatcher(services, { pool: led, ageingMs });
+  const workers = (name: string) => (name === led && dispatcher.leads ? pool.live() : undefined);
   return { dispatcher, schedules: new Schedules(db, new PoolForecasts({ db, clock, workers, ageingMs })) };
 }
 

@@ -16,6 +16,8 @@ import type { QuotaService } from "./quota/quota.service.ts";
 import { credits } from "./quota/tariff.ts";
 import { findFirstTenant, insertMember, insertTenant } from "./tenancy/tenancy.store.ts";
 
+/** Any number that other programs hardly lock: several processes may start at once. */
+const BOOTSTRAP_LOCK = 4_711_002;
 const CREDENTIALS_FILE = "credentials.json";
 const FIRST_GRANT = credits(1_000_000);
 const KEY_NAME = "bootstrap";
@@ -44,6 +46,20 @@ export async function bootstrap(
   });
   writePrivateFile(path, credentials);
   return credentials;
+}
+
+/** Sees to it that the first administrator of the platform has this key, whichever process does so first. */
+export async function bootstrapAdmin(
+  { db, quota }: { db: Database; quota: QuotaService },
+  secret: string,
+): Promise<void> {
+  await db.transaction(asPlatform, async (tx) => {
+    await tx.$executeRaw`select pg_advisory_xact_lock(${BOOTSTRAP_LOCK}::bigint)`;
+    const { id: tenantId, ownerId: userId } = await firstTenant(tx, quota);
+    if ((await findPrincipal(tx, secret)) !== undefined) return;
+    await revokeApiKeys(tx, { tenantId, userId, name: KEY_NAME });
+    await insertApiKey(tx, { tenantId, userId, name: KEY_NAME, secret });
+  });
 }
 
 async function firstTenant(tx: Tx, quota: QuotaService): Promise<FirstTenant> {

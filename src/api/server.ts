@@ -39,6 +39,11 @@ interface Address {
   readonly host: string;
 }
 
+interface Route {
+  isFor(request: http.IncomingMessage): boolean;
+  serve(request: http.IncomingMessage, response: http.ServerResponse): Promise<void>;
+}
+
 export interface ApiOptions {
   readonly auth: AuthService;
   readonly callers: CallerWatch;
@@ -89,6 +94,7 @@ export class ApiServer {
     });
     await apollo.start();
     this.apollo = apollo;
+    this.prepareHealth();
     this.mountRoutes(apollo);
     this.disposeSockets = serveSockets(this.http, GRAPHQL_PATH, {
       schema,
@@ -101,6 +107,18 @@ export class ApiServer {
     });
   }
 
+  /** What every process answers: whether it lives and is ready, and its metrics. */
+  prepareHealth(): void {
+    const { app, options } = this;
+    app.disable("x-powered-by");
+    app.get("/healthz", (_, response) => void response.json({ status: "ok" }));
+    app.get("/readyz", async (_, response) => {
+      const isReady = await options.isReady().catch(() => false);
+      response.status(isReady ? 200 : 503).json({ status: isReady ? "ready" : "starting" });
+    });
+    this.mount(options.metrics);
+  }
+
   /** @returns the port, which the system chose when 0 was asked for */
   async listen(address: Address): Promise<number> {
     await listen(this.http, address);
@@ -111,24 +129,15 @@ export class ApiServer {
   async stop(): Promise<void> {
     await this.disposeSockets?.();
     await this.apollo?.stop();
+    if (this.apollo === undefined) await new Promise((resolve) => this.http.close(resolve));
   }
 
   private mountRoutes(apollo: ApolloServer<EventContext>): void {
     const { app, options } = this;
-    app.disable("x-powered-by");
-    app.get("/healthz", (_, response) => void response.json({ status: "ok" }));
-    app.get("/readyz", async (_, response) => {
-      const isReady = await options.isReady().catch(() => false);
-      response.status(isReady ? 200 : 503).json({ status: isReady ? "ready" : "starting" });
-    });
     app.use((request, response, next) =>
       request.path.startsWith(FILES_PATH) ? void options.serveFile(request, response).catch(next) : next(),
     );
-    for (const route of [options.batchResults, options.uploads, options.metrics, ...options.exports]) {
-      app.use((request, response, next) =>
-        route.isFor(request) ? void route.serve(request, response).catch(next) : next(),
-      );
-    }
+    for (const route of [options.batchResults, options.uploads, ...options.exports]) this.mount(route);
     app.get(GRAPHQL_PATH, (request, response, next) =>
       request.query["query"] === undefined ? void response.status(400).json(HOW_TO_ASK) : next(),
     );
@@ -142,6 +151,12 @@ export class ApiServer {
     app.use(answerBadRequest);
     app.use(
       (_, response) => void response.status(404).json({ error: `Nothing is here. The API is at ${GRAPHQL_PATH}.` }),
+    );
+  }
+
+  private mount(route: Route): void {
+    this.app.use((request, response, next) =>
+      route.isFor(request) ? void route.serve(request, response).catch(next) : next(),
     );
   }
 

@@ -24,6 +24,7 @@ const commaList = z
 
 const PROVIDERS = ["cpu", "cuda", "webgpu"] as const;
 const DTYPES = ["float32", "int8", "float16", "bfloat16"] as const;
+const ROLES = ["all", "api", "dispatcher"] as const;
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 
 const FACTORS_EXPECTED =
@@ -39,8 +40,16 @@ const isSafe = (url: string): boolean => /^(https:|http:\/\/(localhost|127\.0\.0
 const CHECKER_EXPECTED =
   "Give an address with http or https and without a password, such as http://127.0.0.1:8080/check.";
 
+/** As src/auth makes them. */
+const API_KEY = /^atelier_[A-Za-z0-9_-]{43}$/;
+const SIGNING_EXPECTED = "Give at least 32 characters, such as what `openssl rand -hex 32` prints.";
+const KEY_EXPECTED =
+  "Give atelier_ and 43 letters, digits, - or _, such as what `echo atelier_$(openssl rand -base64 32 | tr +/ -_ | tr -d =)` prints.";
+
 /** One entry per variable, in the order of .env.example. */
 export const environmentSchema = z.object({
+  /** What this process does: everything, answering clients, or giving work to workers. */
+  ROLE: z.enum(ROLES, { error: `Give one of ${ROLES.join(", ")}.` }).default("all"),
   /** Port of the GraphQL endpoint, the signed files and the health checks. */
   PORT: integer(0, 65535, 4000).default(4000),
   /** Address to listen on. 0.0.0.0 opens the server to the network. */
@@ -74,6 +83,10 @@ export const environmentSchema = z.object({
       error: "Give the address of a PostgreSQL database, such as postgresql://atelier:secret@127.0.0.1:5432/atelier.",
     })
     .optional(),
+  /** Key of the first administrator of the platform, instead of keys that the first start makes. */
+  BOOTSTRAP_ADMIN_KEY: z.string().regex(API_KEY, { error: KEY_EXPECTED }).optional(),
+  /** What links are signed with, the same for all processes; made at the first start unless set. */
+  URL_SIGNING_SECRET: z.string().min(32, { error: SIGNING_EXPECTED }).optional(),
   /** OpenID Connect issuer whose tokens people sign in with; without one, there are keys only. */
   OIDC_ISSUER: z
     .url({ protocol: /^https?$/, error: ISSUER_EXPECTED })
@@ -99,6 +112,11 @@ export const environmentSchema = z.object({
   METRICS_TOKEN: z.string().min(16, { error: "Give at least 16 characters." }).optional(),
   /** trace, debug, info, warn, error or silent. */
   LOG_LEVEL: z.enum(LOG_LEVELS, { error: `Give one of ${LOG_LEVELS.join(", ")}.` }).default("info"),
+  /** Pool of workers that this process leads, if no other one does. */
+  POOL: z
+    .string()
+    .regex(/^[a-z0-9-]{1,40}$/, { error: "Give up to 40 small letters, digits and -, such as gpu." })
+    .default("local"),
   /** Worker processes on this machine. */
   WORKERS: integer(1, 64, 1).default(1),
   /** Threads of each worker; by the model's size unless set. */
@@ -139,6 +157,7 @@ export interface WorkerTlsFiles {
 }
 
 export interface Config {
+  readonly role: (typeof ROLES)[number];
   readonly port: number;
   readonly host: string;
   /** Without a trailing slash; undefined until the port is known when neither is set. */
@@ -150,9 +169,17 @@ export interface Config {
   readonly dataDir: string;
   /** Undefined for the embedded database. */
   readonly databaseUrl: string | undefined;
+  /** DATA_DIR is used by this process alone. */
+  readonly isExclusive: boolean;
+  /** Undefined where the first start makes keys. */
+  readonly bootstrapAdminKey: string | undefined;
+  /** Undefined where the data folder has one. */
+  readonly urlSigningSecret: string | undefined;
   /** Undefined when only this machine reads metrics. */
   readonly metricsToken: string | undefined;
   readonly logLevel: string;
+  /** That this process leads. */
+  readonly pool: string;
   readonly workers: {
     readonly count: number;
     readonly threads: number | undefined;
@@ -196,19 +223,27 @@ function findRoot(folder: string): string {
   return existsSync(join(folder, "package.json")) ? folder : findRoot(dirname(folder));
 }
 
+const IS_SECRET = /(TOKEN|SECRET|_KEY)$/;
+
 /** Reports every wrong variable at once. */
 export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config {
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
   const parsed = environmentSchema.safeParse(given);
   if (!parsed.success) {
     const problems = new Map(parsed.error.issues.map(({ path, message }) => [path.join("."), message]));
-    const lines = [...problems].map(([name, message]) => `  ${name}: ${message} It is "${given[name]}".`);
+    const shown = (name: string): string => (IS_SECRET.test(name) ? "" : ` It is "${given[name]}".`);
+    const lines = [...problems].map(([name, message]) => `  ${name}: ${message}${shown(name)}`);
     throw new StartupError(
       `These environment variables cannot be used (.env.example explains them):\n${lines.join("\n")}`,
     );
   }
   const { data } = parsed;
+  const remoteWorkers = remoteWorkersOf(data);
+  if (data.ROLE !== "all" && data.DATABASE_URL === undefined)
+    throw new StartupError(`ROLE=${data.ROLE} needs DATABASE_URL: only one process can use the database in DATA_DIR.`);
+  const hasLocalWorkers = data.ROLE !== "api" && remoteWorkers === undefined;
   return {
+    role: data.ROLE,
     port: data.PORT,
     host: data.HOST,
     publicUrl: data.PUBLIC_URL?.replace(/\/+$/, ""),
@@ -217,8 +252,12 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     rateLimit: { limit: data.RATE_LIMIT_POINTS, restorePerSecond: data.RATE_LIMIT_POINTS_PER_SECOND },
     dataDir: resolve(ROOT, data.DATA_DIR),
     databaseUrl: data.DATABASE_URL,
+    isExclusive: data.DATABASE_URL === undefined || hasLocalWorkers,
+    bootstrapAdminKey: data.BOOTSTRAP_ADMIN_KEY,
+    urlSigningSecret: data.URL_SIGNING_SECRET,
     metricsToken: data.METRICS_TOKEN,
     logLevel: data.LOG_LEVEL,
+    pool: data.POOL,
     workers: {
       count: data.WORKERS,
       threads: data.WORKER_THREADS,
@@ -227,7 +266,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
       checkpoint: resolve(ROOT, data.PRESET_CHECKPOINT),
       dtype: data.PRESET_DTYPE,
     },
-    remoteWorkers: remoteWorkersOf(data),
+    remoteWorkers,
     kubernetesUrl: kubernetesUrlOf(environment),
     priceFactors: data.PRESET_PRICE_FACTORS,
     oidc: oidcOf(data),

@@ -1,6 +1,6 @@
 /** Secrets that this installation made for itself: a file that only its user can read. Kept apart from the settings; never logged. */
-import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { existsSync, linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { StartupError } from "./errors.ts";
@@ -14,13 +14,16 @@ const secretsSchema = z.object({
 });
 export type Secrets = z.infer<typeof secretsSchema>;
 
-/** Reads the secrets of a data folder, or makes them. */
-export function loadSecrets(dataDir: string): Secrets {
+/**
+ * Reads the secrets of a data folder, or makes them.
+ * @param given what links are signed with, where the operator says so
+ */
+export function loadSecrets(dataDir: string, given: string | undefined): Secrets {
+  if (given !== undefined) return { urlSigning: { id: idOf(given), secret: Buffer.from(given).toString("base64url") } };
   const path = join(dataDir, FILE);
   if (!existsSync(path)) {
-    writePrivateFile(path, {
-      urlSigning: { id: newId(), secret: randomBytes(32).toString("base64url") },
-    } satisfies Secrets);
+    const made = { urlSigning: { id: newId(), secret: randomBytes(32).toString("base64url") } } satisfies Secrets;
+    writePrivateFile(path, made, { replaces: false });
   }
   try {
     return secretsSchema.parse(JSON.parse(readFileSync(path, "utf8")));
@@ -32,9 +35,22 @@ export function loadSecrets(dataDir: string): Secrets {
   }
 }
 
-/** Writes JSON that only this user can read; the file is whole or absent. */
-export function writePrivateFile(path: string, content: unknown): void {
-  const unfinished = `${path}.${process.pid}`;
+/** Tells nothing of the secret. */
+const idOf = (secret: string): string => createHash("sha256").update(secret).digest("hex").slice(0, 16);
+
+/**
+ * Writes JSON that only this user can read; the file is whole or absent.
+ * @param options.replaces whether one that is there, perhaps since a moment ago from another process, goes
+ */
+export function writePrivateFile(path: string, content: unknown, { replaces = true } = {}): void {
+  const unfinished = `${path}.${process.pid}.${randomBytes(4).toString("hex")}`;
   writeFileSync(unfinished, `${JSON.stringify(content, undefined, 2)}\n`, { mode: 0o600 });
-  renameSync(unfinished, path);
+  try {
+    if (replaces) renameSync(unfinished, path);
+    else linkSync(unfinished, path);
+  } catch (error) {
+    if (replaces || (error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  } finally {
+    rmSync(unfinished, { force: true });
+  }
 }

@@ -164,3 +164,30 @@ test("certificates for workers need all their files", () => {
     expect(start).toThrow("WORKER_TLS_CERT, WORKER_TLS_KEY and WORKER_TLS_CA go together");
   }
 });
+
+test("a part of a server needs a database that others can use, too; only then is its data folder shared", () => {
+  const DATABASE_URL = "postgresql://atelier@127.0.0.1/atelier";
+  for (const ROLE of ["api", "dispatcher"])
+    expect(() => loadConfig({ ROLE })).toThrow(`ROLE=${ROLE} needs DATABASE_URL`);
+  const isExclusive = (environment: NodeJS.ProcessEnv) => loadConfig(environment).isExclusive;
+  expect(isExclusive({})).toBe(true);
+  expect(isExclusive({ POOL_WORKERS: "a:1" })).toBe(true);
+  expect(isExclusive({ DATABASE_URL })).toBe(true);
+  expect(isExclusive({ DATABASE_URL, ROLE: "dispatcher" })).toBe(true);
+  expect(isExclusive({ DATABASE_URL, ROLE: "dispatcher", POOL_WORKERS: "a:1" })).toBe(false);
+  expect(isExclusive({ DATABASE_URL, ROLE: "api" })).toBe(false);
+});
+
+test("no message shows a secret", () => {
+  const secrets = {
+    WORKER_TOKEN: "sesame",
+    METRICS_TOKEN: "sesame",
+    BOOTSTRAP_ADMIN_KEY: "sesame",
+    URL_SIGNING_SECRET: "sesame",
+  };
+  for (const [name, value] of Object.entries(secrets)) {
+    const start = () => loadConfig({ [name]: value });
+    expect(start).toThrow(`${name}: Give`);
+    expect(start).not.toThrow("sesame");
+  }
+});

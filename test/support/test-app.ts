@@ -3,6 +3,7 @@ import { inject } from "vitest";
 import { type Adapters, type App, startApp } from "../../src/app.ts";
 import { newSecret } from "../../src/auth/api-key.ts";
 import { insertApiKey } from "../../src/auth/auth.store.ts";
+import type { Credentials } from "../../src/bootstrap.ts";
 import type { Role } from "../../src/generated/prisma/enums.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import { loadConfig } from "../../src/platform/config.ts";
@@ -14,6 +15,7 @@ import { copyTemplate } from "./template-data.ts";
 export interface TestApp extends App {
   /** @param options.keepData for another start on the same folder */
   stop(options?: { keepData?: boolean }): Promise<void>;
+  readonly credentials: Credentials;
   readonly dataDir: string;
   /** The bootstrap tenant's member and owner. */
   readonly member: GraphqlClient;
@@ -40,12 +42,15 @@ export async function createTestApp(
     adapters,
   );
   await app.ready();
-  const client = (apiKey: string): GraphqlClient => new GraphqlClient(app.credentials.url, apiKey);
+  const { credentials } = app;
+  if (credentials === undefined) throw new Error("no keys were made");
+  const client = (apiKey: string): GraphqlClient => new GraphqlClient(credentials.url, apiKey);
   return {
     ...app,
+    credentials,
     dataDir,
-    member: client(app.credentials.apiKey),
-    owner: client(app.credentials.adminApiKey),
+    member: client(credentials.apiKey),
+    owner: client(credentials.adminApiKey),
     async addMember(role, tenant) {
       const secret = newSecret();
       await app.db.transaction(asPlatform, async (tx) => {
