@@ -12,7 +12,7 @@ import { TENANT_TABLES } from "../support/tenant-rows.ts";
 import { databasesHere } from "../support/test-database.ts";
 
 /** Tables without rows of a tenant. */
-const SHARED = ["_prisma_migrations", "learned_duration", "pool", "pool_lease"];
+const SHARED = ["_prisma_migrations", "learned_duration", "pool", "pool_lease", "worker"];
 /** Insufficient privilege, also of a row that a policy refuses. */
 const DENIED = /42501|denied/;
 
