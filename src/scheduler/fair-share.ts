@@ -105,8 +105,14 @@ export class FairShare {
 
   constructor(private readonly ageingMs: number) {}
 
-  /** Something waits there. A queue that is known keeps its share's place, whatever is first in it now. */
+  /** Something waits there. A queue that is known keeps its share's place, and its age: others of it may have waited for longer. */
   add(queue: WaitingQueue): void {
+    const known = this.entries.get(keyOf(queue));
+    if (known === undefined || queue.since < known.queue.since) this.advance(queue);
+  }
+
+  /** Of what waits there this is the oldest now. */
+  advance(queue: WaitingQueue): void {
     const key = keyOf(queue);
     const known = this.entries.get(key);
     const rank = RANKS[queue.priority];

@@ -254,7 +254,7 @@ class Play {
     const place = line.items.indexOf(waiting);
     if (place >= 0) line.items.splice(place, 1);
     const next = firstOf(line, now);
-    if (next !== undefined) this.fair.add({ ...line.queue, since: next.createdAt });
+    if (next !== undefined) this.fair.advance({ ...line.queue, since: next.createdAt });
     else {
       this.fair.remove(line.queue);
       this.away.add(line);

@@ -100,7 +100,7 @@ export class WaitingQueues {
     if (place >= 0) candidates.splice(place, 1);
     const [next] = (await this.stocked(db, candidate)).candidates;
     if (next === undefined) this.drop(candidate);
-    else this.fair.add({ ...nameOf(candidate), since: next.createdAt });
+    else this.fair.advance({ ...nameOf(candidate), since: next.createdAt });
   }
 
   /** Some of those that could start soon, those of the next turns first. */

@@ -4,7 +4,7 @@ import { FakeClock } from "../support/fake-clock.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { type GraphqlClient, newInput } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
-import { randomFrom } from "./simulation.ts";
+import { randomFrom } from "./scenario.ts";
 
 const SCHEDULE = `state textToImage { prompt } queuePosition { startsBefore isEstimate } estimatedStartAt estimatedFinishAt
   schedulingTrace { kind message until since before { ofOtherTenants ofOtherMembers ofOwn isEstimate } limit { level kind max } }`;

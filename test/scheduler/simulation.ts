@@ -1,104 +1,137 @@
 /**
- * A pool in virtual time: arrivals, workers and their deaths come from a seed, turns from the scheduler's own decision. What
- * the dispatcher does with rows and streams, this does with arrays and an agenda; nothing waits for a real clock.
+ * A pool in virtual time: arrivals, workers and their deaths, yields, cancellations and deadlines come from a seed, all
+ * decisions from the scheduler. What the dispatcher does with streams and timers, this does with an agenda; nothing waits for
+ * a real clock.
  */
-import { FairShare, type WaitingQueue } from "../../src/scheduler/fair-share.ts";
+import type { GenerationState, Priority } from "../../src/generated/prisma/enums.ts";
+import { isTerminal, mayFollow } from "../../src/generation/generation.state.ts";
+import { groupsToYield, type RunningMember } from "../../src/scheduler/preemption.ts";
 import { type Tagged, TagHeap } from "../../src/scheduler/tag-heap.ts";
+import { EPOCH_MS, type Service, type Wanted } from "./scenario.ts";
+import type { AttemptEnd, Begun, World } from "./world.ts";
 
-export interface Job {
-  readonly id: number;
-  readonly tenantId: string;
-  readonly userId: string;
-  readonly apiKeyId: string | null;
-  readonly priority: "INTERACTIVE" | "STANDARD" | "BATCH";
-  readonly preset: string;
-  /** Of its tenant. */
-  readonly weight: number;
-  readonly arrivesAt: number;
-  /** Milliseconds on a worker. */
-  readonly serviceMs: number;
-}
-
-export interface EndedJob extends Job {
-  readonly firstStartAt: number;
-  readonly endedAt: number;
-  readonly attempts: number;
+/** A worker dies when so much of what it runs is done, and is back after a while. */
+export interface Death {
+  readonly after: number;
+  readonly backMs: number;
 }
 
 export interface SimulationOptions {
   readonly workers: number;
+  /** Of each worker. */
+  readonly slots?: number;
+  /** By the number of a worker; `tiny` unless told otherwise. */
+  readonly presets?: (worker: number) => readonly string[];
   readonly ageingMs?: number;
-  /** What the scheduler believes that a job takes; the truth unless given. */
-  readonly predict?: (job: Job) => number;
-  /** Jobs of a tenant that may run at a time. */
-  readonly caps?: Readonly<Record<string, number>>;
-  /** Whether, and after which share of its work, a worker dies in this attempt of a job. */
-  readonly dies?: (job: Job, attempt: number) => number | undefined;
-  /** A turn is decided by arrival alone: what fairness is compared with. */
-  readonly isFifo?: boolean;
+  /** Whether its worker dies in this attempt of a generation. */
+  readonly dies?: (wanted: Wanted, attempt: number) => Death | undefined;
+  /** Before another attempt of what was lost. */
+  readonly pauseMs?: number;
+  /** Steps between two checkpoints; none unless it yields. */
+  readonly checkpointSteps?: number;
   /** After which nothing more is looked at. */
   readonly until?: number;
 }
 
-interface Waiting {
-  readonly job: Job;
+/** What became of a generation. */
+export interface Story {
+  readonly wanted: Wanted;
+  state: GenerationState;
   attempts: number;
   firstStartAt: number | undefined;
+  endedAt: number | undefined;
+  /** Steps that its newest checkpoint holds. */
+  stepsDone: number;
+  /** Steps that workers did for it, in all attempts. */
+  stepsRun: number;
+  /** Attempts that were lost, and those that yielded. */
+  lost: number;
+  yields: number;
 }
 
-/** Milliseconds of service of a tenant, in the order in which it was received. */
-export interface Service {
-  readonly tenantId: string;
+interface Running {
+  readonly begun: Begun;
+  readonly story: Story;
   readonly from: number;
-  readonly to: number;
+  isAskedToYield: boolean;
 }
 
-type Agenda = Tagged & { readonly act: () => void };
+/** What a worker runs. */
+interface Run {
+  readonly worker: Worker;
+  readonly beganAt: number;
+  readonly stepMs: number;
+  readonly members: Running[];
+  end: Agenda;
+}
+
+interface Worker {
+  readonly name: string;
+  readonly presets: readonly string[];
+  readonly slots: number;
+  isIdle: boolean;
+}
+
+type Agenda = Tagged & { readonly act: () => void | Promise<void> };
+
+/** What each more of a group costs, of the time of one alone. */
+const COMPANY_COST = 0.5;
 
 export class Simulation {
-  readonly ended: EndedJob[] = [];
+  readonly stories = new Map<string, Story>();
+  /** In their order. */
+  readonly starts: { readonly id: string; readonly at: number; readonly stepsDone: number }[] = [];
   readonly service: Service[] = [];
-  decisions = 0;
   now = 0;
-  private readonly fair: FairShare;
-  private readonly queues = new Map<string, Waiting[]>();
-  private readonly heads = new Map<string, number>();
   private readonly agenda = new TagHeap<Agenda>();
-  private readonly arrivals: readonly Job[];
+  private readonly arrivals: readonly Wanted[];
   private arrived = 0;
-  private readonly held = new Map<string, Set<string>>();
-  private readonly running = new Map<string, number>();
-  private readonly fifo: string[] = [];
-  private fifoHead = 0;
-  private idle: number;
+  private readonly workers: readonly Worker[];
+  private readonly runs = new Map<Worker, Run>();
+  /** Of generations that run, and of those that run as BATCH. */
+  private readonly running = new Map<string, Run>();
+  private batches = 0;
   private count = 0;
 
   constructor(
-    jobs: readonly Job[],
+    wanted: readonly Wanted[],
+    private readonly world: World,
     private readonly options: SimulationOptions,
   ) {
-    this.idle = options.workers;
-    this.fair = new FairShare(options.ageingMs ?? 600_000);
-    this.arrivals = jobs.toSorted((a, b) => a.arrivesAt - b.arrivesAt);
+    const { workers, slots = 1, presets = () => ["tiny"] } = options;
+    this.arrivals = wanted.toSorted((a, b) => a.arrivesAt - b.arrivesAt || (a.id < b.id ? -1 : 1));
+    this.workers = Array.from({ length: workers }, (_, i) => {
+      return { name: `worker-${i}`, presets: presets(i), slots, isIdle: true };
+    });
   }
 
-  run(): this {
+  async run(): Promise<this> {
     const { until = Number.POSITIVE_INFINITY } = this.options;
-    for (
-      this.now = this.nextTime();
-      this.now <= until && this.now < Number.POSITIVE_INFINITY;
-      this.now = this.nextTime()
-    ) {
-      for (let job = this.arrivals[this.arrived]; job?.arrivesAt === this.now; job = this.arrivals[++this.arrived]) {
-        this.put({ job, attempts: 0, firstStartAt: undefined }, "back");
-      }
-      for (let next = this.agenda.first(); next?.tag === this.now; next = this.agenda.first()) {
+    for (let time = this.nextTime(); time <= until && time < Number.POSITIVE_INFINITY; time = this.nextTime()) {
+      this.now = time;
+      for (let next = this.arrivals[this.arrived]; next?.arrivesAt === time; next = this.arrivals[++this.arrived])
+        await this.arrive(next);
+      for (let next = this.agenda.first(); next?.tag === time; next = this.agenda.first()) {
         this.agenda.remove(next);
-        next.act();
+        await next.act();
       }
-      this.fill();
+      await this.claim();
+      if (this.batches > 0) await this.makeRoom();
     }
     return this;
+  }
+
+  /** Those that have ended, in that order. */
+  get ended(): readonly (Wanted & { readonly firstStartAt: number; readonly endedAt: number })[] {
+    return [...this.stories.values()]
+      .flatMap(({ wanted, firstStartAt = Number.NaN, endedAt }) => {
+        return endedAt === undefined ? [] : [{ ...wanted, firstStartAt, endedAt }];
+      })
+      .sort((a, b) => a.endedAt - b.endedAt);
+  }
+
+  get makespan(): number {
+    return this.service.reduce((latest, { to }) => Math.max(latest, to), 0);
   }
 
   private nextTime(): number {
@@ -106,166 +139,183 @@ export class Simulation {
     return Math.min(arrivesAt, this.agenda.first()?.tag ?? Number.POSITIVE_INFINITY);
   }
 
-  private put(waiting: Waiting, end: "front" | "back"): void {
-    const key = keyOf(waiting.job);
-    const queue = this.queues.get(key) ?? [];
-    this.queues.set(key, queue);
-    if (end === "back") queue.push(waiting);
-    else queue.splice(this.heads.get(key) ?? 0, 0, waiting);
-    if (this.options.isFifo) this.fifo.push(key);
-    this.show(key);
+  private async arrive(wanted: Wanted): Promise<void> {
+    const { id, cancelMs, deadlineMs } = wanted;
+    const story: Story = {
+      wanted,
+      state: "QUEUED",
+      attempts: 0,
+      firstStartAt: undefined,
+      endedAt: undefined,
+      stepsDone: 0,
+      stepsRun: 0,
+      lost: 0,
+      yields: 0,
+    };
+    if (this.stories.has(id)) throw new Error(`${id} is asked for twice`);
+    this.stories.set(id, story);
+    await this.world.queue(wanted);
+    if (cancelMs !== undefined) this.at(this.now + cancelMs, () => this.stop(story, "CANCELED"));
+    if (deadlineMs !== undefined) this.at(this.now + deadlineMs, () => this.stop(story, "EXPIRED"));
   }
 
-  /** Tells the scheduler what waits at the head of a queue. */
-  private show(key: string): void {
-    const head = this.queues.get(key)?.[this.heads.get(key) ?? 0];
-    if (head === undefined) return;
-    const { job } = head;
-    if ((this.running.get(job.tenantId) ?? 0) >= (this.options.caps?.[job.tenantId] ?? Number.POSITIVE_INFINITY)) {
-      this.held.set(job.tenantId, (this.held.get(job.tenantId) ?? new Set()).add(key));
-      return;
+  private async claim(): Promise<void> {
+    const idle = this.workers.filter(({ isIdle }) => isIdle);
+    if (idle.length === 0) return;
+    for (const group of await this.world.claim(idle, this.now)) this.begin(group);
+  }
+
+  private begin(group: readonly Begun[]): void {
+    const worker = this.workers.find(({ name }) => name === group[0]?.worker);
+    if (worker?.isIdle !== true) throw new Error(`worker ${group[0]?.worker} is not idle`);
+    worker.isIdle = false;
+    const members = group.map((begun): Running => {
+      const story = this.storyOf(begun.id);
+      this.move(story, "RUNNING");
+      story.attempts++;
+      story.firstStartAt ??= this.now;
+      if (story.wanted.priority === "BATCH") this.batches++;
+      this.starts.push({ id: begun.id, at: this.now, stepsDone: story.stepsDone });
+      return { begun, story, from: story.stepsDone, isAskedToYield: false };
+    });
+    const alone = Math.max(...members.map(({ story }) => story.wanted.serviceMs / story.wanted.steps));
+    const stepMs = alone * (1 + COMPANY_COST * (members.length - 1));
+    const steps = Math.max(...members.map(({ story, from }) => story.wanted.steps - from));
+    const [first] = members;
+    const death = first && this.options.dies?.(first.story.wanted, first.story.attempts);
+    const run: Run = { worker, beganAt: this.now, stepMs, members, end: { id: "", tag: 0, act: () => {} } };
+    const ms = steps * stepMs;
+    run.end =
+      death === undefined
+        ? this.at(this.now + ms, () => this.finish(run, steps))
+        : this.at(this.now + ms * death.after, () => this.lose(run, death));
+    this.runs.set(worker, run);
+    for (const { begun } of members) this.running.set(begun.id, run);
+  }
+
+  /** All have done their steps. */
+  private async finish(run: Run, steps: number): Promise<void> {
+    for (const member of [...run.members]) {
+      const { story, from } = member;
+      const outcome = story.wanted.isInvalid ? "REFUSED" : from + steps < story.wanted.steps ? "YIELDED" : "DONE";
+      await this.leave(run, member, { outcome, steps });
     }
-    this.fair.add({ ...job, since: new Date(job.arrivesAt) });
+    run.worker.isIdle = true;
   }
 
-  private fill(): void {
-    while (this.idle > 0) {
-      const key = this.turn();
-      if (key === undefined) return;
-      this.decisions++;
-      this.start(key);
-    }
-  }
-
-  private turn(): string | undefined {
-    if (this.options.isFifo) return this.fifoHead < this.fifo.length ? this.fifo[this.fifoHead++] : undefined;
-    const queue = this.fair.next(new Date(this.now));
-    return queue && keyOf(queue);
-  }
-
-  private start(key: string): void {
-    const queue = this.queues.get(key) ?? [];
-    const place = this.heads.get(key) ?? 0;
-    const waiting = queue[place]!;
-    this.heads.set(key, place + 1);
-    if (place > 1000) {
-      queue.splice(0, place + 1);
-      this.heads.set(key, 0);
-    }
-    const { job } = waiting;
-    const predicted = (this.options.predict ?? (({ serviceMs }) => serviceMs))(job);
-    const dies = this.options.dies?.(job, waiting.attempts + 1);
-    const measured = job.serviceMs * (dies ?? 1);
-    waiting.attempts++;
-    waiting.firstStartAt ??= this.now;
-    this.idle--;
-    this.running.set(job.tenantId, (this.running.get(job.tenantId) ?? 0) + 1);
-    this.fair.start(job, predicted);
-    const next = queue[this.heads.get(key) ?? 0];
-    if (next === undefined) this.fair.remove(nameOf(job));
-    else this.show(key);
-    if (this.isFull(job.tenantId)) this.holdAll(job.tenantId);
-    const from = this.now;
-    this.at(this.now + measured, () => {
-      this.idle++;
-      this.running.set(job.tenantId, (this.running.get(job.tenantId) ?? 1) - 1);
-      this.service.push({ tenantId: job.tenantId, from, to: this.now });
-      this.fair.charge(job, measured - predicted);
-      this.release(job.tenantId);
-      if (dies !== undefined) this.put(waiting, "front");
-      else {
-        const { attempts, firstStartAt = 0 } = waiting;
-        this.ended.push({ ...job, attempts, firstStartAt, endedAt: this.now });
-      }
+  private async lose(run: Run, { backMs }: Death): Promise<void> {
+    const steps = this.stepsOf(run);
+    for (const member of [...run.members]) await this.leave(run, member, { outcome: "LOST", steps });
+    this.at(this.now + backMs, () => {
+      run.worker.isIdle = true;
     });
   }
 
-  private isFull(tenantId: string): boolean {
-    return (this.running.get(tenantId) ?? 0) >= (this.options.caps?.[tenantId] ?? Number.POSITIVE_INFINITY);
+  /** Canceled, or its deadline passes. */
+  private async stop(story: Story, state: "CANCELED" | "EXPIRED"): Promise<void> {
+    if (isTerminal(story.state)) return;
+    if (story.state === "QUEUED") {
+      await this.world.drop(story.wanted.id, state);
+      this.move(story, state);
+      return;
+    }
+    const run = this.running.get(story.wanted.id);
+    const member = run?.members.find(({ begun }) => begun.id === story.wanted.id);
+    if (run === undefined || member === undefined) throw new Error(`${story.wanted.id} runs nowhere`);
+    await this.leave(run, member, { outcome: "CANCELED", steps: this.stepsOf(run) });
+    if (run.members.length > 0) return;
+    this.agenda.remove(run.end);
+    run.worker.isIdle = true;
   }
 
-  private holdAll(tenantId: string): void {
-    for (const [key, queue] of this.queues) {
-      const head = queue[this.heads.get(key) ?? 0];
-      if (head?.job.tenantId !== tenantId) continue;
-      this.fair.remove(nameOf(head.job));
-      this.held.set(tenantId, (this.held.get(tenantId) ?? new Set()).add(key));
+  /** The attempt of a member is over. */
+  private async leave(
+    run: Run,
+    member: Running,
+    { outcome, steps }: { outcome: AttemptEnd["outcome"]; steps: number },
+  ): Promise<void> {
+    const { begun, story, from } = member;
+    run.members.splice(run.members.indexOf(member), 1);
+    if (run.members.length === 0) this.runs.delete(run.worker);
+    this.running.delete(begun.id);
+    if (story.wanted.priority === "BATCH") this.batches--;
+    const heldMs = this.now - run.beganAt;
+    this.service.push({ tenantId: story.wanted.tenantId, from: run.beganAt, to: this.now });
+    const did = Math.min(from + steps, story.wanted.steps);
+    const { checkpointSteps = Number.POSITIVE_INFINITY } = this.options;
+    const kept = outcome === "LOST" ? Math.max(from, did - (did % checkpointSteps)) : did;
+    story.stepsRun += did - from;
+    const counts = kept === from;
+    const isWhole = outcome === "DONE" && from === 0;
+    story.stepsDone = kept;
+    if (outcome === "LOST") story.lost++;
+    if (outcome === "YIELDED") story.yields++;
+    const state = await this.world.end(begun, { outcome, stepsDone: kept, heldMs, isWhole, counts });
+    this.move(story, state);
+    if (outcome === "LOST" && state === "QUEUED") this.pause(story.wanted);
+  }
+
+  private pause({ id }: Wanted): void {
+    const { pauseMs = 0 } = this.options;
+    const { pauses } = this.world;
+    if (pauseMs === 0 || pauses === undefined) return;
+    pauses.begin(id);
+    this.at(this.now + pauseMs, () => pauses.end(id));
+  }
+
+  /** As the dispatcher does after each claim: BATCH that runs gives way to what waits. */
+  private async makeRoom(): Promise<void> {
+    const groups = [...this.runs.values()].map((run) => {
+      const done = this.stepsOf(run);
+      return run.members.map((member): RunningMember & { readonly run: Run; readonly member: Running } => ({
+        run,
+        member,
+        priority: member.story.wanted.priority as Priority,
+        createdAt: new Date(EPOCH_MS + member.story.wanted.arrivesAt),
+        stepsLeft: member.story.wanted.steps - member.from - done,
+        isAskedToYield: member.isAskedToYield,
+      }));
+    });
+    const { ageingMs = 600_000 } = this.options;
+    const now = new Date(EPOCH_MS + this.now);
+    if (groupsToYield(groups, { count: groups.length, now, ageingMs }).length === 0) return;
+    const count = await this.world.countForeground(groups.length, this.now);
+    for (const [first, ...others] of groupsToYield(groups, { count, now, ageingMs })) {
+      if (first === undefined) continue;
+      for (const { member } of [first, ...others]) member.isAskedToYield = true;
+      this.yieldAfterStep(first.run);
     }
   }
 
-  private release(tenantId: string): void {
-    const keys = this.held.get(tenantId);
-    this.held.delete(tenantId);
-    for (const key of keys ?? []) this.show(key);
+  private yieldAfterStep(run: Run): void {
+    const steps = this.stepsOf(run) + 1;
+    const time = run.beganAt + steps * run.stepMs;
+    if (time >= run.end.tag) return; // it ends before, or its worker dies
+    this.agenda.remove(run.end);
+    run.end = this.at(time, () => this.finish(run, steps));
   }
 
-  private at(time: number, act: () => void): void {
-    this.agenda.add({ id: String(++this.count).padStart(12, "0"), tag: time, act });
+  /** That are done by now. */
+  private stepsOf({ beganAt, stepMs }: Run): number {
+    return Math.floor((this.now - beganAt) / stepMs + 1e-9);
   }
-}
 
-const nameOf = ({ tenantId, userId, apiKeyId, priority, preset }: Job) => ({
-  tenantId,
-  userId,
-  apiKeyId,
-  priority,
-  preset,
-});
-
-const keyOf = ({ tenantId, userId, apiKeyId, priority }: Omit<WaitingQueue, "since">): string =>
-  `${tenantId} ${userId} ${apiKeyId} ${priority}`;
-
-/** Uniform in [0, 1), by a seed: mulberry32. */
-export function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-let ids = 0;
-
-/** `count` jobs of a member, `everyMs` apart. */
-export function jobsOf(
-  who: Partial<Job> & { readonly tenantId: string },
-  {
-    count,
-    from = 0,
-    everyMs = 0,
-    serviceMs = 100,
-  }: { count: number; from?: number; everyMs?: number; serviceMs?: number | (() => number) },
-): Job[] {
-  return Array.from({ length: count }, (_, i) => ({
-    userId: `${who.tenantId}-member`,
-    apiKeyId: null,
-    priority: "STANDARD",
-    preset: "tiny",
-    weight: 1,
-    ...who,
-    id: ++ids,
-    arrivesAt: from + i * everyMs,
-    serviceMs: typeof serviceMs === "number" ? serviceMs : serviceMs(),
-  }));
-}
-
-/** Milliseconds of service of each tenant in a window of time. */
-export function serviceIn(
-  { service }: Pick<Simulation, "service">,
-  { from, to }: { from: number; to: number },
-): Record<string, number> {
-  const sums: Record<string, number> = {};
-  for (const each of service) {
-    const ms = Math.min(each.to, to) - Math.max(each.from, from);
-    if (ms > 0) sums[each.tenantId] = (sums[each.tenantId] ?? 0) + ms;
+  private move(story: Story, state: GenerationState): void {
+    if (!mayFollow(story.state, state)) throw new Error(`${story.wanted.id}: ${story.state} -> ${state}`);
+    story.state = state;
+    if (isTerminal(state)) story.endedAt = this.now;
   }
-  return sums;
-}
 
-/** Jain's index of fairness: 1 when all are equal, 1 / n when one has everything. */
-export function jain(values: readonly number[]): number {
-  const sum = values.reduce((total, value) => total + value, 0);
-  return sum ** 2 / (values.length * values.reduce((total, value) => total + value ** 2, 0));
+  private storyOf(id: string): Story {
+    const story = this.stories.get(id);
+    if (story === undefined) throw new Error(`${id} was never asked for`);
+    return story;
+  }
+
+  /** Something happens at this time. */
+  at(time: number, act: Agenda["act"]): Agenda {
+    const entry = { id: String(++this.count).padStart(12, "0"), tag: time, act };
+    this.agenda.add(entry);
+    return entry;
+  }
 }
