@@ -193,11 +193,11 @@ async function start(
 
 /** Takes the data folder at once, unless processes may share it. @returns what opens the database */
 function lockedEngine(config: Config, closables: Closables, logger: Logger): () => Promise<DatabaseEngine> {
-  const { dataDir, databaseUrl: url } = config;
+  const { dataDir, databaseUrl: url, databaseDirectUrl: directUrl, databasePoolSize: poolSize } = config;
   const lock = config.isExclusive ? lockFolder(dataDir) : undefined;
   if (lock === undefined) mkdirSync(dataDir, { recursive: true });
   closables.add(() => lock?.release());
-  if (url !== undefined) return () => openPostgresDatabase({ url, logger });
+  if (url !== undefined) return () => openPostgresDatabase({ url, directUrl, poolSize, logger });
   invariant(lock !== undefined, "the embedded database is opened without a lock");
   return () => openEmbeddedDatabase(lock);
 }

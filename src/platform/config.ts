@@ -31,6 +31,8 @@ const FACTORS_EXPECTED =
   "Give each preset once, with a factor of up to three decimals, such as tiny=0.5,unipic-1.5b=20.";
 const MIN_SECRET_CHARACTERS = 16;
 
+const DATABASE_EXPECTED =
+  "Give the address of a PostgreSQL database, such as postgresql://atelier:secret@127.0.0.1:5432/atelier.";
 const ISSUER_EXPECTED = "Give an address with https, such as https://accounts.example.org.";
 const KEYS_EXPECTED = "Give an address with https, such as https://accounts.example.org/jwks.";
 
@@ -77,16 +79,15 @@ export const environmentSchema = z.object({
   /** Database, pictures, built models, secrets and credentials. */
   DATA_DIR: z.string().min(1).default(".atelier"),
   /** A PostgreSQL server (15 or later) to use instead of the database in DATA_DIR. */
-  DATABASE_URL: z
-    .url({
-      protocol: /^postgres(ql)?$/,
-      error: "Give the address of a PostgreSQL database, such as postgresql://atelier:secret@127.0.0.1:5432/atelier.",
-    })
-    .optional(),
+  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: DATABASE_EXPECTED }).optional(),
   /** Key of the first administrator of the platform, instead of keys that the first start makes. */
   BOOTSTRAP_ADMIN_KEY: z.string().regex(API_KEY, { error: KEY_EXPECTED }).optional(),
   /** What links are signed with, the same for all processes; made at the first start unless set. */
   URL_SIGNING_SECRET: z.string().min(32, { error: SIGNING_EXPECTED }).optional(),
+  /** The same server without the pooler in between, where DATABASE_URL is that of a pooler: notifications and migrations need it. */
+  DATABASE_DIRECT_URL: z.url({ protocol: /^postgres(ql)?$/, error: DATABASE_EXPECTED }).optional(),
+  /** Connections of this process at most, besides four for notifications, claims and migrations. */
+  DATABASE_POOL_SIZE: integer(1, 1000, 10).default(10),
   /** OpenID Connect issuer whose tokens people sign in with; without one, there are keys only. */
   OIDC_ISSUER: z
     .url({ protocol: /^https?$/, error: ISSUER_EXPECTED })
@@ -175,6 +176,8 @@ export interface Config {
   readonly bootstrapAdminKey: string | undefined;
   /** Undefined where the data folder has one. */
   readonly urlSigningSecret: string | undefined;
+  readonly databaseDirectUrl: string | undefined;
+  readonly databasePoolSize: number;
   /** Undefined when only this machine reads metrics. */
   readonly metricsToken: string | undefined;
   readonly logLevel: string;
@@ -255,6 +258,8 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     isExclusive: data.DATABASE_URL === undefined || hasLocalWorkers,
     bootstrapAdminKey: data.BOOTSTRAP_ADMIN_KEY,
     urlSigningSecret: data.URL_SIGNING_SECRET,
+    databaseDirectUrl: data.DATABASE_DIRECT_URL,
+    databasePoolSize: data.DATABASE_POOL_SIZE,
     metricsToken: data.METRICS_TOKEN,
     logLevel: data.LOG_LEVEL,
     pool: data.POOL,

@@ -10,7 +10,7 @@ import { StartupError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
 import { Ticker } from "./ticker.ts";
 
-/** Connections of this process, the listening one not counted. */
+/** Connections of this process, the listening one not counted, unless told otherwise. */
 const POOL_SIZE = 10;
 /** More of them, for statements that are transactions of their own. */
 const PIPELINE_COUNT = 2;
@@ -26,8 +26,11 @@ const CHANNEL = "atelier_doorbell";
 const MIGRATION_LOCK = 4_711_001;
 
 export interface PostgresOptions {
-  /** postgresql://user:password@host:port/database */
+  /** postgresql://user:password@host:port/database; may be that of a pooler, which hands out connections by transaction. */
   readonly url: string;
+  /** Of the server itself, where `url` is a pooler's: what it notifies of, and locks of a session, need a connection of their own. */
+  readonly directUrl?: string | undefined;
+  readonly poolSize?: number;
   readonly logger: Logger;
 }
 
@@ -35,11 +38,17 @@ export interface PostgresOptions {
  * Connects. The login owns the tables and must be allowed to make roles when the first migrations run; it needs no other
  * privilege, and row-level security holds for it too.
  */
-export async function openPostgresDatabase({ url, logger }: PostgresOptions): Promise<DatabaseEngine> {
-  const config: ClientConfig = { connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS };
-  const pool = new pg.Pool({ ...config, connectionTimeoutMillis: POOL_TIMEOUT_MS, max: POOL_SIZE });
-  pool.on("error", (err) => logger.warn({ err }, "an idle connection to the database was lost"));
-  const pipelines = new Pipelines({ ...config, connectionTimeoutMillis: POOL_TIMEOUT_MS, max: PIPELINE_COUNT }, logger);
+export async function openPostgresDatabase({
+  url,
+  directUrl = url,
+  poolSize = POOL_SIZE,
+  logger,
+}: PostgresOptions): Promise<DatabaseEngine> {
+  const config: ClientConfig = { connectionString: directUrl, connectionTimeoutMillis: CONNECT_TIMEOUT_MS };
+  const pooled: PoolConfig = { connectionString: url, connectionTimeoutMillis: POOL_TIMEOUT_MS, keepAlive: true };
+  const pool = new pg.Pool({ ...pooled, max: poolSize });
+  surviveLosses(pool, logger);
+  const pipelines = new Pipelines({ ...pooled, max: PIPELINE_COUNT }, logger);
   const doorbell = new NotifiedDoorbell(pool, config, logger);
   try {
     await pool.query("select 1");
@@ -80,6 +89,12 @@ export async function openPostgresDatabase({ url, logger }: PostgresOptions): Pr
   };
 }
 
+/** A connection that is lost fails what is asked on it; by itself, it would also end this process. */
+function surviveLosses(pool: pg.Pool, logger: Logger): void {
+  pool.on("error", (err) => logger.warn({ err }, "an idle connection to the database was lost"));
+  pool.on("connect", (client) => client.on("error", (err) => logger.debug({ err }, "a connection was lost")));
+}
+
 /** The adapter cuts scripts at every semicolon, also inside functions: here, the server takes them as they are. */
 function withWholeScripts(factory: PrismaPg, client: pg.Client): SqlMigrationAwareDriverAdapterFactory {
   return {
@@ -116,7 +131,7 @@ class Pipelines {
 
   constructor(config: PoolConfig, logger: Logger) {
     this.pool = new pg.Pool({ ...config, pipeline: true });
-    this.pool.on("error", (err) => logger.warn({ err }, "an idle connection to the database was lost"));
+    surviveLosses(this.pool, logger);
   }
 
   async run({ role, tenantIds }: Access, { text, values }: Statement): Promise<readonly unknown[]> {

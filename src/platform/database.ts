@@ -43,6 +43,8 @@ export interface DatabaseEngine {
 /** How long a transaction may wait for the connection, and then last. */
 const MAX_WAIT_MS = 60_000;
 const TIMEOUT_MS = 15_000;
+/** For a statement, or between two of them: as long as a transaction may last. */
+const HUNG_MS = String(TIMEOUT_MS);
 
 export class Database {
   private readonly inside = new AsyncLocalStorage<true>();
@@ -104,8 +106,12 @@ export class Database {
   }
 }
 
-/** Until the transaction ends, and not a statement longer: connections are shared. */
+/**
+ * Until the transaction ends, and not a statement longer: connections are shared. A server ends transactions of a process
+ * that hangs, so that nobody waits for its locks.
+ */
 async function enter(tx: Tx, { role, tenantIds }: Access): Promise<void> {
   await tx.$executeRaw`
-    select set_config('role', ${role}, true), set_config('app.tenant_ids', ${tenantIds.join(",")}, true)`;
+    select set_config('role', ${role}, true), set_config('app.tenant_ids', ${tenantIds.join(",")}, true),
+      set_config('idle_in_transaction_session_timeout', ${HUNG_MS}, true), set_config('statement_timeout', ${HUNG_MS}, true)`;
 }

@@ -1,10 +1,12 @@
 /** A private PostgreSQL server in a temporary folder, from the programs of this machine. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
+import { expect, vi } from "vitest";
+import { isRunning } from "./server-process.ts";
 
 const VERSIONS = "/usr/lib/postgresql";
 /** The oldest that is supported. */
@@ -18,6 +20,10 @@ export const hasPostgres = PROGRAMS !== undefined;
 export interface PostgresServer {
   /** Of a new, empty database that an ordinary login owns, which may make roles. */
   createDatabase(): Promise<string>;
+  /** Kills every process of it at once, as when the machine dies. */
+  kill(): Promise<void>;
+  /** On the same data and port, after it was killed. */
+  restart(): void;
   stop(): void;
 }
 
@@ -31,7 +37,9 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
   run("initdb", ["--pgdata", data, "--username", "admin", "--auth", "trust", "--encoding", "UTF8", "--no-sync"]);
   const options = Object.entries({ listen_addresses: "127.0.0.1", unix_socket_directories: folder, ...settings, port });
   const given = options.map(([name, value]) => `-c ${name}='${value}'`).join(" ");
-  run("pg_ctl", ["start", "--wait", "--pgdata", data, "--log", join(folder, "log"), "--options", given]);
+  const start = (): void =>
+    run("pg_ctl", ["start", "--wait", "--pgdata", data, "--log", join(folder, "log"), "--options", given]);
+  start();
   const admin = `postgresql://admin@127.0.0.1:${port}`;
   await query(`${admin}/postgres`, "create role atelier_login login createrole password 'atelier'");
   let databases = 0;
@@ -41,6 +49,16 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
       await query(`${admin}/postgres`, `create database ${name} owner atelier_login`);
       return `postgresql://atelier_login:atelier@127.0.0.1:${port}/${name}`;
     },
+    async kill() {
+      const [postmaster = ""] = readFileSync(join(data, "postmaster.pid"), "utf8").split("\n");
+      const children = readFileSync(`/proc/${postmaster}/task/${postmaster}/children`, "utf8").trim().split(" ");
+      const pids = [postmaster, ...children].map(Number);
+      for (const pid of pids) process.kill(pid, "SIGKILL");
+      await vi.waitFor(() => expect(pids.filter(isRunning)).toEqual([]), { interval: 5 });
+      // Where nobody reaps it, its process would seem to be there.
+      for (const lock of [join(data, "postmaster.pid"), join(folder, `.s.PGSQL.${port}.lock`)]) rmSync(lock);
+    },
+    restart: start,
     stop() {
       run("pg_ctl", ["stop", "--pgdata", data, "--mode", "immediate", "--wait"]);
       rmSync(folder, { recursive: true, force: true });
