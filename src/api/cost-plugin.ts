@@ -12,7 +12,7 @@ export function costPlugin(gate: OperationGate): ApolloServerPlugin<RequestConte
       return {
         async didResolveOperation({ schema, document, operationName, request, contextValue }) {
           const operation = { schema, document, operationName: operationName ?? undefined };
-          const admission = gate.admit(contextValue, { ...operation, variables: request.variables ?? {} });
+          const admission = await gate.admit(contextValue, { ...operation, variables: request.variables ?? {} });
           report = admission.report;
           const { refusal } = admission;
           if (refusal === undefined) return;

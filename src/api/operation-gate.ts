@@ -20,13 +20,13 @@ export interface Admission {
 export class OperationGate {
   constructor(private readonly buckets: CostBuckets) {}
 
-  admit({ principal, caller }: RequestContext, operation: Operation): Admission {
+  async admit({ principal, caller }: RequestContext, operation: Operation): Promise<Admission> {
     const requested = costOf(operation);
     const report = (rateLimit: RateLimitState): CostReport => ({ cost: { requested, maximum: MAX_COST }, rateLimit });
     const early = principal === undefined ? refuseIntrospection(operation.document) : undefined;
     const refusal = early ?? refuseCost(requested);
-    if (refusal !== undefined) return { report: report(this.buckets.state(caller)), refusal };
-    const { retryAfterMs, ...state } = this.buckets.spend(caller, requested);
+    if (refusal !== undefined) return { report: report(await this.buckets.state(caller)), refusal };
+    const { retryAfterMs, ...state } = await this.buckets.spend(caller, requested);
     return {
       report: report(state),
       refusal: retryAfterMs === undefined ? undefined : limited(requested, retryAfterMs),

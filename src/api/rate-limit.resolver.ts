@@ -25,7 +25,7 @@ export class RateLimitResolver {
   constructor(private readonly buckets: CostBuckets) {}
 
   @FieldResolver(() => RateLimit)
-  rateLimit(@Ctx() { caller }: RequestContext): RateLimitState {
+  rateLimit(@Ctx() { caller }: RequestContext): Promise<RateLimitState> {
     return this.buckets.state(caller);
   }
 }

@@ -104,16 +104,16 @@ interface AdmittedContext extends EventContext {
 }
 
 /** Reads an operation and lets it pass the gate. @returns how to execute it, or why not */
-function admit(
+async function admit(
   { schema, gate, trustedDocuments }: SocketOptions,
   { query, operationName, variables, ...payload }: SubscribePayload,
   context: EventContext,
-): ExecutionArgs | readonly GraphQLError[] {
+): Promise<ExecutionArgs | readonly GraphQLError[]> {
   try {
     const document = readQuery(schema, trustedDocuments?.textOf({ query, ...payload }) ?? query);
     if (!("kind" in document)) return document;
     const operation = { schema, document, operationName: operationName ?? undefined, variables: variables ?? {} };
-    const { report, refusal } = gate.admit(context, operation);
+    const { report, refusal } = await gate.admit(context, operation);
     if (refusal !== undefined) throw refusal;
     const contextValue: AdmittedContext = { ...context, report };
     return { schema, document, contextValue, operationName: operationName ?? null, variableValues: variables ?? null };

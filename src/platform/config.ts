@@ -88,6 +88,12 @@ export const environmentSchema = z.object({
   DATABASE_DIRECT_URL: z.url({ protocol: /^postgres(ql)?$/, error: DATABASE_EXPECTED }).optional(),
   /** Connections of this process at most, besides four for notifications, claims and migrations. */
   DATABASE_POOL_SIZE: integer(1, 1000, 10).default(10),
+  /** A Redis server (7 or later) that carries frames between processes, and keeps rate limits that they share. */
+  REDIS_URL: z
+    .url({ protocol: /^rediss?$/, error: "Give the address of a Redis server, such as redis://127.0.0.1:6379." })
+    .optional(),
+  /** Processes that serve the API: each allows its part of the rate limits while they share no Redis. */
+  REPLICAS: integer(1, 1000, 3).default(1),
   /** OpenID Connect issuer whose tokens people sign in with; without one, there are keys only. */
   OIDC_ISSUER: z
     .url({ protocol: /^https?$/, error: ISSUER_EXPECTED })
@@ -178,6 +184,9 @@ export interface Config {
   readonly urlSigningSecret: string | undefined;
   readonly databaseDirectUrl: string | undefined;
   readonly databasePoolSize: number;
+  /** Undefined when this process shares nothing but the database. */
+  readonly redisUrl: string | undefined;
+  readonly replicas: number;
   /** Undefined when only this machine reads metrics. */
   readonly metricsToken: string | undefined;
   readonly logLevel: string;
@@ -234,7 +243,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
   const parsed = environmentSchema.safeParse(given);
   if (!parsed.success) {
     const problems = new Map(parsed.error.issues.map(({ path, message }) => [path.join("."), message]));
-    const shown = (name: string): string => (IS_SECRET.test(name) ? "" : ` It is "${given[name]}".`);
+    const shown = (name: string): string => (IS_SECRET.test(name) ? "" : ` It is "${withoutPassword(given[name])}".`);
     const lines = [...problems].map(([name, message]) => `  ${name}: ${message}${shown(name)}`);
     throw new StartupError(
       `These environment variables cannot be used (.env.example explains them):\n${lines.join("\n")}`,
@@ -260,6 +269,8 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     urlSigningSecret: data.URL_SIGNING_SECRET,
     databaseDirectUrl: data.DATABASE_DIRECT_URL,
     databasePoolSize: data.DATABASE_POOL_SIZE,
+    redisUrl: data.REDIS_URL,
+    replicas: data.REPLICAS,
     metricsToken: data.METRICS_TOKEN,
     logLevel: data.LOG_LEVEL,
     pool: data.POOL,
@@ -304,6 +315,9 @@ function kubernetesUrlOf(environment: NodeJS.ProcessEnv): string | undefined {
   if (!host) return undefined;
   return `https://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
+
+/** Addresses may have one, and messages are kept in logs. */
+const withoutPassword = (value = ""): string => value.replace(/\/\/[^/]*@/, "//…@");
 
 function oidcOf({
   OIDC_ISSUER: issuer,

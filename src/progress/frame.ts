@@ -14,7 +14,8 @@ interface FrameBase {
   readonly at: number;
 }
 
-export type Stage = "PREPARING" | "DRAWING" | "DECODING" | "WRITING";
+export const STAGES = ["PREPARING", "DRAWING", "DECODING", "WRITING"] as const;
+export type Stage = (typeof STAGES)[number];
 
 export interface ProgressFrame extends FrameBase {
   readonly kind: "progress";

@@ -91,6 +91,18 @@ test("a service that checks has an address and a secret, which no message shows"
   expect(() => loadConfig(withPassword)).toThrow("MODERATION_URL: Give an address");
 });
 
+test("a Redis server has an address, with TLS or without, whose password no message shows", () => {
+  for (const url of ["redis://127.0.0.1:6379/1", "rediss://:sesame@redis.example.org"])
+    expect(loadConfig({ REDIS_URL: url, REPLICAS: "3" })).toMatchObject({ redisUrl: url, replicas: 3 });
+  expect(loadConfig({})).toMatchObject({ redisUrl: undefined, replicas: 1 });
+  const start = () =>
+    loadConfig({ REDIS_URL: "http://me:ses@me@127.0.0.1/0", DATABASE_URL: "mysql://me:sesame@db/one" });
+  expect(start).toThrow(
+    'REDIS_URL: Give the address of a Redis server, such as redis://127.0.0.1:6379. It is "http://…@127.0.0.1/0".',
+  );
+  expect(start).not.toThrow(/ses/);
+});
+
 test("a command finds the data folder as the server does", () => {
   for (const DATA_DIR of [undefined, "", "elsewhere", "/somewhere"]) {
     const environment = DATA_DIR === undefined ? {} : { DATA_DIR };

@@ -1,11 +1,11 @@
 /** A private PostgreSQL server in a temporary folder, from the programs of this machine. */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { expect, vi } from "vitest";
+import { freePort } from "./free-port.ts";
 import { isRunning } from "./server-process.ts";
 
 const VERSIONS = "/usr/lib/postgresql";
@@ -94,13 +94,4 @@ function findPrograms(): string | undefined {
   const newest = Math.max(...versions.filter((version) => version >= MIN_VERSION));
   const folder = join(VERSIONS, String(newest), "bin");
   return existsSync(join(folder, "initdb")) ? folder : undefined;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const address = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port was given");
-  return address.port;
 }

@@ -1,0 +1,67 @@
+import type { Clock } from "../platform/clock.ts";
+import {
+  type CostBuckets,
+  type RateLimit,
+  type RateLimitState,
+  type Spending,
+  stateOf,
+  waitFor,
+} from "./cost-buckets.ts";
+
+interface Level {
+  /** What was taken and is not restored yet. */
+  readonly taken: number;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+}
+
+/** Buckets that are looked at between two sweeps of full ones. */
+const SWEEP_EVERY = 10_000;
+
+/** In memory: each process of several allows what it was told. */
+export class InProcessCostBuckets implements CostBuckets {
+  private readonly levels = new Map<string, Level>();
+  private untilSweep = SWEEP_EVERY;
+
+  constructor(private readonly options: RateLimit & { readonly clock: Clock }) {}
+
+  async spend(caller: string, cost: number): Promise<Spending> {
+    const { taken, at } = this.levelOf(caller);
+    const retryAfterMs = waitFor(this.options, taken, cost);
+    if (retryAfterMs !== undefined) return { ...stateOf(this.options, taken, at), retryAfterMs };
+    this.note(caller, taken + cost);
+    return { ...stateOf(this.options, taken + cost, at), retryAfterMs };
+  }
+
+  async state(caller: string): Promise<RateLimitState> {
+    const { taken, at } = this.levelOf(caller);
+    return stateOf(this.options, taken, at);
+  }
+
+  /** What was taken is known from elsewhere. */
+  note(caller: string, taken: number): void {
+    this.levels.set(caller, { taken, at: this.now() });
+    this.sweep();
+  }
+
+  close(): void {
+    this.levels.clear();
+  }
+
+  private levelOf(caller: string): Level {
+    const now = this.now();
+    const { taken, at } = this.levels.get(caller) ?? { taken: 0, at: now };
+    return { taken: Math.max(0, taken - ((now - at) / 1000) * this.options.restorePerSecond), at: now };
+  }
+
+  /** Callers that were away long enough are as good as new ones. */
+  private sweep(): void {
+    if (--this.untilSweep > 0) return;
+    this.untilSweep = SWEEP_EVERY;
+    for (const caller of this.levels.keys()) if (this.levelOf(caller).taken === 0) this.levels.delete(caller);
+  }
+
+  private now(): number {
+    return this.options.clock.now().getTime();
+  }
+}
