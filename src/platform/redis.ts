@@ -104,24 +104,27 @@ export class RedisConnection {
     for (const listener of this.upListeners) listener();
   }
 
-  private noteAway(err?: Error): void {
+  private noteAway(err?: unknown): void {
     if (this.isKnownAway) return;
     this.isKnownAway = true;
-    this.options.logger.warn({ connection: this.options.purpose, err }, "redis is away");
+    this.options.logger.warn({ connection: this.options.purpose, reason: reasonOf(err) }, "redis is away");
   }
 
   private noteFailure(err: unknown): void {
     const { purpose, logger } = this.options;
     if (!(err instanceof Error) || err.name !== "ReplyError") {
       this.isSilent = true;
-      this.noteAway(err instanceof Error ? err : undefined);
+      this.noteAway(err);
       return;
     }
     if (performance.now() - this.warnedAt < MIN_MS_BETWEEN_WARNINGS) return;
     this.warnedAt = performance.now();
-    logger.warn({ connection: purpose, err }, "redis refused a command");
+    logger.warn({ connection: purpose, reason: reasonOf(err) }, "redis refused a command");
   }
 }
+
+/** Not the error itself: it has the command with it, and so the password, or somebody's preview. */
+const reasonOf = (err: unknown): string => (err instanceof Error ? err.message || err.name : "connection closed");
 
 /** Longer each time, and not at the same time as all other processes. */
 const retryDelayMs = (attempt: number): number =>

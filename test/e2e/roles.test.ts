@@ -1,10 +1,11 @@
-/** The parts of a server as processes of their own, with a PostgreSQL server and a worker on the network. */
+/** The parts of a server as processes of their own, with a PostgreSQL server, Redis where there is one, and a worker on the network. */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { newSecret } from "../../src/auth/api-key.ts";
 import { GraphqlClient } from "../support/graphql-client.ts";
 import { hasPostgres, type PostgresServer, startPostgres } from "../support/postgres-server.ts";
+import { hasRedis, RedisServer } from "../support/redis-server.ts";
 import { ServerProcess, temporaryFolder } from "../support/server-process.ts";
 import { slowTest } from "../support/slow-test.ts";
 import { startTcpWorker, type TcpWorker } from "../support/tcp-worker.ts";
@@ -13,9 +14,19 @@ const TOKEN = "a token for workers";
 const KEY = newSecret();
 const ADDRESS = /Atelier is ready at (\S+)/;
 
+const ALL_KINDS = ["QueuedEvent", "StartedEvent", "ProgressEvent", "PreviewEvent", "FinishedEvent"];
+
+/** What kinds of events a client gets to see until the end. */
+async function kinds(client: GraphqlClient, id: string): Promise<Set<string>> {
+  const seen = new Set<string>();
+  for await (const { __typename } of client.events(id)) seen.add(__typename);
+  return seen;
+}
+
 describe.skipIf(!hasPostgres)("two API servers and two dispatchers (needs PostgreSQL)", () => {
   const folder = temporaryFolder();
   let postgres: PostgresServer;
+  let redis: RedisServer | undefined;
   let worker: TcpWorker;
   let apis: readonly ServerProcess[];
   let dispatchers: ServerProcess[];
@@ -27,12 +38,15 @@ describe.skipIf(!hasPostgres)("two API servers and two dispatchers (needs Postgr
 
   beforeAll(async () => {
     postgres = await startPostgres({ fsync: "off" });
+    redis = hasRedis ? await RedisServer.start() : undefined;
     worker = await startTcpWorker({
       modelFolder: join(inject("templateData"), "models/tiny"),
       environment: { WORKER_TOKEN: TOKEN },
     });
     environment = {
       DATABASE_URL: await postgres.createDatabase(),
+      REDIS_URL: redis?.url,
+      RATE_LIMIT_POINTS_PER_SECOND: "1",
       POOL_WORKERS: worker.target,
       WORKER_TOKEN: TOKEN,
       BOOTSTRAP_ADMIN_KEY: KEY,
@@ -51,6 +65,7 @@ describe.skipIf(!hasPostgres)("two API servers and two dispatchers (needs Postgr
   afterAll(async () => {
     for (const server of [...apis, ...dispatchers]) await server.end("SIGKILL");
     await worker.stop();
+    await redis?.stop();
     postgres.stop();
     folder.remove();
   });
@@ -69,6 +84,42 @@ describe.skipIf(!hasPostgres)("two API servers and two dispatchers (needs Postgr
       expect(response.headers.get("content-type")).toContain("image/");
     }
   });
+
+  test.runIf(hasRedis)(
+    "show progress of what another process dispatches, and share a caller's rate limit (needs Redis)",
+    async () => {
+      const [one, two] = apis.map(clientOf) as [GraphqlClient, GraphqlClient];
+      const remaining = async (client: GraphqlClient) =>
+        (await client.query("{ viewer { rateLimit { remaining } } }")).viewer.rateLimit.remaining;
+      const before = await remaining(two);
+      await one.query("{ generations(first: 100) { nodes { id } } }");
+      expect(await remaining(two)).toBeLessThan(before - 90);
+
+      const id = await one.create({ prompt: "watched from everywhere", count: 4, steps: 36 });
+      const seen = await Promise.all([one, two].map((client) => kinds(client, id)));
+      for (const kinds of seen) expect(kinds).toEqual(new Set(ALL_KINDS));
+    },
+  );
+
+  test.runIf(hasRedis)(
+    "finish what runs when Redis is killed, and show progress again when it is back (needs Redis)",
+    async () => {
+      const [one, two] = apis.map(clientOf) as [GraphqlClient, GraphqlClient];
+      const id = await one.create({ prompt: "watched while Redis dies", count: 4, steps: 36 });
+      const steps: number[] = [];
+      for await (const event of two.events(id)) {
+        if (event.__typename === "ProgressEvent") steps.push(event.step);
+        if (steps.length === 1 && event.__typename === "ProgressEvent") await redis!.kill();
+        if (event.__typename === "FinishedEvent") expect(event.state).toBe("SUCCEEDED");
+      }
+      expect(steps.at(-1)).toBeLessThan(36);
+      await redis!.restart();
+      await vi.waitFor(async () => {
+        const next = await one.create({ prompt: "watched when it is back", steps: 8 });
+        expect(await kinds(two, next)).toEqual(new Set(ALL_KINDS));
+      }, 20_000);
+    },
+  );
 
   test("answer whether they live and are ready, each on its own port", async () => {
     const ports = dispatchers.map((server) => server.logged("listening"));

@@ -73,9 +73,9 @@ export class RedisServer {
   }
 
   /** A figure of its INFO. */
-  async figure(name: string): Promise<number> {
-    const client = new Redis(this.url);
-    const found = new RegExp(`^${name}:(\\d+)`, "m").exec(await client.info());
+  async figure(name: string, password?: string): Promise<number> {
+    const client = new Redis(this.url, password === undefined ? {} : { password });
+    const found = new RegExp(`^${name}:(?:count=)?(\\d+)`, "m").exec(await client.info());
     client.disconnect();
     return Number(found?.[1]);
   }
