@@ -30,6 +30,8 @@ export interface Fence {
   readonly leaseId: string;
   /** The lease must have run out, too. */
   readonly hasExpired?: boolean;
+  /** Milliseconds for which the attempt waited on standby. */
+  readonly standbyMs?: number;
 }
 
 export interface Failure {
@@ -194,8 +196,13 @@ async function dropCheckpoints(tx: Tx, generationId: string): Promise<void> {
     update attempt set checkpoint = null where generation_id = ${generationId}::uuid and checkpoint is not null`;
 }
 
-async function endAttempt(tx: Tx, { leaseId }: Fence, { outcome, message, stepsDone }: AttemptEnd): Promise<void> {
+async function endAttempt(
+  tx: Tx,
+  { leaseId, standbyMs = 0 }: Fence,
+  { outcome, message, stepsDone }: AttemptEnd,
+): Promise<void> {
   await tx.$executeRaw`
-    update attempt set ended_at = now(), outcome = ${outcome}::attempt_outcome, message = ${message ?? null}, steps_done = ${stepsDone}
+    update attempt set ended_at = now(), outcome = ${outcome}::attempt_outcome, message = ${message ?? null}, steps_done = ${stepsDone},
+      standby_ms = ${Math.round(standbyMs)}
     where lease_id = ${leaseId}::uuid`;
 }

@@ -31,6 +31,8 @@ export interface AttemptGroup {
   readonly id: string;
   /** Attempts that are sent. */
   readonly size: number;
+  /** They are sent ahead, and start when what the worker runs has ended. */
+  readonly standby: boolean;
 }
 
 /** A task with its pictures by value. */
@@ -133,8 +135,8 @@ export class WorkerCallError extends Error {
   }
 }
 
-export function toGenerateRequest({ task, group, ...request }: AttemptRequest): GenerateRequest {
-  return { ...request, group: { ...group, standby: false }, task: toWireTask(task) };
+export function toGenerateRequest({ task, ...request }: AttemptRequest): GenerateRequest {
+  return { ...request, task: toWireTask(task) };
 }
 
 function toWireTask(task: AttemptTask): GenerateRequest["task"] {

@@ -50,7 +50,7 @@ export class WorkerConnection {
   /** Runs one attempt. Fails with a WorkerCallError only; ends after `done` or `yielded`. Aborting cancels the attempt. */
   async *generate(request: AttemptRequest, signal: AbortSignal): AsyncGenerator<WorkerEvent> {
     let last: WorkerEvent | undefined;
-    const check = new WorkerEventCheck(request.task);
+    const check = new WorkerEventCheck(request);
     try {
       for await (const response of this.inference.generate(toGenerateRequest(request), { signal })) {
         const event = toWorkerEvent(response);

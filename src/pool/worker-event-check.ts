@@ -1,5 +1,5 @@
 /** Refuses what a worker must not send, before any of it is stored or passed on. */
-import { type AttemptTask, WorkerCallError, type WorkerEvent } from "./worker-call.ts";
+import { type AttemptRequest, type AttemptTask, WorkerCallError, type WorkerEvent } from "./worker-call.ts";
 
 const MAX_CHECKPOINT_BYTES = 1024 * 1024;
 const MAX_PREVIEW_BYTES = 24 * 1024;
@@ -17,7 +17,12 @@ export class WorkerEventCheck {
   private readonly maxSteps: number;
   private readonly pictureCount: number;
 
-  constructor(private readonly task: AttemptTask) {
+  private readonly task: AttemptTask;
+  private readonly isAhead: boolean;
+
+  constructor({ task, group }: Pick<AttemptRequest, "task" | "group">) {
+    this.task = task;
+    this.isAhead = group.standby;
     this.maxSteps = task.kind === "IMAGE_TO_TEXT" ? task.maxTokens : task.drawing.steps;
     this.pictureCount = task.kind === "IMAGE_TO_TEXT" ? 0 : task.drawing.count;
   }
@@ -29,6 +34,7 @@ export class WorkerEventCheck {
   }
 
   private isPlausible(event: WorkerEvent): boolean {
+    if (event.kind === "yielded" && this.isAhead) return true; // perhaps before it started
     if ((event.kind === "started") !== (this.totalSteps === undefined)) return false;
     switch (event.kind) {
       case "started":

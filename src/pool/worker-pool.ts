@@ -16,16 +16,24 @@ const REFUSAL_PAUSE_MS = 200;
 /** A worker that refuses for this long although no attempt holds its slots is stuck: an abandoned one ends within a step. */
 const MAX_REFUSING_MS = 120_000;
 
-/** The right to run one attempt on a worker. */
+/** The right to run one attempt on a worker: now, or once what it runs has ended. */
 export interface Slot {
   readonly worker: WorkerConnection;
+  /** On standby: milliseconds after which what the worker runs is expected to have taken its steps. Undefined where it runs nothing. */
+  readonly standbyMs: number | undefined;
+  /** The worker has begun with the attempt. */
+  begin(): void;
+  /** The attempt is expected to have taken its steps in so many milliseconds: what comes next may be sent ahead. */
+  nearEnd(ms: number): void;
+  /** The attempt waited for too long on standby: behind those that run now nothing is sent ahead any more. */
+  expire(): void;
   /** The attempt is over. */
   release(): void;
   /** Nothing was run: nobody needs to look again. */
   putBack(): void;
 }
 
-/** A worker that ran nothing, with all its slots. */
+/** A worker that runs nothing, or soon, with all its slots. */
 export interface IdleWorker {
   /** That it serves. */
   readonly presets: readonly string[];
@@ -51,13 +59,21 @@ export interface WorkerReport {
   readonly quarantinedUntil: Date | undefined;
 }
 
+/** A slot that somebody holds. */
+interface Held {
+  /** When its attempt is expected to have taken its steps, in milliseconds since the epoch; undefined while that is far away. */
+  endsAt: number | undefined;
+}
+
 interface Member {
   readonly connection: WorkerConnection;
   /** Slots that it has while it serves. */
   slots: number;
   standby: number;
   offers: readonly PresetOffer[];
-  busy: number;
+  readonly running: Set<Held>;
+  /** On standby behind those that run. */
+  readonly waiting: Set<Held>;
   faults: number;
   /** In milliseconds since the epoch. */
   quarantinedUntil: number;
@@ -128,29 +144,57 @@ export class WorkerPool {
   }
 
   /**
-   * Takes all slots of the workers that run nothing. One that runs something gets nothing more before it is done: only
-   * attempts that start together share their graph runs, a later one would take turns with them and make all of them late.
+   * Takes all slots of the workers that run nothing; behind them, on standby, those of workers whose attempts are all about to
+   * end. Any other one gets nothing more before it is done: only attempts that start together share their graph runs, a later
+   * one would take turns with them and make all of them late.
    */
   acquireIdle(): readonly IdleWorker[] {
     const now = this.now();
-    return [...this.members]
-      .filter(([, { slots, busy, pausedUntil }]) => slots > 0 && busy === 0 && pausedUntil <= now)
-      .filter(([name]) => !this.draining.has(name))
-      .map(([, member]) => ({
-        presets: member.offers.map(({ name }) => name),
-        slots: Array.from({ length: member.slots }, () => this.acquire(member)),
-      }));
+    const able = [...this.members]
+      .filter(([name, { slots, pausedUntil }]) => slots > 0 && pausedUntil <= now && !this.draining.has(name))
+      .map(([, member]) => member);
+    const idle = able.filter(({ running, waiting }) => running.size + waiting.size === 0);
+    const soonIdle = able.flatMap((member) => {
+      const standbyMs = this.endsInMs(member);
+      return standbyMs === undefined ? [] : [{ member, standbyMs }];
+    });
+    return [...idle.map((member) => ({ member, standbyMs: undefined })), ...soonIdle].map(({ member, standbyMs }) => ({
+      presets: member.offers.map(({ name }) => name),
+      slots: Array.from({ length: member.slots }, () => this.acquire(member, standbyMs)),
+    }));
   }
 
-  private acquire(member: Member): Slot {
-    member.busy++;
-    let isHeld = true;
+  /** Until all that runs on a worker whose standby is free has taken its steps; undefined while that is far away. */
+  private endsInMs({ standby, running, waiting }: Member): number | undefined {
+    if (standby === 0 || waiting.size > 0 || running.size === 0) return undefined;
+    const ends = [...running].map(({ endsAt }) => endsAt ?? Number.POSITIVE_INFINITY);
+    const endsAt = Math.max(...ends);
+    return endsAt === Number.POSITIVE_INFINITY ? undefined : Math.max(0, endsAt - this.now());
+  }
+
+  private acquire(member: Member, standbyMs: number | undefined): Slot {
+    const { running, waiting } = member;
+    const held: Held = { endsAt: undefined };
+    if (standbyMs === undefined) running.add(held);
+    else waiting.add(held);
     const putBack = (): void => {
-      if (isHeld) member.busy--;
-      isHeld = false;
+      running.delete(held);
+      waiting.delete(held);
     };
     return {
       worker: member.connection,
+      standbyMs,
+      begin: () => {
+        member.refusing = undefined;
+        if (waiting.delete(held)) running.add(held);
+      },
+      nearEnd: (ms) => {
+        held.endsAt = this.now() + ms;
+        if (this.endsInMs(member) !== undefined) this.notify();
+      },
+      expire: () => {
+        for (const each of running) each.endsAt = undefined;
+      },
       putBack,
       release: () => {
         putBack();
@@ -168,12 +212,6 @@ export class WorkerPool {
     this.pause(member, QUARANTINE_MS);
     member.quarantinedUntil = member.pausedUntil;
     if (isStuck) this.discovery.reportStuck(name);
-  }
-
-  /** The worker took an attempt. */
-  accepted(name: string): void {
-    const member = this.members.get(name);
-    if (member !== undefined) member.refusing = undefined;
   }
 
   /** The worker had no slot although one was free here: an attempt that was hung up on still computes, or it is stuck. */
@@ -207,7 +245,14 @@ export class WorkerPool {
       },
       this.logger,
     );
-    const idle = { busy: 0, faults: 0, quarantinedUntil: 0, pausedUntil: 0, refusing: undefined };
+    const idle = {
+      running: new Set<Held>(),
+      waiting: new Set<Held>(),
+      faults: 0,
+      quarantinedUntil: 0,
+      pausedUntil: 0,
+      refusing: undefined,
+    };
     this.members.set(worker.name, { connection, slots: 0, standby: 0, offers: [], ...idle });
   }
 

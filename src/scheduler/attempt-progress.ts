@@ -7,6 +7,8 @@ import type { FrameBus } from "../progress/frame-bus.ts";
 const UNLEARNED_SILENCE_MS = 10 * 60_000;
 const MIN_SILENCE_MS = 30_000;
 const SILENCE_STEPS = 10;
+/** What comes after an attempt is looked for in its last step, and at least this long before its end: claiming and sending it takes less. */
+const CLAIM_AHEAD_MS = 150;
 
 export interface ProgressSubject {
   readonly generationId: string;
@@ -23,6 +25,8 @@ export class AttemptProgress {
   private savedSteps = 0;
   /** Where an earlier attempt left off. */
   firstStep = 0;
+  /** As its worker counts them. */
+  private totalSteps: number | undefined;
   private startedAt = 0;
   private lastSign: number;
   private frame = 0;
@@ -48,8 +52,9 @@ export class AttemptProgress {
     this.savedSteps = stepsDone;
   }
 
-  start(stepsDone: number): void {
+  start({ stepsDone, totalSteps }: { stepsDone: number; totalSteps: number }): void {
     this.hasStarted = true;
+    this.totalSteps = totalSteps;
     this.stepsDone = stepsDone;
     this.startedAt = this.now();
   }
@@ -63,6 +68,20 @@ export class AttemptProgress {
   /** Whether the next attempt goes on from further than this one did. */
   get hasAdvanced(): boolean {
     return this.savedSteps > this.firstStep;
+  }
+
+  /** Undefined before the worker has said so. */
+  get stepsLeft(): number | undefined {
+    return this.totalSteps === undefined ? undefined : this.totalSteps - this.stepsDone;
+  }
+
+  /** Milliseconds that its steps still take, once it is in the last one, or as near to its end as a claim takes. */
+  get endsInMs(): number | undefined {
+    const { stepsLeft } = this;
+    if (stepsLeft === undefined) return undefined;
+    const stepMs = this.stepMs();
+    const leftMs = stepsLeft * (stepMs ?? 0);
+    return stepsLeft <= 1 || (stepMs !== undefined && leftMs <= CLAIM_AHEAD_MS) ? leftMs : undefined;
   }
 
   get isSilent(): boolean {

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import type { NewImage } from "../generation/generation.store.ts";
 import type { FencedResult, GenerationLifecycle } from "../generation/generation-lifecycle.ts";
 import { type Task, totalStepsOf } from "../generation/settings.ts";
+import type { Fence } from "../generation/transition.store.ts";
 import type { Moderation, Ruling } from "../moderation/moderation.ts";
 import { asDispatcher } from "../platform/access.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -20,6 +21,7 @@ import type { ImageStore } from "../storage/image-store.ts";
 import { IMAGE_VARIANTS, type ImageVariant, variantsOf } from "../storage/image-variants.ts";
 import { AttemptProgress } from "./attempt-progress.ts";
 import { attemptTaskOf, SourceGoneError } from "./attempt-task.ts";
+import { AttemptTimes } from "./attempt-times.ts";
 import type { GroupDeparture } from "./group-departure.ts";
 import { findCheckpoint, forgetCheckpoints, isCancelRequested, saveCheckpoint } from "./lease.store.ts";
 
@@ -73,10 +75,10 @@ export class Attempt {
   /** The worker is done, and checks look at what it drew. */
   private isJudging = false;
   private isDone = false;
-  private heldFor: number | undefined;
+  private isNearEnd = false;
   /** It ends with a checkpoint soon. */
   isAskedToYield = false;
-  private readonly startedAt: number;
+  private readonly times: AttemptTimes;
 
   readonly claimed: ClaimedGeneration;
   private readonly slot: Slot;
@@ -90,7 +92,7 @@ export class Attempt {
     this.slot = slot;
     this.departure = departure;
     this.progress = new AttemptProgress(claimed, services.bus, services.clock);
-    this.startedAt = services.clock.now().getTime();
+    this.times = new AttemptTimes(services.clock, slot.standbyMs);
   }
 
   /** Resolves when the attempt is over and written; never rejects. */
@@ -117,23 +119,35 @@ export class Attempt {
     return this.isDone && this.progress.firstStep === 0;
   }
 
-  /** Milliseconds for which it held, or has held, its slot. */
+  /** Milliseconds for which it held, or has held, its worker. */
   get heldMs(): number {
-    return this.heldFor ?? this.services.clock.now().getTime() - this.startedAt;
+    return this.times.heldMs;
+  }
+
+  /** It was sent ahead, and has not begun. */
+  get isOnStandby(): boolean {
+    return this.times.isOnStandby;
   }
 
   /** The worker that it holds a slot of; none once it gave that back. */
   get worker(): string | undefined {
-    return this.heldFor === undefined ? this.slot.worker.worker.name : undefined;
+    return this.times.hasEnded ? undefined : this.slot.worker.worker.name;
   }
 
   /** At most, as far as the worker has said. */
   get stepsLeft(): number {
-    return totalStepsOf(this.claimed.task) - this.progress.stepsDone;
+    return this.progress.stepsLeft ?? totalStepsOf(this.claimed.task) - this.progress.stepsDone;
   }
 
   get isSilent(): boolean {
-    return !this.isReceiving && this.progress.isSilent;
+    return !this.isReceiving && !this.isOnStandby && this.progress.isSilent;
+  }
+
+  /** Gives its place on standby back when it waits there for much longer than was expected. */
+  async leaveStandbyIfOverdue(): Promise<void> {
+    if (!this.times.isOverdue || this.isAskedToYield) return;
+    this.slot.expire();
+    await this.requestYield();
   }
 
   hangUp(reason: HangUp): void {
@@ -156,7 +170,8 @@ export class Attempt {
       return { resumeFrom, task: await attemptTaskOf(task, this.services.images) };
     });
     this.progress.resumeFrom(prepared.resumeFrom?.stepsDone ?? 0);
-    const request = { leaseId, preset, group, ...prepared };
+    const standby = this.slot.standbyMs !== undefined;
+    const request = { leaseId, preset, group: { ...group, standby }, ...prepared };
     for await (const event of this.slot.worker.generate(request, this.call.signal)) {
       this.isReceiving = true;
       const result = await this.receive(event);
@@ -169,16 +184,19 @@ export class Attempt {
 
   /** The result, when the event was the last one. */
   private async receive(event: WorkerEvent): Promise<FencedResult | undefined> {
-    const { lifecycle, db, pool } = this.services;
+    const { lifecycle, db } = this.services;
     const { leaseId } = this.claimed;
     switch (event.kind) {
       case "started":
-        pool.accepted(this.slot.worker.worker.name);
+        this.times.begin();
+        this.slot.begin();
         this.recipe = event.recipe;
-        this.progress.start(event.stepsDone);
+        this.progress.start(event);
+        this.noteNearEnd();
         return undefined;
       case "frame":
         this.progress.publish(event);
+        this.noteNearEnd();
         return undefined;
       case "checkpoint":
         if (!(await db.transaction(asDispatcher, (tx) => saveCheckpoint(tx, leaseId, event.checkpoint))))
@@ -192,9 +210,10 @@ export class Attempt {
         this.progress.publishText(event.text);
         return undefined;
       case "yielded":
-        return lifecycle.giveBack(this.claimed, {
-          outcome: "YIELDED",
-          message: "yielded",
+        return lifecycle.giveBack(this.fence, {
+          ...(this.progress.hasStarted
+            ? { outcome: "YIELDED", message: "yielded" }
+            : { outcome: "RETURNED", message: "gave its place on standby back" }),
           stepsDone: this.progress.stepsDone,
         });
       case "done":
@@ -214,14 +233,14 @@ export class Attempt {
     if (refusal?.code === "CONTENT_BLOCKED") {
       await images.deleteFolder(`${tenantId}/${generationId}/${leaseId}`); // before anybody is told that they were there
       const { code, message } = refusal;
-      return lifecycle.refusePictures(this.claimed, { failure: { code, message }, stepsDone, verdicts });
+      return lifecycle.refusePictures(this.fence, { failure: { code, message }, stepsDone, verdicts });
     }
     if (refusal !== undefined) {
       const failure = { code: "MODERATION_UNAVAILABLE", message: refusal.message };
-      return lifecycle.retry(this.claimed, failure, { stepsDone, delayMs: UNJUDGED_DELAY_MS, counts: true });
+      return lifecycle.retry(this.fence, failure, { stepsDone, delayMs: UNJUDGED_DELAY_MS, counts: true });
     }
     const answer = task.kind === "IMAGE_TO_TEXT" ? { answer: this.progress.answer } : {};
-    return lifecycle.complete(this.claimed, {
+    return lifecycle.complete(this.fence, {
       images: this.pictures,
       recipe: this.recipe,
       stepsDone,
@@ -230,9 +249,22 @@ export class Attempt {
     });
   }
 
+  /** Once, when what comes next on its worker may be claimed. */
+  private noteNearEnd(): void {
+    const { endsInMs } = this.progress;
+    if (this.isNearEnd || endsInMs === undefined) return;
+    this.isNearEnd = true;
+    this.slot.nearEnd(endsInMs);
+  }
+
   private releaseSlot(): void {
-    this.heldFor ??= this.heldMs;
+    this.times.end();
     this.slot.release();
+  }
+
+  /** Under which its end is written. */
+  private get fence(): Fence {
+    return { ...this.claimed, standbyMs: this.times.standbyMs };
   }
 
   /** Meanwhile the worker has nothing more to do with it, so its slot is free for others. */
@@ -276,46 +308,47 @@ export class Attempt {
   private async writeFailure(error: unknown): Promise<FencedResult> {
     const { lifecycle, db } = this.services;
     const { stepsDone } = this.progress;
-    const { claimed } = this;
+    const { claimed, fence } = this;
     if (this.hangUpReason === "lost") return "gone";
     if (await db.transaction(asDispatcher, (tx) => isCancelRequested(tx, claimed.generationId)))
-      return lifecycle.cancelRunning(claimed, { stepsDone });
+      return lifecycle.cancelRunning(fence, { stepsDone });
     if (this.hangUpReason === "deadline") {
       const failure = { code: "DEADLINE", message: "The deadline passed while it was running." };
-      return lifecycle.cancelRunning(claimed, { stepsDone, failure });
+      return lifecycle.cancelRunning(fence, { stepsDone, failure });
     }
     if (this.hangUpReason === "stop") {
-      return lifecycle.giveBack(claimed, { outcome: "YIELDED", message: "the server stopped", stepsDone });
+      return lifecycle.giveBack(fence, { outcome: "YIELDED", message: "the server stopped", stepsDone });
     }
     if (error instanceof SourceGoneError)
-      return lifecycle.fail(claimed, { code: "INVALID_INPUT", message: error.message }, stepsDone);
+      return lifecycle.fail(fence, { code: "INVALID_INPUT", message: error.message }, stepsDone);
     return error instanceof WorkerCallError ? this.writeWorkerFailure(error) : this.writeOwnFailure(error);
   }
 
   private async writeWorkerFailure(error: WorkerCallError): Promise<FencedResult> {
     const { lifecycle, pool, logger } = this.services;
     const { stepsDone, hasStarted, hasAdvanced } = this.progress;
-    const { claimed } = this;
-    const { leaseId, generationId, attempt } = claimed;
+    const { fence, isOnStandby } = this;
+    const { leaseId, generationId, attempt } = this.claimed;
     const worker = this.slot.worker.worker.name;
     logger.warn({ generationId, attempt, leaseId, worker, reason: error.reason, err: error }, "attempt failed");
     if (error.reason === "invalid") return this.refuse(error);
     if (this.hangUpReason === "stuck") pool.quarantine(worker, { isStuck: true });
     else if (!hasStarted) {
+      // What is on standby when its worker dies had no part in that.
       if (error.reason === "busy") pool.refused(worker);
-      else pool.quarantine(worker, { isStuck: false });
+      else if (!(isOnStandby && error.reason === "lost")) pool.quarantine(worker, { isStuck: false });
       return lifecycle.giveBack(
-        claimed,
+        fence,
         { outcome: "RETURNED", message: "no worker took it", stepsDone },
         RETURN_DELAY_MS,
       );
     }
     const end = { stepsDone, delayMs: RETRY_DELAY_MS };
     if (error.reason === "internal")
-      return lifecycle.retry(claimed, { code: "INTERNAL", message: publicMessage(leaseId) }, { ...end, counts: true });
+      return lifecycle.retry(fence, { code: "INTERNAL", message: publicMessage(leaseId) }, { ...end, counts: true });
     // A generation that got further is not to blame for the loss, however often it happens.
     const failure = { code: "WORKER_LOST", message: "The worker was lost." };
-    return lifecycle.retry(claimed, failure, { ...end, counts: !hasAdvanced });
+    return lifecycle.retry(fence, failure, { ...end, counts: !hasAdvanced });
   }
 
   /** This server could not keep what the worker sent: neither the generation nor the worker is to blame. */
@@ -324,7 +357,7 @@ export class Attempt {
     const { generationId, attempt, leaseId } = this.claimed;
     logger.error({ generationId, attempt, leaseId, err: error }, "result of an attempt could not be kept");
     return lifecycle.giveBack(
-      this.claimed,
+      this.fence,
       { outcome: "RETURNED", message: "the server could not keep its result", stepsDone: this.progress.stepsDone },
       OWN_FAILURE_DELAY_MS,
     );
@@ -340,8 +373,8 @@ export class Attempt {
       return checkpoint !== undefined;
     });
     if (!hadCheckpoint)
-      return lifecycle.fail(this.claimed, { code: "INVALID_INPUT", message: error.message }, this.progress.stepsDone);
-    return lifecycle.giveBack(this.claimed, {
+      return lifecycle.fail(this.fence, { code: "INVALID_INPUT", message: error.message }, this.progress.stepsDone);
+    return lifecycle.giveBack(this.fence, {
       outcome: "RETURNED",
       message: "started anew: its checkpoint is of another build",
       stepsDone: 0,

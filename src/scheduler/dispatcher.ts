@@ -1,6 +1,6 @@
 /**
- * Leads one pool: takes the slots of idle workers first, claims a group of generations for each, and runs an attempt on
- * every slot that it needs. It may claim only while it holds the pool's lease; attempts go on without it, fenced by leases
+ * Leads one pool: takes the slots of workers that are idle, or soon, first, claims a group of generations for each, and runs
+ * an attempt on every slot that it needs. It may claim only while it holds the pool's lease; attempts go on without it, fenced by leases
  * of their own.
  */
 
@@ -190,16 +190,17 @@ export class Dispatcher {
     await this.orForget(saving);
   }
 
-  /** Asks BATCH that runs to yield to what waits and is more urgent, when no worker is idle. */
+  /** Asks BATCH that runs, or is on standby, to yield to what waits and is more urgent, when no worker is idle. */
   private async makeRoom(): Promise<void> {
     const { db, clock } = this.services;
     const byWorker = new Map<string, (RunningMember & { readonly attempt: Attempt })[]>();
     for (const { attempt, turn } of this.attempts.values()) {
-      const { worker, stepsLeft, isAskedToYield } = attempt;
+      const { worker, stepsLeft, isAskedToYield, isOnStandby } = attempt;
       const { priority, createdAt } = turn.candidate;
       if (worker === undefined || this.services.pool.isDraining(worker)) continue;
-      const group = byWorker.get(worker) ?? [];
-      byWorker.set(worker, [...group, { attempt, priority, createdAt, stepsLeft, isAskedToYield }]);
+      const key = `${worker} ${isOnStandby}`;
+      const group = byWorker.get(key) ?? [];
+      byWorker.set(key, [...group, { attempt, priority, createdAt, stepsLeft, isAskedToYield }]);
     }
     const groups = [...byWorker.values()];
     const now = clock.now();
@@ -311,7 +312,10 @@ export class Dispatcher {
 
   /** Extends the leases of the attempts that give signs of life, and hangs up on those that must end. */
   private async extendOnce(): Promise<void> {
-    for (const { attempt } of this.attempts.values()) if (attempt.isSilent) attempt.hangUp("stuck");
+    for (const { attempt } of this.attempts.values()) {
+      if (attempt.isSilent) attempt.hangUp("stuck");
+      else void attempt.leaveStandbyIfOverdue();
+    }
     const ids = [...this.attempts.keys()];
     if (ids.length === 0) return;
     const extended = await this.services.db.transaction(asDispatcher, (tx) => extendLeases(tx, ids, LEASE_SECONDS));

@@ -85,14 +85,14 @@ function rowsOf(minute: Span, { served, waiting, weights, now }: History): reado
     demands.set(tenantId, demand);
     return demand;
   };
-  for (const { tenantId, number, share, queuedAt, startedAt, endedAt } of served) {
-    const runs = { from: startedAt.getTime(), to: (endedAt ?? now).getTime() };
-    const waits = { from: number === 1 ? queuedAt.getTime() : runs.from, to: runs.from };
+  for (const { tenantId, number, share, queuedAt, startedAt, standbyMs, endedAt } of served) {
+    const runs = { from: startedAt.getTime() + standbyMs, to: (endedAt ?? now).getTime() };
+    const waits = { from: (number === 1 ? queuedAt : startedAt).getTime(), to: startedAt.getTime() };
     if (overlapMs({ from: waits.from, to: Math.max(runs.to, waits.to) }, minute) === 0) continue;
     const demand = demandOf(tenantId);
     demand.receivedMs += share * overlapMs(runs, minute);
     demand.waits.push(waits);
-    if (number === 1 && runs.from >= minute.from && runs.from < minute.to)
+    if (number === 1 && waits.to >= minute.from && waits.to < minute.to)
       addTo(demand.buckets, bucketOf(waits.to - waits.from));
   }
   for (const { tenantId, since } of waiting)

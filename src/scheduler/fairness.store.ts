@@ -27,6 +27,8 @@ export interface Served {
   readonly share: number;
   readonly queuedAt: Date;
   readonly startedAt: Date;
+  /** For which its worker then computed for others. */
+  readonly standbyMs: number;
   /** Null while it runs. */
   readonly endedAt: Date | null;
 }
@@ -34,7 +36,7 @@ export interface Served {
 /** What ran then or later. Of an attempt whose server died nobody knows the end: it is taken to have run as long as expected. */
 export async function listServed(tx: Tx, pool: string, since: Date): Promise<readonly Served[]> {
   return tx.$queryRaw<Served[]>`
-    select a.tenant_id as "tenantId", a.number, a.share, g.created_at as "queuedAt", a.started_at as "startedAt",
+    select a.tenant_id as "tenantId", a.number, a.share, g.created_at as "queuedAt", a.started_at as "startedAt", a.standby_ms as "standbyMs",
       case a.outcome when 'ORPHANED' then least(a.ended_at, a.started_at + make_interval(secs => coalesce(a.predicted_ms, 0) / 1000))
         else a.ended_at end as "endedAt"
     from attempt a join generation g on g.id = a.generation_id

@@ -16,7 +16,7 @@ export class GroupDeparture {
   /** Waits until every other attempt is ready, too, or has failed to be. */
   async prepare<Prepared>(
     prepare: () => Promise<Prepared>,
-  ): Promise<{ readonly prepared: Prepared; readonly group: AttemptGroup }> {
+  ): Promise<{ readonly prepared: Prepared; readonly group: Pick<AttemptGroup, "id" | "size"> }> {
     let prepared: Prepared;
     try {
       prepared = await prepare();

@@ -22,7 +22,7 @@ async function listTags(db: Querying, pool: string): Promise<readonly StoredTag[
       where g.pool = ${pool} and g.state = 'RUNNING' and a.ended_at is null and a.started_at > saved.at
       union all
       select g.tenant_id, g.user_id,
-        a.share * (extract(epoch from a.ended_at - a.started_at)::float8 * 1000 - case when a.started_at > saved.at then 0 else a.predicted_ms end)
+        a.share * (extract(epoch from a.ended_at - a.started_at)::float8 * 1000 - a.standby_ms - case when a.started_at > saved.at then 0 else a.predicted_ms end)
       from saved, attempt a join generation g on g.id = a.generation_id
       where a.ended_at > saved.at and g.pool = ${pool}
     ), moved as (

@@ -18,7 +18,7 @@ const modelFolder = () => join(inject("templateData"), "models/tiny");
 const request = (steps: number): AttemptRequest => ({
   leaseId: "lease",
   preset: "tiny",
-  group: { id: "lease", size: 1 },
+  group: { id: "lease", size: 1, standby: false },
   resumeFrom: undefined,
   task: {
     kind: "TEXT_TO_IMAGE",

@@ -245,7 +245,9 @@ describe("a worker with several slots", () => {
     for (const prompts of [["a", "b", "c", "d"], ["also other", "other"], ["e"]]) {
       const calls = await nextCalls(prompts.length);
       expect(promptsOf(calls)).toEqual(prompts);
-      expect([...groupsOf(calls)]).toEqual([JSON.stringify({ id: calls[0]!.request.group!.id, size: prompts.length })]);
+      expect([...groupsOf(calls)]).toEqual([
+        JSON.stringify({ id: calls[0]!.request.group!.id, size: prompts.length, standby: false }),
+      ]);
       for (const call of calls) await call.started().succeed();
     }
     for (const id of ids) expect((await app.member.finished(id)).state).toBe("SUCCEEDED");

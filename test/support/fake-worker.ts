@@ -141,7 +141,10 @@ export class FakeWorker implements WorkerDiscovery {
   private readonly arrived = new Mailbox<FakeCall>();
   private readonly running = new Map<string, FakeCall>();
 
-  constructor(private readonly slots = 1) {}
+  constructor(
+    private readonly slots = 1,
+    private readonly standby = 0,
+  ) {}
 
   /** Set while no slot is free, whatever the caller believes. */
   refusesAll = false;
@@ -156,7 +159,7 @@ export class FakeWorker implements WorkerDiscovery {
     this.server.add(InferenceServiceDefinition, {
       describe: async () => ({
         slots: this.slots,
-        standby: 0,
+        standby: this.standby,
         presets: [
           {
             name: "tiny",

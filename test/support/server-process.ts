@@ -75,11 +75,16 @@ export class ServerProcess {
     while (!this.output.includes(text)) {
       if (this.child.exitCode !== null || this.child.signalCode !== null)
         throw new Error(`the server ended without saying "${text}":\n${this.output}`);
-      await new Promise<void>((resolve) => {
-        this.child.stderr?.once("data", () => resolve());
-        this.child.once("close", () => resolve());
-      });
+      await this.saysMore();
     }
+  }
+
+  /** Resolves when the server says anything more, or ends. */
+  async saysMore(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.child.stderr?.once("data", () => resolve());
+      this.child.once("close", () => resolve());
+    });
   }
 
   /** Sends a signal and waits for the end; the exit code, or the signal that ended it. */
