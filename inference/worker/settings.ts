@@ -10,7 +10,7 @@ const USAGE =
   "[--slots n] [--standby 0|1], or the variables MODEL_DIR, LISTEN, HEALTH_LISTEN, WORKER_PROVIDER, WORKER_THREADS and WORKER_SLOTS";
 
 /** Of the environment, as far as a worker reads it. */
-const WORKER_VARIABLES = [
+export const WORKER_VARIABLES = [
   "MODEL_DIR",
   "LISTEN",
   "HEALTH_LISTEN",

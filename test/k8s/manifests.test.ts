@@ -1,0 +1,248 @@
+/** The manifests, without a cluster. */
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import {
+  isKustomization,
+  listFiles,
+  listNamed,
+  OVERLAYS,
+  problemsOf,
+  problemsOfPatch,
+  readKustomization,
+  render,
+  renderer,
+} from "./manifests.ts";
+import { findProblems, sourceOf } from "./references.ts";
+import { type Manifest, manifestSchema } from "./schemas.ts";
+
+const files = listFiles();
+const { resources, patches } = listNamed(files);
+const objects = files.filter((file) => !isKustomization(file) && !patches.has(file.path));
+
+describe("the files of k8s", () => {
+  test("are all named by a kustomization, and all that are named are there", () => {
+    const named = new Set([...resources, ...patches]);
+    const roots = OVERLAYS.map((overlay) => `k8s/overlays/${overlay}/kustomization.yaml`);
+    expect(files.map(({ path }) => path).filter((path) => !named.has(path) && !roots.includes(path))).toEqual([]);
+    expect([...named].filter((path) => !existsSync(path))).toEqual([]);
+  });
+
+  test("have nothing that the API server would refuse", () => {
+    for (const { path, content } of files.filter(isKustomization))
+      expect(() => readKustomization(content), path).not.toThrow();
+    for (const { path, content } of objects) expect(problemsOf(content), path).toEqual([]);
+    for (const { path, content } of files.filter(({ path }) => patches.has(path)))
+      expect(problemsOfPatch(content), path).toEqual([]);
+  });
+
+  test("agree with one another, and with the programs that they run", () => {
+    const manifests = objects.map(({ content }) => manifestSchema.parse(content));
+    const production = files.find(({ path }) => path === "k8s/overlays/production/settings-configmap.yaml")!;
+    expect(findProblems([...manifests, production.content as Manifest])).toEqual([]);
+  });
+
+  test("are named after what they hold", () => {
+    for (const { path, content } of objects) {
+      const { kind, metadata } = manifestSchema.parse(content);
+      expect(path.endsWith(`-${kind.toLowerCase()}.yaml`), path).toBe(true);
+      expect(metadata.labels, path).toMatchObject({ "app.kubernetes.io/part-of": "atelier" });
+    }
+  });
+});
+
+describe.skipIf(renderer === undefined).each(OVERLAYS)("the overlay %s (needs kubectl or kustomize)", (overlay) => {
+  test("is whole, and agrees with itself and with the programs that it runs", () => {
+    const manifests = render(overlay);
+    expect(manifests.length).toBeGreaterThan(20);
+    expect(findProblems(manifests)).toEqual([]);
+  });
+});
+
+describe("what is wrong is found:", () => {
+  const manifests = objects.map(({ content }) => manifestSchema.parse(content));
+  /** Of the manifests with one that a change made different. */
+  const problemsAfter = (kind: Manifest["kind"], name: string, change: (manifest: any) => void): readonly string[] => {
+    const changed = structuredClone(manifests) as Manifest[];
+    change(changed.find((manifest) => manifest.kind === kind && manifest.metadata.name === name));
+    const before = findProblems(manifests);
+    return findProblems(changed).filter((problem) => !before.includes(problem));
+  };
+  const firstContainer = (manifest: any) => manifest.spec.template.spec.containers[0];
+
+  test("fields that nobody knows, also in patches", () => {
+    const deployment = structuredClone(
+      objects.find(({ path }) => path.endsWith("/api-deployment.yaml"))!.content,
+    ) as any;
+    firstContainer(deployment).imaje = "x";
+    expect(problemsOf(deployment)).toEqual([expect.stringContaining('"imaje"')]);
+    expect(problemsOfPatch({ ...deployment, spec: { replicsa: 3 } })).toEqual([expect.stringContaining('"replicsa"')]);
+    expect(problemsOfPatch({ ...deployment, spec: { replicas: "3" } })).toEqual([expect.stringContaining("replicas")]);
+  });
+
+  test.each<[string, Manifest["kind"], string, (manifest: any) => void, RegExp]>([
+    [
+      "a selector of other pods",
+      "Deployment",
+      "api",
+      (it) => {
+        it.spec.selector.matchLabels = { a: "b" };
+      },
+      /selector is not/,
+    ],
+    [
+      "a service without pods",
+      "Service",
+      "inference",
+      (it) => {
+        it.spec.selector = { a: "b" };
+      },
+      /leads to no pod/,
+    ],
+    [
+      "a service to no port",
+      "Service",
+      "api",
+      (it) => {
+        it.spec.ports[0].targetPort = "web";
+      },
+      /no port web/,
+    ],
+    [
+      "a setting that nobody reads",
+      "Deployment",
+      "api",
+      (it) => {
+        firstContainer(it).env.push({ name: "ROLL", value: "api" });
+      },
+      /nobody reads ROLL/,
+    ],
+    [
+      "a setting with a wrong value",
+      "Deployment",
+      "dispatcher",
+      (it) => {
+        firstContainer(it).env[0].value = "both";
+      },
+      /ROLE: Give one of/,
+    ],
+    [
+      "a setting of no worker",
+      "Deployment",
+      "inference",
+      (it) => {
+        firstContainer(it).env.push({ name: "DATABASE_URL", value: "x" });
+      },
+      /nobody reads DATABASE_URL/,
+    ],
+    [
+      "a probe of what is not served",
+      "Deployment",
+      "api",
+      (it) => {
+        firstContainer(it).livenessProbe.httpGet.path = "/alive";
+      },
+      /nothing is served at \/alive/,
+    ],
+    [
+      "a probe of another port",
+      "Deployment",
+      "inference",
+      (it) => {
+        firstContainer(it).readinessProbe.grpc.port = 50051;
+      },
+      /no health service at 50051/,
+    ],
+    [
+      "a program that is not there",
+      "Job",
+      "migrate",
+      (it) => {
+        firstContainer(it).command[2] = "dist/src/migrant.js";
+      },
+      /there is no src\/migrant.ts/,
+    ],
+    [
+      "a volume that is not there",
+      "Deployment",
+      "api",
+      (it) => {
+        it.spec.template.spec.volumes.pop();
+      },
+      /no volume tmp/,
+    ],
+    [
+      "a policy for no port",
+      "NetworkPolicy",
+      "inference",
+      (it) => {
+        it.spec.ingress[0].ports[0].port = 1;
+      },
+      /nobody listens on 1/,
+    ],
+    [
+      "a metric that nobody tells",
+      "ScaledObject",
+      "inference",
+      (it) => {
+        it.spec.triggers[0].metadata.query = "atelier_queue";
+      },
+      /nobody tells atelier_queue/,
+    ],
+    [
+      "a role that is not there",
+      "RoleBinding",
+      "dispatcher",
+      (it) => {
+        it.roleRef.name = "x";
+      },
+      /no such role/,
+    ],
+  ])("%s", (_, kind, name, change, problem) => {
+    expect(problemsAfter(kind, name, change).join("\n")).toMatch(problem);
+  });
+});
+
+describe("images", () => {
+  const names = readdirSync("docker");
+  const textOf = (name: string): string => readFileSync(`docker/${name}/Dockerfile`, "utf8");
+
+  test.each(names)("of %s are made of files that are there, and start a program that is there", (name) => {
+    const text = textOf(name);
+    for (const [, paths = ""] of text.matchAll(/^COPY (?!--from)(.+) \S+$/gm))
+      for (const path of paths.split(" ")) expect(existsSync(path), path).toBe(true);
+    const programs = text.match(/dist\/\S+\.js/g) ?? [];
+    expect(programs.length).toBeGreaterThan(1);
+    for (const program of programs) expect(existsSync(sourceOf(program)), program).toBe(true);
+    expect(text).toMatch(/^USER 1000$/m);
+  });
+
+  test("have the packages that their programs import, and no others", () => {
+    const packagesOf = (name: string): readonly string[] => {
+      const [, entries = ""] = /prune-image\.mjs (.*)/.exec(textOf(name)) ?? [];
+      const listed = spawnSync(process.execPath, ["scripts/prune-image.mjs", "--list", ...entries.split(" ")], {
+        encoding: "utf8",
+      });
+      return listed.stdout.trim().split("\n");
+    };
+    const [api, worker] = [packagesOf("api"), packagesOf("worker-cpu")];
+    expect(packagesOf("worker-cuda")).toEqual(worker);
+    expect(api).toEqual(
+      expect.arrayContaining(["@apollo/server", "@prisma/client", "graphql-ws", "nice-grpc", "pg", "sharp"]),
+    );
+    expect(worker).toEqual(
+      expect.arrayContaining(["@huggingface/tokenizers", "nice-grpc", "onnxruntime-node", "sharp", "zod"]),
+    );
+    expect(api).not.toContain("onnxruntime-node");
+    for (const name of [
+      "@prisma/client",
+      "@apollo/server",
+      "graphql",
+      "pg",
+      "@electric-sql/pglite",
+      "typescript",
+      "vitest",
+    ])
+      expect(worker).not.toContain(name);
+  });
+});

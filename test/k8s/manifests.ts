@@ -1,0 +1,87 @@
+/** The files of k8s/, and what their overlays are when kubectl or kustomize has put them together. */
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { parseAllDocuments } from "yaml";
+import { type Kustomization, kustomizationSchema, type Manifest, manifestSchema } from "./schemas.ts";
+
+const FOLDER = "k8s";
+export const OVERLAYS = ["dev", "production"] as const;
+const KUSTOMIZATION = "kustomization.yaml";
+
+export interface ManifestFile {
+  readonly path: string;
+  readonly content: unknown;
+}
+
+/** One object each. */
+export const listFiles = (): readonly ManifestFile[] =>
+  readdirSync(FOLDER, { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".yaml"))
+    .sort()
+    .map((path) => {
+      const file = join(FOLDER, path);
+      const [content, ...others] = parse(readFileSync(file, "utf8"));
+      if (others.length > 0) throw new Error(`${file} has more than one object`);
+      return { path: file, content };
+    });
+
+export const isKustomization = ({ path }: ManifestFile): boolean => path.endsWith(`/${KUSTOMIZATION}`);
+
+/** Paths that kustomizations name: of objects, and of what changes objects. */
+export function listNamed(files: readonly ManifestFile[]): {
+  resources: ReadonlySet<string>;
+  patches: ReadonlySet<string>;
+} {
+  const resources = new Set<string>();
+  const patches = new Set<string>();
+  for (const { path, content } of files.filter(isKustomization)) {
+    const { resources: named = [], components = [], patches: changes = [] } = readKustomization(content);
+    const at = (name: string): string => normalize(join(dirname(path), name));
+    for (const name of [...named, ...components])
+      resources.add(name.endsWith(".yaml") ? at(name) : join(at(name), KUSTOMIZATION));
+    for (const change of changes) patches.add(at(change.path));
+  }
+  return { resources, patches };
+}
+
+export const readKustomization = (content: unknown): Kustomization => kustomizationSchema.parse(content);
+
+/** What an API would not take of a whole object. */
+export function problemsOf(content: unknown): readonly string[] {
+  const parsed = manifestSchema.safeParse(content);
+  return parsed.success ? [] : parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
+}
+
+/** What no API would take of a part of an object: that something is missing is no problem. */
+export function problemsOfPatch(content: unknown): readonly string[] {
+  const parsed = manifestSchema.safeParse(content, { reportInput: true });
+  if (parsed.success) return [];
+  return parsed.error.issues
+    .filter((issue) => issue.code === "unrecognized_keys" || issue.input !== undefined)
+    .map(({ path, message }) => `${path.join(".")}: ${message}`);
+}
+
+const RENDERERS = [
+  ["kubectl", "kustomize"],
+  ["kustomize", "build"],
+] as const;
+
+/** The command that puts overlays together; undefined where there is none. */
+export const renderer = RENDERERS.find(([command]) => spawnSync(command, ["version", "--client"]).error === undefined);
+
+export function render(overlay: string): readonly Manifest[] {
+  const [command = "", ...args] = renderer ?? [];
+  const { status, stdout, stderr } = spawnSync(command, [...args, join(FOLDER, "overlays", overlay)], {
+    encoding: "utf8",
+  });
+  if (status !== 0) throw new Error(stderr);
+  return parse(stdout).map((content) => manifestSchema.parse(content));
+}
+
+function parse(text: string): unknown[] {
+  return parseAllDocuments(text, { uniqueKeys: true }).map((document) => {
+    if (document.errors.length > 0) throw document.errors[0];
+    return document.toJS();
+  });
+}
