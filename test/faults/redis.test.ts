@@ -15,6 +15,7 @@ describe.runIf(hasRedis)("when Redis dies", () => {
 
   beforeAll(async () => {
     redis = await RedisServer.start();
+    await redis.kill(); // a server starts without, too
     worker = new FakeWorker();
     app = await createTestApp({ workers: worker }, { REDIS_URL: redis.url });
   });
@@ -37,7 +38,10 @@ describe.runIf(hasRedis)("when Redis dies", () => {
     const id = await app.member.create({ prompt: "watched" });
     const events = app.member.events(id);
     const call = await worker.nextCall();
-    call.started().step(1);
+    call.started();
+    await until(events, { __typename: "StartedEvent" });
+    await redis.restart();
+    call.step(1);
     await until(events, { __typename: "PreviewEvent" });
 
     await redis.kill();
