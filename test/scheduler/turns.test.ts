@@ -7,11 +7,12 @@ import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
 import { GraphqlClient } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 
-/** Of one worker that takes 100 ms for everything. */
+/** Of one worker that takes as long for everything. */
 class Served {
   constructor(
     private readonly worker: FakeWorker,
     private readonly clock: FakeClock,
+    private readonly ms = 100,
   ) {}
 
   async next(count: number): Promise<readonly string[]> {
@@ -22,7 +23,7 @@ class Served {
 
   async end(call: FakeCall): Promise<string> {
     call.started();
-    this.clock.advance(100);
+    this.clock.advance(this.ms);
     await call.succeed();
     return call.prompt;
   }
@@ -173,7 +174,8 @@ test("who idled, and queues just when another process leads, is not favoured, as
   const worker = new FakeWorker();
   const app = await createTestApp({ workers: worker, clock });
   const other = await app.addMember("MEMBER", { credits: 1_000_000_000n });
-  const served = new Served(worker, clock);
+  const turnMs = 20_000; // what runs meanwhile ends by the clock of the database, after a second or so
+  const served = new Served(worker, clock, turnMs);
   await queue(other, "idle", 1);
   await served.next(1);
   await queue(app.member, "busy", 8);
@@ -192,7 +194,7 @@ test("who idled, and queues just when another process leads, is not favoured, as
   const found: any[] = await Promise.all(owners.map((client) => client.query(places)));
   const queued = found.flatMap(({ generations }) => generations.nodes).filter(({ queuePosition }) => queuePosition);
   queued.sort((a, b) => a.queuePosition.startsBefore - b.queuePosition.startsBefore);
-  const order = [await new Served(next, clock).end(first), ...(await new Served(next, clock).next(10))];
+  const order = [await new Served(next, clock, turnMs).end(first), ...(await new Served(next, clock, turnMs).next(10))];
   expect(order.slice(1)).toEqual(queued.map(({ textToImage }) => textToImage.prompt));
   expect(order.slice(0, 8).filter((prompt) => prompt === "idle")).toHaveLength(4);
   await again.stop();
