@@ -86,11 +86,18 @@ export class WaitingQueues {
     this.joining = [];
   }
 
-  /** The oldest one of a queue whose turn it is; undefined when nothing can start there, and it is not waiting any more. */
+  /**
+   * The oldest one of a queue whose turn it is; undefined when nothing can start there, and it is not waiting any more, or when
+   * its turn came too early: the one whose age it had is gone.
+   */
   async head(db: Querying, queue: WaitingQueue): Promise<QueuedCandidate | undefined> {
-    const shelf = await this.stocked(db, queue);
-    if (shelf.candidates[0] === undefined) this.drop(queue);
-    return shelf.candidates[0];
+    const [first] = (await this.stocked(db, queue)).candidates;
+    if (first === undefined) this.drop(queue);
+    else if (queue.priority === "BATCH" && first.createdAt > queue.since) {
+      this.fair.advance(waitingOf(first));
+      return undefined;
+    }
+    return first;
   }
 
   /** It is about to start. */

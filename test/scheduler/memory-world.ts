@@ -93,7 +93,8 @@ export class MemoryWorld implements World {
 
   countForeground(max: number, now: number): number {
     this.refresh([]);
-    return this.fair.foregroundQueues(max, new Date(EPOCH_MS + now)).length;
+    const queues = this.fair.foregroundQueues(max, new Date(EPOCH_MS + now));
+    return queues.filter(({ tenantId }) => !this.isFull(tenantId)).length;
   }
 
   end({ id }: Begun, end: AttemptEnd): GenerationState {

@@ -172,6 +172,19 @@ describe.each(databasesHere())("what a pool's leader knows of its queues, in $na
     expect(after.member).toBeCloseTo(before.member + predictedMs + ms);
   });
 
+  test("lets BATCH age from what still waits, not from what was canceled before it", async () => {
+    const [batch, other] = [await addPayer(database.db, PLENTY), await addPayer(database.db, PLENTY)];
+    const change = (id: string, data: { createdAt?: Date; priority?: "BATCH" }) =>
+      database.db.transaction(asPlatform, (tx) => tx.generation.update({ where: { id }, data }));
+    const [old, young] = [await batch.queue(1n), await batch.queue(1n)];
+    for (const id of [old, young]) await change(id, { priority: "BATCH" });
+    await change(old, { createdAt: new Date(Date.now() - 700_000) });
+    const standard = await other.queue(1n);
+    await start(0); // it knows of them
+    await batch.cancel(old);
+    expect(idsOf([...(await start(1)), ...(await start(1))])).toEqual([standard, young]);
+  });
+
   test("takes turns by the weights of tenants", async () => {
     const [heavy, light] = [await addPayer(database.db, PLENTY), await addPayer(database.db, PLENTY)];
     const { tenantId } = heavy.payer;
