@@ -181,6 +181,15 @@ describe("what is wrong is found:", () => {
       /nobody listens on 1/,
     ],
     [
+      "a file that is in no volume",
+      "Deployment",
+      "inference",
+      (it) => {
+        firstContainer(it).env[0].value = "/model";
+      },
+      /MODEL_DIR is in no volume/,
+    ],
+    [
       "a metric that nobody tells",
       "ScaledObject",
       "inference",

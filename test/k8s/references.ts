@@ -22,6 +22,8 @@ const SAMPLE_SECRETS: Readonly<Record<string, string>> = {
   HF_TOKEN: "h",
   POSTGRES_PASSWORD: "p",
 };
+/** With files tls.crt, tls.key and ca.crt. */
+const CERTIFICATES = ["dispatcher-tls", "worker-tls"];
 const PROBE_PATHS = ["/healthz", "/readyz"];
 
 interface Workload {
@@ -157,6 +159,9 @@ function problemsOfPod({ id, labels, pod, claims }: Workload, manifests: readonl
       problems.push(`${id}: no claim ${claim.claimName}`);
   for (const { labelSelector } of topologySpreadConstraints)
     if (!includes(labels, labelSelector.matchLabels)) problems.push(`${id}: spreads other pods`);
+  for (const { secret } of volumes)
+    if (secret !== undefined && !CERTIFICATES.includes(secret.secretName))
+      problems.push(`${id}: no secret ${secret.secretName}`);
   const volumeNames = [...volumes.map(({ name }) => name), ...claims];
   for (const each of [...initContainers, ...containers]) {
     const at = `${id}, ${each.name}`;
@@ -182,6 +187,12 @@ function problemsOfProgram(at: string, container: Container, manifests: readonly
   const isServer = image === "api";
   const known = isServer ? SERVER_VARIABLES : [...WORKER_VARIABLES, ...TOOL_VARIABLES];
   for (const name of Object.keys(variables)) if (!known.includes(name)) problems.push(`${at}: nobody reads ${name}`);
+  const mounts = (container.volumeMounts ?? []).map(({ mountPath }) => mountPath);
+  for (const [name, value] of Object.entries(variables)) {
+    const isFile = value.startsWith("/");
+    if (isFile && !mounts.some((mount) => value === mount || value.startsWith(`${mount}/`)))
+      problems.push(`${at}: ${name} is in no volume`);
+  }
   const listening = isServer
     ? [variables["PORT"]]
     : [variables["LISTEN"], variables["HEALTH_LISTEN"]].map((address) => address?.split(":").at(-1));

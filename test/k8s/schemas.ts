@@ -62,6 +62,7 @@ const container = object({
 });
 const volume = object({
   name,
+  secret: object({ secretName: name }).optional(),
   emptyDir: object({ sizeLimit: quantity.optional() }).nullish(),
   persistentVolumeClaim: object({ claimName: name, readOnly: z.boolean().optional() }).optional(),
 });
