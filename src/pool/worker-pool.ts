@@ -16,15 +16,26 @@ const REFUSAL_PAUSE_MS = 200;
 /** A worker that refuses for this long although no attempt holds its slots is stuck: an abandoned one ends within a step. */
 const MAX_REFUSING_MS = 120_000;
 
+/**
+ * Before the end of what runs, what comes next is claimed: half as long again before it as the longest of the last claims
+ * took until it was sent, within these bounds.
+ */
+const AHEAD_FACTOR = 1.5;
+const MIN_AHEAD_MS = 150;
+const MAX_AHEAD_MS = 500;
+const COUNTED_CLAIMS = 8;
+
 /** The right to run one attempt on a worker: now, or once what it runs has ended. */
 export interface Slot {
   readonly worker: WorkerConnection;
   /** On standby: milliseconds after which what the worker runs is expected to have taken its steps. Undefined where it runs nothing. */
   readonly standbyMs: number | undefined;
+  /** The attempt was claimed and is ready to be sent. */
+  send(): void;
   /** The worker has begun with the attempt. */
   begin(): void;
-  /** The attempt is expected to have taken its steps in so many milliseconds: what comes next may be sent ahead. */
-  nearEnd(ms: number): void;
+  /** The attempt is expected to have taken its steps in so many milliseconds: near that end, what comes next is sent ahead. */
+  expectEnd(ms: number, progress: { readonly isInLastStep: boolean }): void;
   /** The attempt waited for too long on standby: behind those that run now nothing is sent ahead any more. */
   expire(): void;
   /** The attempt is over. */
@@ -63,6 +74,8 @@ export interface WorkerReport {
 interface Held {
   /** When its attempt is expected to have taken its steps, in milliseconds since the epoch; undefined while that is far away. */
   endsAt: number | undefined;
+  /** What waited behind it waited for too long. */
+  hasExpired: boolean;
 }
 
 interface Member {
@@ -86,6 +99,8 @@ interface Member {
 export class WorkerPool {
   private readonly members = new Map<string, Member>();
   private readonly changed = new Set<() => void>();
+  /** Milliseconds that the last claims for standby took until they were sent. */
+  private claimsMs: readonly number[] = [];
   /** Names of workers, also of such that are not there, that get nothing more. */
   private draining: ReadonlySet<string> = new Set();
 
@@ -172,9 +187,14 @@ export class WorkerPool {
     return endsAt === Number.POSITIVE_INFINITY ? undefined : Math.max(0, endsAt - this.now());
   }
 
+  private get aheadMs(): number {
+    return Math.min(MAX_AHEAD_MS, Math.max(MIN_AHEAD_MS, ...this.claimsMs.map((ms) => AHEAD_FACTOR * ms)));
+  }
+
   private acquire(member: Member, standbyMs: number | undefined): Slot {
     const { running, waiting } = member;
-    const held: Held = { endsAt: undefined };
+    const held: Held = { endsAt: undefined, hasExpired: false };
+    const acquiredAt = this.now();
     if (standbyMs === undefined) running.add(held);
     else waiting.add(held);
     const putBack = (): void => {
@@ -184,16 +204,20 @@ export class WorkerPool {
     return {
       worker: member.connection,
       standbyMs,
+      send: () => {
+        if (standbyMs !== undefined) this.claimsMs = [...this.claimsMs, this.now() - acquiredAt].slice(-COUNTED_CLAIMS);
+      },
       begin: () => {
         member.refusing = undefined;
         if (waiting.delete(held)) running.add(held);
       },
-      nearEnd: (ms) => {
+      expectEnd: (ms, { isInLastStep }) => {
+        if (held.endsAt !== undefined || held.hasExpired || !(isInLastStep || ms <= this.aheadMs)) return;
         held.endsAt = this.now() + ms;
         if (this.endsInMs(member) !== undefined) this.notify();
       },
       expire: () => {
-        for (const each of running) each.endsAt = undefined;
+        for (const each of running) Object.assign(each, { endsAt: undefined, hasExpired: true });
       },
       putBack,
       release: () => {

@@ -7,8 +7,6 @@ import type { FrameBus } from "../progress/frame-bus.ts";
 const UNLEARNED_SILENCE_MS = 10 * 60_000;
 const MIN_SILENCE_MS = 30_000;
 const SILENCE_STEPS = 10;
-/** What comes after an attempt is looked for in its last step, and at least this long before its end: claiming and sending it takes less. */
-const CLAIM_AHEAD_MS = 150;
 
 export interface ProgressSubject {
   readonly generationId: string;
@@ -75,13 +73,15 @@ export class AttemptProgress {
     return this.totalSteps === undefined ? undefined : this.totalSteps - this.stepsDone;
   }
 
-  /** Milliseconds that its steps still take, once it is in the last one, or as near to its end as a claim takes. */
-  get endsInMs(): number | undefined {
-    const { stepsLeft } = this;
-    if (stepsLeft === undefined) return undefined;
+  get isInLastStep(): boolean {
+    return this.stepsLeft !== undefined && this.stepsLeft <= 1;
+  }
+
+  /** Milliseconds that its steps still take at its pace; undefined while that is unknown. */
+  get leftMs(): number | undefined {
+    const { stepsLeft = 0 } = this;
     const stepMs = this.stepMs();
-    const leftMs = stepsLeft * (stepMs ?? 0);
-    return stepsLeft <= 1 || (stepMs !== undefined && leftMs <= CLAIM_AHEAD_MS) ? leftMs : undefined;
+    return stepMs === undefined ? undefined : stepMs * stepsLeft;
   }
 
   get isSilent(): boolean {

@@ -75,7 +75,6 @@ export class Attempt {
   /** The worker is done, and checks look at what it drew. */
   private isJudging = false;
   private isDone = false;
-  private isNearEnd = false;
   /** It ends with a checkpoint soon. */
   isAskedToYield = false;
   private readonly times: AttemptTimes;
@@ -172,6 +171,7 @@ export class Attempt {
     this.progress.resumeFrom(prepared.resumeFrom?.stepsDone ?? 0);
     const standby = this.slot.standbyMs !== undefined;
     const request = { leaseId, preset, group: { ...group, standby }, ...prepared };
+    this.slot.send();
     for await (const event of this.slot.worker.generate(request, this.call.signal)) {
       this.isReceiving = true;
       const result = await this.receive(event);
@@ -192,11 +192,11 @@ export class Attempt {
         this.slot.begin();
         this.recipe = event.recipe;
         this.progress.start(event);
-        this.noteNearEnd();
+        this.foretellEnd();
         return undefined;
       case "frame":
         this.progress.publish(event);
-        this.noteNearEnd();
+        this.foretellEnd();
         return undefined;
       case "checkpoint":
         if (!(await db.transaction(asDispatcher, (tx) => saveCheckpoint(tx, leaseId, event.checkpoint))))
@@ -249,12 +249,9 @@ export class Attempt {
     });
   }
 
-  /** Once, when what comes next on its worker may be claimed. */
-  private noteNearEnd(): void {
-    const { endsInMs } = this.progress;
-    if (this.isNearEnd || endsInMs === undefined) return;
-    this.isNearEnd = true;
-    this.slot.nearEnd(endsInMs);
+  private foretellEnd(): void {
+    const { leftMs, isInLastStep } = this.progress;
+    if (isInLastStep || leftMs !== undefined) this.slot.expectEnd(leftMs ?? 0, { isInLastStep });
   }
 
   private releaseSlot(): void {
