@@ -34,6 +34,7 @@ import { ImageResolver } from "./generation/image.resolver.ts";
 import { MilestonePoll } from "./generation/milestone-poll.ts";
 import { ReplayResolver } from "./generation/replay.resolver.ts";
 import { ReplayService } from "./generation/replay.service.ts";
+import { makeImageStore } from "./image-stores.ts";
 import { HttpChecker } from "./moderation/http-checker.ts";
 import { Moderation } from "./moderation/moderation.ts";
 import { PolicyResolver } from "./moderation/policy.resolver.ts";
@@ -80,8 +81,8 @@ import { PoolForecasts } from "./scheduler/pool-forecasts.ts";
 import { EstimateResolver, QueuedEventResolver, ScheduleResolver } from "./scheduler/schedule.resolver.ts";
 import { Schedules } from "./scheduler/schedules.ts";
 import { makeSharedState } from "./shared-state.ts";
-import { DiskImageStore } from "./storage/disk-image-store.ts";
 import { SignedLinks } from "./storage/signed-links.ts";
+import { StoredFiles } from "./storage/stored-files.ts";
 import { UrlSigner } from "./storage/url-signer.ts";
 import { AuditLogResolver } from "./tenancy/audit-log.resolver.ts";
 import { AuditLogService } from "./tenancy/audit-log.service.ts";
@@ -154,11 +155,12 @@ async function start(
   closables.add(() => db.close());
   const address = { publicUrl: config.publicUrl ?? "" };
   const services = compose(config, { db, clock, logger, pool, publicUrl: () => address.publicUrl });
-  const { server, bus, buckets, poll, callers, duties, dispatcher } = services;
+  const { server, bus, buckets, poll, callers, duties, dispatcher, images } = services;
   closables.add(() => bus.close());
   closables.add(() => buckets.close());
   closables.add(() => poll.stop());
   closables.add(() => callers.stop());
+  await images.prepare();
   if (role === "dispatcher") server.prepareHealth();
   else await server.prepare(await makeSchema(resolversOf(services)));
   const port = await server.listen(config);
@@ -227,7 +229,7 @@ type Services = ReturnType<typeof compose>;
 function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundations) {
   const signer = new UrlSigner(loadSecrets(config.dataDir, config.urlSigningSecret).urlSigning);
   const links = new SignedLinks({ signer, clock, publicUrl, logger });
-  const images = new DiskImageStore({ folder: join(config.dataDir, "images"), links });
+  const images = makeImageStore(config, { links, clock, logger });
   const { bus, buckets } = makeSharedState(config, { clock, logger });
   const quota = new QuotaService();
   const presets = new PoolCatalog(clock, config.priceFactors);
@@ -251,7 +253,7 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, logger })),
     callers,
     generationEvents: new GenerationEvents({ db, bus, poll, generations }),
-    serveFile: (request, response) => images.serve(request, response),
+    files: new StoredFiles({ images, links }),
     batchResults,
     gate: new OperationGate(buckets),
     openReads: ({ tenantId }) => new ReadSession(db, asTenant(tenantId)),

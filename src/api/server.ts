@@ -18,7 +18,7 @@ import type { Logger } from "../platform/logger.ts";
 import type { ReadSession } from "../platform/read-session.ts";
 import type { UsageService } from "../quota/usage.service.ts";
 import type { TenantExport } from "../retention/tenant-export.ts";
-import { FILES_PATH } from "../storage/disk-image-store.ts";
+import { FILES_PATH, type StoredFiles } from "../storage/stored-files.ts";
 import type { UploadReceiver } from "../upload/upload-receiver.ts";
 import { costPlugin } from "./cost-plugin.ts";
 import { formatError } from "./format-error.ts";
@@ -48,7 +48,7 @@ export interface ApiOptions {
   readonly auth: AuthService;
   readonly callers: CallerWatch;
   readonly generationEvents: GenerationEvents;
-  readonly serveFile: (request: http.IncomingMessage, response: http.ServerResponse) => Promise<void>;
+  readonly files: StoredFiles;
   readonly batchResults: BatchResults;
   /** Files that are made while they are read. */
   readonly exports: readonly (UsageService | TenantExport)[];
@@ -135,7 +135,7 @@ export class ApiServer {
   private mountRoutes(apollo: ApolloServer<EventContext>): void {
     const { app, options } = this;
     app.use((request, response, next) =>
-      request.path.startsWith(FILES_PATH) ? void options.serveFile(request, response).catch(next) : next(),
+      request.path.startsWith(FILES_PATH) ? void options.files.serve(request, response).catch(next) : next(),
     );
     for (const route of [options.batchResults, options.uploads, ...options.exports]) this.mount(route);
     app.get(GRAPHQL_PATH, (request, response, next) =>

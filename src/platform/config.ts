@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { StartupError } from "./errors.ts";
 import { type PoolWorkers, poolWorkersSchema } from "./pool-workers.ts";
+import { type S3Settings, s3Of, s3Variables } from "./s3-settings.ts";
 
 /** Messages say what is accepted, with an example: operators read them, who do not know of our checks. */
 function integer(min: number, max: number, example: number) {
@@ -80,6 +81,7 @@ export const environmentSchema = z.object({
   DATA_DIR: z.string().min(1).default(".atelier"),
   /** A PostgreSQL server (15 or later) to use instead of the database in DATA_DIR. */
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: DATABASE_EXPECTED }).optional(),
+  ...s3Variables,
   /** Key of the first administrator of the platform, instead of keys that the first start makes. */
   BOOTSTRAP_ADMIN_KEY: z.string().regex(API_KEY, { error: KEY_EXPECTED }).optional(),
   /** What links are signed with, the same for all processes; made at the first start unless set. */
@@ -176,6 +178,8 @@ export interface Config {
   readonly dataDir: string;
   /** Undefined for the embedded database. */
   readonly databaseUrl: string | undefined;
+  /** Undefined where pictures are in DATA_DIR. */
+  readonly s3: S3Settings | undefined;
   /** DATA_DIR is used by this process alone. */
   readonly isExclusive: boolean;
   /** Undefined where the first start makes keys. */
@@ -264,6 +268,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     rateLimit: { limit: data.RATE_LIMIT_POINTS, restorePerSecond: data.RATE_LIMIT_POINTS_PER_SECOND },
     dataDir: resolve(ROOT, data.DATA_DIR),
     databaseUrl: data.DATABASE_URL,
+    s3: s3Of(data),
     isExclusive: data.DATABASE_URL === undefined || hasLocalWorkers,
     bootstrapAdminKey: data.BOOTSTRAP_ADMIN_KEY,
     urlSigningSecret: data.URL_SIGNING_SECRET,

@@ -1,15 +1,10 @@
 /** Pictures as files under a folder; links lead to this server. */
-import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { dirname, extname, join } from "node:path";
-import { invariant } from "../platform/errors.ts";
+import { dirname, join } from "node:path";
 import { newId } from "../platform/ids.ts";
-import { type ImageStore, isKey } from "./image-store.ts";
-import { refuse, type SignedLinks } from "./signed-links.ts";
-
-export const FILES_PATH = "/files/";
-const MEDIA_TYPES: Readonly<Record<string, string>> = { ".png": "image/png", ".webp": "image/webp" };
+import { type ImageStore, isKey, requireKey, type StoredStream } from "./image-store.ts";
+import type { SignedLinks } from "./signed-links.ts";
+import { FILES_PATH } from "./stored-files.ts";
 
 export interface DiskImageStoreOptions {
   readonly folder: string;
@@ -18,6 +13,10 @@ export interface DiskImageStoreOptions {
 
 export class DiskImageStore implements ImageStore {
   constructor(private readonly options: DiskImageStoreOptions) {}
+
+  async prepare(): Promise<void> {
+    await mkdir(this.options.folder, { recursive: true });
+  }
 
   put(key: string, bytes: Uint8Array): Promise<void> {
     return this.putStream(key, [bytes]);
@@ -41,14 +40,17 @@ export class DiskImageStore implements ImageStore {
     return readFile(this.pathOf(key)).catch(undefinedIfAbsent);
   }
 
-  async getStream(key: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+  async getStream(key: string): Promise<StoredStream | undefined> {
     const file = await open(this.pathOf(key)).catch(undefinedIfAbsent);
-    return file?.createReadStream();
+    return file && { sizeBytes: (await file.stat()).size, content: file.createReadStream() };
   }
 
   url(key: string, expiresInSeconds: number): string {
     return this.options.links.make(FILES_PATH + key, expiresInSeconds);
   }
+
+  /** Only this server reads the folder. */
+  async directUrl(): Promise<undefined> {}
 
   async *listFolders(before: Date): AsyncIterable<string> {
     for (const tenant of await this.entries("")) {
@@ -64,29 +66,8 @@ export class DiskImageStore implements ImageStore {
     await rm(this.pathOf(folder), { recursive: true, force: true });
   }
 
-  /** Answers a request for a signed link. */
-  async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const maxAge = this.options.links.admit(request, response); // as long as the link
-    if (maxAge === undefined) return;
-    const { pathname } = new URL(request.url ?? "", "http://localhost");
-    const key = pathname.slice(FILES_PATH.length);
-    const path = this.pathOf(key);
-    const size = await stat(path).then(
-      (found) => found.size,
-      () => undefined,
-    );
-    if (size === undefined) return refuse(response, 404, "This picture was deleted.");
-    const headers = {
-      "content-type": MEDIA_TYPES[extname(key)] ?? "application/octet-stream",
-      "content-length": size,
-      "cache-control": `private, max-age=${maxAge}, immutable`,
-    };
-    await this.options.links.send(request, response, { headers, content: () => createReadStream(path) });
-  }
-
   private pathOf(key: string): string {
-    invariant(isKey(key), `"${key}" is not a storage key`);
-    return join(this.options.folder, key);
+    return join(this.options.folder, requireKey(key));
   }
 
   private async entries(folder: string): Promise<string[]> {

@@ -66,6 +66,7 @@ export function refuse(response: ServerResponse, status: number, message: string
     "content-type": "text/plain; charset=utf-8",
     "x-content-type-options": "nosniff",
     "access-control-allow-origin": "*",
+    ...(status === 503 && { "retry-after": "5" }),
   });
   response.end(`${message}\n`);
 }

@@ -15,7 +15,11 @@ export const sentKey = (folder: string): string => `${folder}/sent.bin`;
 export const pictureKey = (folder: string): string => `${folder}/${IMAGE_VARIANTS.ORIGINAL}`;
 
 /** The bytes of a finished upload for a batch, as they were sent; undefined when they expired meanwhile. */
-export const openBatchFile = (
+export const openBatchFile = async (
   images: ImageStore,
   { storageKey }: { readonly storageKey: string },
-): Promise<AsyncIterable<Uint8Array> | undefined> => images.getStream(sentKey(storageKey));
+): Promise<AsyncIterable<Uint8Array> | undefined> => (await images.getStream(sentKey(storageKey)))?.content;
+
+/** Deletes files that do not count. What cannot be deleted now, the storage sweep deletes. */
+export const discard = (images: ImageStore, folder: string): Promise<void> =>
+  images.deleteFolder(folder).catch(() => {});

@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { UploadPurpose } from "../generated/prisma/enums.ts";
 import { asTenant } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
+import { DomainError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import type { Logger } from "../platform/logger.ts";
 import type { ImageStore } from "../storage/image-store.ts";
@@ -16,7 +17,7 @@ import {
   type UploadPlace,
   type UploadRow,
 } from "./upload.store.ts";
-import { newFileFolder, sentKey } from "./upload-files.ts";
+import { discard, newFileFolder, sentKey } from "./upload-files.ts";
 import { MAX_BYTES } from "./upload-limits.ts";
 
 const PATH = /^\/uploads\/([0-9a-f-]{36})\/([0-9a-f-]{36})$/;
@@ -64,14 +65,15 @@ export class UploadReceiver {
       const file = await this.store(request, folder);
       const replaced = await db.transaction(asTenant(place.tenantId), (tx) => replaceFile(tx, place.id, file));
       const superseded = replaced === undefined ? folder : replaced.earlierKey;
-      if (superseded !== null) await images.deleteFolder(superseded);
+      if (superseded !== null) await discard(images, superseded);
       if (replaced !== undefined) return void response.writeHead(204, { "access-control-allow-origin": "*" }).end();
       refuseLate(response, await db.transaction(asTenant(place.tenantId), (tx) => findUpload(tx, place.id)));
     } catch (error) {
-      await images.deleteFolder(folder);
+      await discard(images, folder);
       if (request.socket.destroyed) return; // who sent it hung up
       const late = await db.transaction(asTenant(place.tenantId), (tx) => findUpload(tx, place.id));
       if (late?.status !== "WAITING") return refuseLate(response, late); // its folder was deleted meanwhile
+      if (error instanceof DomainError && error.code === "UNAVAILABLE") return refuse(response, 503, error.message);
       const errorId = newId();
       logger.error({ errorId, err: error, uploadId: place.id }, "upload could not be stored");
       refuse(response, 500, `The file could not be stored. Quote ${errorId} when you report it.`);

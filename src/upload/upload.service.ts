@@ -11,7 +11,7 @@ import type { SignedLinks } from "../storage/signed-links.ts";
 import type { PictureNormaliser } from "./picture-normaliser.ts";
 import { countOpen, type Finish, findUpload, insertUpload, markReady, type UploadRow } from "./upload.store.ts";
 import type { CreateUploadInput, Upload, UploadTarget } from "./upload.type.ts";
-import { newFileFolder, pictureKey, sentKey } from "./upload-files.ts";
+import { discard, newFileFolder, pictureKey, sentKey } from "./upload-files.ts";
 import { KEEP_SECONDS, MAX_BYTES, MAX_OPEN, WAIT_SECONDS } from "./upload-limits.ts";
 import { uploadPath } from "./upload-receiver.ts";
 
@@ -108,7 +108,7 @@ export class UploadService {
     try {
       finished = await this.markReady(sent, { storageKey, picture, storedBytes: png.length });
     } finally {
-      await images.deleteFolder(finished === undefined ? storageKey : sent.storageKey);
+      await discard(images, finished === undefined ? storageKey : sent.storageKey);
     }
     return finished;
   }

@@ -1,28 +1,18 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { readdir, utimes } from "node:fs/promises";
-import http from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "../../src/platform/logger.ts";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
-import { SignedLinks } from "../../src/storage/signed-links.ts";
-import { UrlSigner } from "../../src/storage/url-signer.ts";
+import { S3Client } from "../../src/storage/s3-client.ts";
+import { S3ImageStore } from "../../src/storage/s3-image-store.ts";
+import { linkedStore } from "../support/linked-store.ts";
+import { S3_KEY, S3Server } from "../support/s3-server.ts";
 import { imageStoreConformance } from "./image-store.ts";
 
 imageStoreConformance("the disk", async (clock) => {
   const folder = mkdtempSync(join(tmpdir(), "atelier-images-"));
-  const server = http.createServer((request, response) => void store.serve(request, response));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  const signer = new UrlSigner({ id: "test", secret: Buffer.alloc(32, 7).toString("base64url") });
-  const links = new SignedLinks({
-    signer,
-    clock,
-    publicUrl: () => `http://127.0.0.1:${port}`,
-    logger: createLogger("silent"),
-  });
-  const store: DiskImageStore = new DiskImageStore({ folder, links });
+  const { store, close } = await linkedStore(clock, (links) => new DiskImageStore({ folder, links }));
   return {
     store,
     async age(attempt, at) {
@@ -30,9 +20,32 @@ imageStoreConformance("the disk", async (clock) => {
       for (const path of ["", ...inside]) await utimes(join(folder, attempt, path), at, at);
     },
     async close() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
+      await close();
       rmSync(folder, { recursive: true });
     },
   };
 });
+
+for (const [name, isPublic] of [
+  ["a bucket that only the server reaches", false],
+  ["a bucket that clients reach", true],
+] as const)
+  imageStoreConformance(name, async (clock) => {
+    const server = await new S3Server(() => clock.now()).start();
+    server.pageSize = 4;
+    const { endpoint, bucket, region } = server;
+    const publicEndpoint = isPublic ? endpoint : undefined;
+    const place = { endpoint, publicEndpoint, bucket, region, isPathStyle: true, ...S3_KEY };
+    const client = new S3Client({ ...place, timeoutMs: 5000, clock, logger: createLogger("silent") });
+    const { store, close } = await linkedStore(clock, (links) => new S3ImageStore(client, links));
+    return {
+      store,
+      async age(folder, at) {
+        for (const [key, object] of server.objects) if (key.startsWith(`${folder}/`)) object.lastModified = at;
+      },
+      async close() {
+        await close();
+        await server.stop();
+      },
+    };
+  });

@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ImageStore } from "../../src/storage/image-store.ts";
 import { FakeClock } from "../support/fake-clock.ts";
@@ -54,8 +54,43 @@ export function imageStoreConformance(name: string, create: (clock: FakeClock) =
       await subject.store.deleteFolder(folder);
       expect(await subject.store.getStream(`${folder}/sent.bin`)).toBeUndefined();
       const chunks: Uint8Array[] = [];
-      for await (const chunk of stream!) chunks.push(chunk);
+      expect(stream!.sizeBytes).toBe(bytes.length);
+      for await (const chunk of stream!.content) chunks.push(chunk);
       expect(Buffer.concat(chunks)).toEqual(Buffer.from(bytes));
+    });
+
+    test("stores a stream of many megabytes as it is", async () => {
+      const key = `${newFolder()}/sent.bin`;
+      const hash = createHash("sha256");
+      async function* source(): AsyncGenerator<Uint8Array> {
+        for (let i = 0; i < 9; i++) {
+          const chunk = Buffer.alloc(1024 * 1024 + 7, i);
+          hash.update(chunk);
+          yield chunk;
+        }
+      }
+      await subject.store.putStream(key, source());
+      const stored = await subject.store.get(key);
+      expect(stored?.length).toBe(9 * (1024 * 1024 + 7));
+      expect(createHash("sha256").update(stored!).digest("hex")).toBe(hash.digest("hex"));
+    });
+
+    test("leaves nothing of a long stream that breaks off, and throws what it threw", async () => {
+      const folder = newFolder();
+      async function* source(): AsyncGenerator<Uint8Array> {
+        yield Buffer.alloc(9 * 1024 * 1024);
+        throw new Error("cut off");
+      }
+      await expect(subject.store.putStream(`${folder}/sent.bin`, source())).rejects.toThrow("cut off");
+      expect(await subject.store.get(`${folder}/sent.bin`)).toBeUndefined();
+    });
+
+    test("says under a link how large a picture is, without its bytes", async () => {
+      const key = `${newFolder()}/0/original.png`;
+      await subject.store.put(key, bytes);
+      const response = await fetch(subject.store.url(key, 60), { method: "HEAD" });
+      expect([response.status, response.headers.get("content-length")]).toEqual([200, "5"]);
+      expect((await response.arrayBuffer()).byteLength).toBe(0);
     });
 
     test("keeps what stood under a key when a stream breaks off", async () => {
@@ -91,6 +126,29 @@ export function imageStoreConformance(name: string, create: (clock: FakeClock) =
       const found: string[] = [];
       for await (const folder of subject.store.listFolders(new Date(now.getTime() - 3600_000))) found.push(folder);
       expect(found).toEqual([old]);
+    });
+
+    test("lists every old folder, and none in which one file is young, however many there are", async () => {
+      const [tenant, generation] = [randomUUID(), randomUUID()];
+      const folders = Array.from({ length: 7 }, () => `${tenant}/${generation}/${randomUUID()}`).sort();
+      for (const folder of folders)
+        for (const file of ["original.png", "w256.webp", "w512.webp"])
+          await subject.store.put(`${folder}/0/${file}`, bytes);
+      const now = new Date();
+      for (const folder of folders) await subject.age(folder, new Date(now.getTime() - 7200_000));
+      await subject.store.put(`${folders[3]}/1/original.png`, bytes);
+      const found: string[] = [];
+      for await (const folder of subject.store.listFolders(new Date(now.getTime() - 3600_000))) found.push(folder);
+      expect(found.sort()).toEqual(folders.filter((_, i) => i !== 3));
+    });
+
+    test("deletes a tenant with everything in it, while others keep theirs", async () => {
+      const [gone, kept] = [randomUUID(), newFolder()];
+      const keys = Array.from({ length: 5 }, () => `${gone}/${randomUUID()}/${randomUUID()}/0/original.png`);
+      for (const key of [...keys, `${kept}/0/original.png`]) await subject.store.put(key, bytes);
+      await subject.store.deleteFolder(gone);
+      for (const key of keys) expect(await subject.store.get(key)).toBeUndefined();
+      expect(await subject.store.get(`${kept}/0/original.png`)).toBeDefined();
     });
 
     test("deletes a folder with everything in it, and nothing else", async () => {

@@ -130,10 +130,35 @@ test("presets have the factors of their prices that the operator gives, each onc
     expect(() => factors(wrong), wrong).toThrow("Give each preset once");
 });
 
+test("takes a bucket with its key, or none, and never shows the key", () => {
+  const environment = { S3_BUCKET: "pictures", S3_ACCESS_KEY_ID: "AKIDEXAMPLE", S3_SECRET_ACCESS_KEY: "sesame" };
+  expect(loadConfig({}).s3).toBeUndefined();
+  expect(loadConfig({ ...environment, S3_REGION: "eu-central-1" }).s3).toEqual({
+    bucket: "pictures",
+    region: "eu-central-1",
+    endpoint: "https://s3.eu-central-1.amazonaws.com",
+    publicEndpoint: undefined,
+    isPathStyle: true,
+    accessKeyId: "AKIDEXAMPLE",
+    secretAccessKey: "sesame",
+    timeoutMs: 10_000,
+  });
+  const elsewhere = { S3_ENDPOINT: "http://127.0.0.1:9000/", S3_PATH_STYLE: "false" };
+  expect(loadConfig({ ...environment, ...elsewhere }).s3).toMatchObject({
+    endpoint: "http://127.0.0.1:9000",
+    isPathStyle: false,
+  });
+  for (const missing of Object.keys(environment)) {
+    const start = () => loadConfig({ ...environment, [missing]: "" });
+    expect(start).toThrow("S3_BUCKET, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together");
+    expect(start).not.toThrow("sesame");
+  }
+});
+
 test(".env.example has exactly the variables of the code, with their defaults", () => {
   const lines = readFileSync(".env.example", "utf8").split("\n");
   const shown = new Map(
-    lines.filter((line) => /^[A-Z_]+=/.test(line)).map((line) => line.split("=", 2) as [string, string]),
+    lines.filter((line) => /^[A-Z0-9_]+=/.test(line)).map((line) => line.split("=", 2) as [string, string]),
   );
   expect([...shown.keys()]).toEqual(Object.keys(environmentSchema.shape));
   const defaults = environmentSchema.parse({});
