@@ -52,10 +52,11 @@ test("metrics tell of each pool what waits, how long it is expected to take, and
   for (const prompt of ["one", "two"]) await app.member.create({ prompt });
   const { queued_gpu_seconds: ofTwo, ...others } = await figures();
   expect(others).toMatchObject({ queued_generations: 2, busy_workers: 1, live_workers: 1 });
-  await app.member.create({ prompt: "three" });
+  const last = await app.member.create({ prompt: "three" });
   expect((await figures())["queued_gpu_seconds"]).toBeCloseTo(1.5 * ofTwo!, 6);
   expect(ofTwo).toBeGreaterThan(0);
   await call.succeed();
-  await app.member.finished(running);
+  for (let left = 3; left > 0; left--) await (await worker.nextCall()).started().succeed();
+  for (const id of [running, last]) await app.member.finished(id);
   await app.stop();
 });
