@@ -6,6 +6,7 @@ export const WATCH = /* GraphQL */ `
     generationEvents(id: $id, afterSeq: $afterSeq) {
       __typename
       seq
+      ... on AttemptFailedEvent { willRetry }
       ... on ProgressEvent { stage step totalSteps etaMs }
       ... on TextDeltaEvent { offset text }
       ... on FinishedEvent {
@@ -29,7 +30,7 @@ const drawingSchema = z.object({ seed: z.string() }).nullable();
 export const generationEventSchema = z.discriminatedUnion("__typename", [
   z.object({ __typename: z.literal("QueuedEvent"), seq: z.number() }),
   z.object({ __typename: z.literal("StartedEvent"), seq: z.number() }),
-  z.object({ __typename: z.literal("AttemptFailedEvent"), seq: z.number() }),
+  z.object({ __typename: z.literal("AttemptFailedEvent"), seq: z.number(), willRetry: z.boolean() }),
   z.object({ __typename: z.literal("PreviewEvent"), seq: z.number() }),
   z.object({ __typename: z.literal("TextDeltaEvent"), seq: z.number(), offset: z.number(), text: z.string() }),
   z.object({

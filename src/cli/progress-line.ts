@@ -45,7 +45,7 @@ export class ProgressLine {
         this.draw("preparing", undefined);
         break;
       case "AttemptFailedEvent":
-        this.draw("trying again", undefined);
+        if (event.willRetry) this.draw("trying again", undefined);
         break;
       case "ProgressEvent":
         this.draw(event.stage.toLowerCase(), stepsOf(event));

@@ -45,12 +45,12 @@ export class QueuedEvent extends GenerationEvent {
 @ObjectType({ implements: GenerationEvent, description: "Milestone: an attempt begins." })
 export class StartedEvent extends GenerationEvent {}
 
-@ObjectType({ implements: GenerationEvent, description: "Milestone: an attempt failed and another one follows." })
+@ObjectType({ implements: GenerationEvent, description: "Milestone: an attempt failed." })
 export class AttemptFailedEvent extends GenerationEvent {
   @Field(() => Failure, { nullable: true })
   failure!: Failure | null;
 
-  @Field(() => Boolean)
+  @Field(() => Boolean, { description: "Whether another attempt follows; otherwise Finished does." })
   willRetry!: boolean;
 }
 

@@ -4,6 +4,7 @@
  * there is something to claim.
  */
 
+import type { FailureClass } from "../generated/prisma/enums.ts";
 import { insertVerdicts, type Verdict } from "../moderation/verdict.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
@@ -12,10 +13,12 @@ import type { FrameBus } from "../progress/frame-bus.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { effortOf, pixelsOf } from "../quota/tariff.ts";
 import { noteItemEnds } from "./batch.store.ts";
+import { FAILURE_RULES, type FailedAttempt, judgeFailure } from "./failure-rules.ts";
 import { findForSettlement, insertImages, lockGeneration, type NewImage, requestCancel } from "./generation.store.ts";
 import { parseTask, workOf } from "./settings.ts";
 import {
   type AttemptEnd,
+  countFailures,
   type Failure,
   type Fence,
   finishQueued,
@@ -24,9 +27,6 @@ import {
   requeue,
   type TransitionedRow,
 } from "./transition.store.ts";
-
-/** Attempts that may fail before a generation is given up. */
-const MAX_ATTEMPTS = 3;
 
 export interface Completion {
   readonly images: readonly NewImage[];
@@ -41,9 +41,18 @@ export interface Completion {
 
 /** Pictures that a check refuses. */
 export interface Refusal {
-  readonly failure: Failure;
+  readonly message: string;
   readonly stepsDone: number;
   readonly verdicts: readonly Verdict[];
+}
+
+/** An attempt after which another one may succeed. */
+export interface Retry extends Omit<FailedAttempt, "key"> {
+  /** For everyone to read. */
+  readonly message: string;
+  readonly stepsDone: number;
+  /** Of generations that are suspected together from now on; null of one alone; as it was unless given. */
+  readonly suspicion?: string | null | undefined;
 }
 
 /** It was queued and has ended, or it runs and was asked to stop. */
@@ -74,20 +83,20 @@ export class GenerationLifecycle {
   }
 
   /** RUNNING -> FAILED: the input or the model refuses, and would again. Free. */
-  fail(fence: Fence, failure: Failure, stepsDone: number): Promise<FencedResult> {
+  fail(fence: Fence, { message, stepsDone }: { message: string; stepsDone: number }): Promise<FencedResult> {
     return this.endRunning(fence, async (tx) => {
-      const attempt: AttemptEnd = { outcome: "FAILED", message: failure.message, stepsDone };
-      const row = await finishRunning(tx, fence, { state: "FAILED", attempt, failure });
+      const attempt = failedAttempt("INVALID_INPUT", { message, stepsDone });
+      const row = await finishRunning(tx, fence, { state: "FAILED", attempt, failure: failureOf(attempt) });
       if (row !== undefined) await this.charge(tx, row, { stepsDone: 0, reason: "generation failed" });
       return row;
     });
   }
 
   /** RUNNING -> FAILED: a check refuses a picture. What was drawn is charged, for it was drawn. */
-  refusePictures(fence: Fence, { failure, stepsDone, verdicts }: Refusal): Promise<FencedResult> {
+  refusePictures(fence: Fence, { message, stepsDone, verdicts }: Refusal): Promise<FencedResult> {
     return this.endRunning(fence, async (tx) => {
-      const attempt: AttemptEnd = { outcome: "FAILED", message: failure.message, stepsDone };
-      const row = await finishRunning(tx, fence, { state: "FAILED", attempt, failure });
+      const attempt = failedAttempt("CONTENT_BLOCKED", { message, stepsDone });
+      const row = await finishRunning(tx, fence, { state: "FAILED", attempt, failure: failureOf(attempt) });
       if (row === undefined) return undefined;
       await noteVerdicts(tx, row, verdicts);
       await this.charge(tx, row, { stepsDone, reason: "picture refused" });
@@ -100,29 +109,25 @@ export class GenerationLifecycle {
     return this.endRunning(fence, (tx) => this.cancelIn(tx, fence, { stepsDone, failure }));
   }
 
-  /**
-   * RUNNING -> QUEUED without blame: the attempt yielded, was given back, or its dispatcher is gone. CANCELED instead when
-   * that was asked for.
-   */
-  giveBack(fence: Fence, attempt: AttemptEnd, delayMs = 0): Promise<FencedResult> {
-    return this.endRunning(fence, (tx) => this.requeueOrCancel(tx, fence, { attempt, counts: false, delayMs }));
+  /** RUNNING -> QUEUED without a failure: the attempt yielded, or its place on standby was given back. CANCELED instead when that was asked for. */
+  giveBack(fence: Fence, attempt: AttemptEnd): Promise<FencedResult> {
+    return this.endRunning(fence, (tx) => this.requeueOrCancel(tx, fence, { attempt, counts: false, delayMs: 0 }));
   }
 
   /**
-   * RUNNING -> QUEUED for another attempt, or DEAD_LETTERED (free) when MAX_ATTEMPTS have failed.
-   * @param counts whether this is one of them
+   * RUNNING -> QUEUED for another attempt, as failure-rules.ts has it, or DEAD_LETTERED (free) when too many have failed.
+   * CANCELED instead when that was asked for.
    */
-  retry(
-    fence: Fence,
-    failure: Failure,
-    { stepsDone, delayMs, counts }: { stepsDone: number; delayMs: number; counts: boolean },
-  ): Promise<FencedResult> {
+  retry(fence: Fence, { failureClass, message, stepsDone, suspicion, ...failed }: Retry): Promise<FencedResult> {
     return this.endRunning(fence, async (tx) => {
-      const attempt: AttemptEnd = { outcome: "FAILED", failureCode: failure.code, message: failure.message, stepsDone };
-      const found = await findForSettlement(tx, fence.generationId);
-      if (!counts || (found !== undefined && found.failedAttempts + 1 < MAX_ATTEMPTS))
-        return this.requeueOrCancel(tx, fence, { attempt, counts, delayMs });
-      const row = await finishRunning(tx, fence, { state: "DEAD_LETTERED", attempt, failure });
+      const attempt = failedAttempt(failureClass, { message, stepsDone });
+      const counted = (await findForSettlement(tx, fence.generationId))?.failedAttempts ?? 0;
+      const past = { counted, byClass: await countFailures(tx, fence.generationId) };
+      const key = suspicion ?? fence.leaseId;
+      const { counts, isLast, pauseMs } = judgeFailure({ ...failed, failureClass, key }, past);
+      if (!isLast) return this.requeueOrCancel(tx, fence, { attempt, counts, delayMs: pauseMs, suspicion });
+      const end = { state: "DEAD_LETTERED", attempt, failure: failureOf(attempt) } as const;
+      const row = await finishRunning(tx, fence, end);
       if (row !== undefined) await this.charge(tx, row, { stepsDone: 0, reason: "generation dead-lettered" });
       return row;
     });
@@ -211,6 +216,22 @@ export class GenerationLifecycle {
     });
   }
 }
+
+/** An attempt that failed as the rules call it. */
+const failedAttempt = (
+  failureClass: FailureClass,
+  { message, stepsDone }: { message: string; stepsDone: number },
+): Required<AttemptEnd> & { readonly message: string } => ({
+  outcome: FAILURE_RULES[failureClass].outcome,
+  failureClass,
+  message,
+  stepsDone,
+});
+
+const failureOf = ({ failureClass: code, message }: { failureClass: FailureClass; message: string }): Failure => ({
+  code,
+  message,
+});
 
 const noteVerdicts = (
   tx: Tx,

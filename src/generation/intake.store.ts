@@ -101,6 +101,7 @@ const toRow = (
   milestoneSeq: 1,
   attempt: 0,
   failedAttempts: 0,
+  suspicion: null,
   parked: false,
   startedAt: null,
   finishedAt: null,

@@ -4,7 +4,13 @@
  */
 
 import { Prisma } from "../generated/prisma/client.ts";
-import { type AttemptOutcome, type GenerationState, MilestoneKind, type TaskKind } from "../generated/prisma/enums.ts";
+import {
+  type AttemptOutcome,
+  type FailureClass,
+  type GenerationState,
+  MilestoneKind,
+  type TaskKind,
+} from "../generated/prisma/enums.ts";
 import type { Tx } from "../platform/database.ts";
 import { invariant } from "../platform/errors.ts";
 import { isTerminal, mayFollow } from "./generation.state.ts";
@@ -41,10 +47,17 @@ export interface Failure {
 
 export interface AttemptEnd {
   readonly outcome: AttemptOutcome;
-  /** Of an attempt that failed or was orphaned. */
-  readonly failureCode?: string;
+  /** Of an attempt that failed, was returned or orphaned. */
+  readonly failureClass?: FailureClass;
   readonly message?: string | undefined;
   readonly stepsDone: number;
+}
+
+interface NewMilestone {
+  readonly kind: MilestoneKind;
+  readonly message?: string | undefined;
+  readonly failureCode?: string | undefined;
+  readonly willRetry?: boolean;
 }
 
 interface Change {
@@ -52,22 +65,18 @@ interface Change {
   readonly to: GenerationState;
   readonly condition: Prisma.Sql;
   readonly set: readonly Prisma.Sql[];
-  readonly milestone: {
-    readonly kind: MilestoneKind;
-    readonly message?: string | undefined;
-    readonly failureCode?: string | undefined;
-    readonly willRetry?: boolean;
-  };
+  /** In their order. */
+  readonly milestones: readonly NewMilestone[];
   /** How the counters of limits follow. */
   readonly counters?: { readonly running?: 1 | -1; readonly queued?: 1 | -1; readonly storedBytes?: number };
 }
 
 async function transition(tx: Tx, change: Change): Promise<TransitionedRow | undefined> {
-  const { from, to, condition, milestone } = change;
+  const { from, to, condition, milestones } = change;
   invariant(mayFollow(from, to), `${from} -> ${to} is no transition of a generation`);
   const set = [
     Prisma.sql`state = ${to}::generation_state`,
-    Prisma.sql`milestone_seq = milestone_seq + 1`,
+    Prisma.sql`milestone_seq = milestone_seq + ${milestones.length}::int`,
     ...(isTerminal(to) ? [Prisma.sql`finished_at = now()`] : []),
     ...change.set,
   ];
@@ -78,14 +87,17 @@ async function transition(tx: Tx, change: Change): Promise<TransitionedRow | und
       returning *
     ), noted as (
       insert into milestone (generation_id, tenant_id, seq, kind, attempt, state, message, failure_code, will_retry)
-      select id, tenant_id, milestone_seq, ${milestone.kind}::milestone_kind, attempt, state, ${milestone.message ?? null}::text, ${milestone.failureCode ?? null}::text, ${milestone.willRetry ?? false}
-      from changed
+      select id, tenant_id, milestone_seq - ${milestones.length}::int + m.place, m.kind::milestone_kind, attempt, state, m.message, m.failure_code, m.will_retry
+      from changed, (values ${Prisma.join(milestones.map(valuesOf))}) as m (place, kind, message, failure_code, will_retry)
     )
     select id, tenant_id as "tenantId", user_id as "userId", api_key_id as "apiKeyId", state, attempt, milestone_seq as "milestoneSeq",
       task, settings, batch_id as "batchId"${counted(change.counters)}
     from changed`;
   return row;
 }
+
+const valuesOf = ({ kind, message, failureCode, willRetry }: NewMilestone, index: number): Prisma.Sql =>
+  Prisma.sql`(${index + 1}::int, ${kind}::text, ${message ?? null}::text, ${failureCode ?? null}::text, ${willRetry ?? false}::boolean)`;
 
 /** Locks the limits of what runs, is queued and is stored; a change without counters has seen to them itself. */
 const counted = (counters: Change["counters"]): Prisma.Sql =>
@@ -96,7 +108,7 @@ const counted = (counters: Change["counters"]): Prisma.Sql =>
 const holdsLease = ({ generationId, leaseId, hasExpired = false }: Fence): Prisma.Sql =>
   Prisma.sql`id = ${generationId}::uuid and lease_id = ${leaseId}::uuid and (not ${hasExpired} or lease_expires_at <= now())`;
 
-/** RUNNING -> a terminal state, by the attempt that holds the lease. */
+/** RUNNING -> a terminal state, by the attempt that holds the lease. The failure of a last attempt has a milestone of its own. */
 export async function finishRunning(
   tx: Tx,
   fence: Fence,
@@ -119,8 +131,12 @@ export async function finishRunning(
       Prisma.sql`failure_message = ${end.failure?.message ?? null}`,
       Prisma.sql`recipe = ${end.recipe === undefined ? null : JSON.stringify(end.recipe)}::jsonb`,
       Prisma.sql`answer = ${end.answer ?? null}`,
+      Prisma.sql`suspicion = null`,
     ],
-    milestone: { kind: MilestoneKind.FINISHED, message: end.failure?.message },
+    milestones: [
+      ...(end.state === "DEAD_LETTERED" ? [failureOf(end.attempt, { willRetry: false })] : []),
+      { kind: MilestoneKind.FINISHED, message: end.failure?.message },
+    ],
     counters: { running: -1, storedBytes: end.storedBytes ?? 0 },
   });
   if (row !== undefined) {
@@ -136,13 +152,15 @@ export interface Requeue {
   readonly counts: boolean;
   /** Not to be claimed before. */
   readonly delayMs: number;
+  /** The same of all that it is suspected with; as it was unless given. */
+  readonly suspicion?: string | null | undefined;
 }
 
 /** RUNNING -> QUEUED: the attempt is over, the generation is not. Nothing when it is to be cancelled. */
 export async function requeue(
   tx: Tx,
   fence: Fence,
-  { attempt, counts, delayMs }: Requeue,
+  { attempt, counts, delayMs, suspicion }: Requeue,
 ): Promise<TransitionedRow | undefined> {
   const isFailure = attempt.outcome === "FAILED" || attempt.outcome === "ORPHANED";
   const row = await transition(tx, {
@@ -156,19 +174,30 @@ export async function requeue(
       Prisma.sql`queued_xid = pg_current_xact_id()`,
       Prisma.sql`failed_attempts = failed_attempts + ${counts ? 1 : 0}::int`,
       Prisma.sql`not_before = now() + make_interval(secs => ${delayMs / 1000})`,
+      ...(suspicion === undefined ? [] : [Prisma.sql`suspicion = ${suspicion}::uuid`]),
     ],
-    milestone: isFailure
-      ? {
-          kind: MilestoneKind.ATTEMPT_FAILED,
-          message: attempt.message,
-          failureCode: attempt.failureCode,
-          willRetry: true,
-        }
-      : { kind: MilestoneKind.QUEUED, message: attempt.message },
+    milestones: [
+      isFailure ? failureOf(attempt, { willRetry: true }) : { kind: MilestoneKind.QUEUED, message: attempt.message },
+    ],
     counters: { running: -1, queued: 1 },
   });
   if (row !== undefined) await endAttempt(tx, fence, attempt);
   return row;
+}
+
+const failureOf = ({ message, failureClass }: AttemptEnd, { willRetry }: { willRetry: boolean }): NewMilestone => ({
+  kind: MilestoneKind.ATTEMPT_FAILED,
+  message,
+  failureCode: failureClass,
+  willRetry,
+});
+
+/** How attempts of a generation that have ended failed. */
+export async function countFailures(tx: Tx, generationId: string): Promise<Partial<Record<FailureClass, number>>> {
+  const rows = await tx.$queryRaw<{ failureClass: FailureClass; count: number }[]>`
+    select failure_class::text as "failureClass", count(*)::int as count from attempt
+    where generation_id = ${generationId}::uuid and failure_class is not null group by failure_class`;
+  return Object.fromEntries(rows.map(({ failureClass, count }) => [failureClass, count]));
 }
 
 /** QUEUED -> CANCELED or EXPIRED, without an attempt. */
@@ -185,7 +214,7 @@ export async function finishQueued(
       failure === undefined
         ? []
         : [Prisma.sql`failure_code = ${failure.code}`, Prisma.sql`failure_message = ${failure.message}`],
-    milestone: { kind: MilestoneKind.FINISHED, message: failure?.message },
+    milestones: [{ kind: MilestoneKind.FINISHED, message: failure?.message }],
     counters: { queued: -1 },
   });
 }
@@ -199,10 +228,10 @@ async function dropCheckpoints(tx: Tx, generationId: string): Promise<void> {
 async function endAttempt(
   tx: Tx,
   { leaseId, standbyMs = 0 }: Fence,
-  { outcome, message, stepsDone }: AttemptEnd,
+  { outcome, failureClass, message, stepsDone }: AttemptEnd,
 ): Promise<void> {
   await tx.$executeRaw`
-    update attempt set ended_at = now(), outcome = ${outcome}::attempt_outcome, message = ${message ?? null}, steps_done = ${stepsDone},
-      standby_ms = ${Math.round(standbyMs)}
+    update attempt set ended_at = now(), outcome = ${outcome}::attempt_outcome, failure_class = ${failureClass ?? null}::failure_class,
+      message = ${message ?? null}, steps_done = ${stepsDone}, standby_ms = ${Math.round(standbyMs)}
     where lease_id = ${leaseId}::uuid`;
 }

@@ -8,8 +8,9 @@ import { type PresetOffer, presetOfferSchema } from "./pool.store.ts";
 import { offersOf } from "./worker-call.ts";
 import { WorkerConnection } from "./worker-connection.ts";
 import type { WorkerAddress, WorkerDiscovery } from "./worker-discovery.ts";
+import { WorkerFaults } from "./worker-faults.ts";
 
-/** How long a worker gets nothing after it misbehaved. */
+/** How long a worker at least gets nothing that surely does not work. */
 const QUARANTINE_MS = 10_000;
 /** How long it gets nothing after its first refusal; twice as long after each further one, up to QUARANTINE_MS. */
 const REFUSAL_PAUSE_MS = 200;
@@ -101,6 +102,7 @@ export class WorkerPool {
   private readonly changed = new Set<() => void>();
   /** Milliseconds that the last claims for standby took until they were sent. */
   private claimsMs: readonly number[] = [];
+  private readonly faults = new WorkerFaults();
   /** Names of workers, also of such that are not there, that get nothing more. */
   private draining: ReadonlySet<string> = new Set();
 
@@ -227,15 +229,36 @@ export class WorkerPool {
     };
   }
 
-  /** The worker answered but did not work, or fails before it starts: leave it alone for a while. */
-  quarantine(name: string, { isStuck }: { isStuck: boolean }): void {
+  /**
+   * The worker failed: leave it alone for a while if it is to blame. To be called once for all that it ran.
+   * @param suspects generations that it ran
+   * @param isFaulty it does not work, whatever it ran
+   */
+  failed(name: string, { suspects, isFaulty }: { suspects: readonly string[]; isFaulty: boolean }): void {
+    const ms = this.faults.failed(name, suspects) ?? (isFaulty ? QUARANTINE_MS : undefined);
+    const member = this.members.get(name);
+    if (member === undefined) this.faults.forget(name);
+    else if (ms !== undefined) this.quarantine(name, member, ms);
+  }
+
+  /** The worker finished something. */
+  succeeded(name: string): void {
+    this.faults.forget(name);
+  }
+
+  /** The worker is to be replaced, and gets nothing for a while. */
+  stuck(name: string): void {
     const member = this.members.get(name);
     if (member === undefined) return;
-    this.logger.warn({ worker: name, isStuck }, "worker quarantined");
+    if (member.quarantinedUntil <= this.now()) this.quarantine(name, member, QUARANTINE_MS);
+    this.discovery.reportStuck(name);
+  }
+
+  private quarantine(name: string, member: Member, ms: number): void {
+    this.logger.warn({ worker: name, ms }, "worker quarantined");
     member.faults++;
-    this.pause(member, QUARANTINE_MS);
+    this.pause(member, ms);
     member.quarantinedUntil = member.pausedUntil;
-    if (isStuck) this.discovery.reportStuck(name);
   }
 
   /** The worker had no slot although one was free here: an attempt that was hung up on still computes, or it is stuck. */
@@ -246,7 +269,7 @@ export class WorkerPool {
     const { since, pauseMs } = member.refusing;
     if (this.now() - since >= MAX_REFUSING_MS) {
       member.refusing = undefined;
-      this.quarantine(name, { isStuck: true });
+      this.stuck(name);
       return;
     }
     member.refusing.pauseMs = Math.min(2 * pauseMs, QUARANTINE_MS);
@@ -283,6 +306,7 @@ export class WorkerPool {
   private remove(name: string): void {
     this.members.get(name)?.connection.close();
     this.members.delete(name);
+    this.faults.forget(name);
     this.notify();
   }
 

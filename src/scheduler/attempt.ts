@@ -4,8 +4,9 @@
  */
 
 import { createHash } from "node:crypto";
+import { FAILURE_RULES } from "../generation/failure-rules.ts";
 import type { NewImage } from "../generation/generation.store.ts";
-import type { FencedResult, GenerationLifecycle } from "../generation/generation-lifecycle.ts";
+import type { FencedResult, GenerationLifecycle, Retry } from "../generation/generation-lifecycle.ts";
 import { type Task, totalStepsOf } from "../generation/settings.ts";
 import type { Fence } from "../generation/transition.store.ts";
 import type { Moderation, Ruling } from "../moderation/moderation.ts";
@@ -22,19 +23,22 @@ import { IMAGE_VARIANTS, type ImageVariant, variantsOf } from "../storage/image-
 import { AttemptProgress } from "./attempt-progress.ts";
 import { attemptTaskOf, SourceGoneError } from "./attempt-task.ts";
 import { AttemptTimes } from "./attempt-times.ts";
+import type { SharedFailure } from "./group-company.ts";
 import type { GroupDeparture } from "./group-departure.ts";
 import { findCheckpoint, forgetCheckpoints, isCancelRequested, saveCheckpoint } from "./lease.store.ts";
 
-/** Before another attempt after checks of pictures could not be asked. */
-const UNJUDGED_DELAY_MS = 30_000;
 /** What a failure of a worker tells everyone; its own words, which may hold internals, are in the log under the lease. */
 const publicMessage = (leaseId: string): string => `The worker failed. The log has the reason under ${leaseId}.`;
-/** Before another attempt after one that failed. */
-const RETRY_DELAY_MS = 500;
-/** Before a generation goes to the next worker after one that did not take it. */
-const RETURN_DELAY_MS = 200;
-/** Before another attempt after this server could not keep what a worker sent: a full disk does not get better at once. */
-const OWN_FAILURE_DELAY_MS = 10_000;
+
+/** How a worker can fail an attempt. */
+type WorkerFailure = "NOT_TAKEN" | "INTERNAL" | "WORKER_LOST" | "WORKER_STUCK";
+
+const FAILURE_MESSAGES: Readonly<Record<WorkerFailure, (leaseId: string) => string>> = {
+  NOT_TAKEN: () => "no worker took it",
+  INTERNAL: publicMessage,
+  WORKER_LOST: () => "The worker was lost.",
+  WORKER_STUCK: () => "The worker gave no sign of life, and is replaced.",
+};
 
 export interface AttemptServices {
   readonly db: Database;
@@ -108,6 +112,7 @@ export class Attempt {
       // The lease runs out, and the rescuer queues the generation again.
       logger.error({ ...facts, err: error }, "end of an attempt could not be written");
     } finally {
+      this.departure.company.leave(generationId);
       this.releaseSlot();
       db.doorbell.ring();
     }
@@ -166,7 +171,9 @@ export class Attempt {
     const { prepared, group } = await this.departure.prepare(async () => {
       this.progress.withholdsPreviews = await this.services.moderation.mayBlockPictures(tenantId);
       const resumeFrom = await this.services.db.transaction(asDispatcher, (tx) => findCheckpoint(tx, generationId));
-      return { resumeFrom, task: await attemptTaskOf(task, this.services.images) };
+      const attemptTask = await attemptTaskOf(task, this.services.images);
+      this.departure.company.enter(generationId);
+      return { resumeFrom, task: attemptTask };
     });
     this.progress.resumeFrom(prepared.resumeFrom?.stepsDone ?? 0);
     const standby = this.slot.standbyMs !== undefined;
@@ -184,8 +191,8 @@ export class Attempt {
 
   /** The result, when the event was the last one. */
   private async receive(event: WorkerEvent): Promise<FencedResult | undefined> {
-    const { lifecycle, db } = this.services;
-    const { leaseId } = this.claimed;
+    const { lifecycle, db, pool } = this.services;
+    const { leaseId, generationId } = this.claimed;
     switch (event.kind) {
       case "started":
         this.times.begin();
@@ -218,6 +225,8 @@ export class Attempt {
         });
       case "done":
         this.isDone = true;
+        this.departure.company.leave(generationId);
+        pool.succeeded(this.slot.worker.worker.name);
         return this.finish();
     }
   }
@@ -232,13 +241,9 @@ export class Attempt {
     const stepsDone = task.kind === "IMAGE_TO_TEXT" ? this.progress.stepsDone : totalStepsOf(task);
     if (refusal?.code === "CONTENT_BLOCKED") {
       await images.deleteFolder(`${tenantId}/${generationId}/${leaseId}`); // before anybody is told that they were there
-      const { code, message } = refusal;
-      return lifecycle.refusePictures(this.fence, { failure: { code, message }, stepsDone, verdicts });
+      return lifecycle.refusePictures(this.fence, { message: refusal.message, stepsDone, verdicts });
     }
-    if (refusal !== undefined) {
-      const failure = { code: "MODERATION_UNAVAILABLE", message: refusal.message };
-      return lifecycle.retry(this.fence, failure, { stepsDone, delayMs: UNJUDGED_DELAY_MS, counts: true });
-    }
+    if (refusal !== undefined) return this.retry("MODERATION_UNAVAILABLE", refusal.message);
     const answer = task.kind === "IMAGE_TO_TEXT" ? { answer: this.progress.answer } : {};
     return lifecycle.complete(this.fence, {
       images: this.pictures,
@@ -316,48 +321,59 @@ export class Attempt {
     if (this.hangUpReason === "stop") {
       return lifecycle.giveBack(fence, { outcome: "YIELDED", message: "the server stopped", stepsDone });
     }
-    if (error instanceof SourceGoneError)
-      return lifecycle.fail(fence, { code: "INVALID_INPUT", message: error.message }, stepsDone);
+    if (error instanceof SourceGoneError) return lifecycle.fail(fence, { message: error.message, stepsDone });
     return error instanceof WorkerCallError ? this.writeWorkerFailure(error) : this.writeOwnFailure(error);
   }
 
   private async writeWorkerFailure(error: WorkerCallError): Promise<FencedResult> {
-    const { lifecycle, pool, logger } = this.services;
-    const { stepsDone, hasStarted, hasAdvanced } = this.progress;
-    const { fence, isOnStandby } = this;
+    const { pool, logger } = this.services;
     const { leaseId, generationId, attempt } = this.claimed;
+    const { reason } = error;
     const worker = this.slot.worker.worker.name;
-    logger.warn({ generationId, attempt, leaseId, worker, reason: error.reason, err: error }, "attempt failed");
-    if (error.reason === "invalid") return this.refuse(error);
-    if (this.hangUpReason === "stuck") pool.quarantine(worker, { isStuck: true });
-    else if (!hasStarted) {
-      // What is on standby when its worker dies had no part in that.
-      if (error.reason === "busy") pool.refused(worker);
-      else if (!(isOnStandby && error.reason === "lost")) pool.quarantine(worker, { isStuck: false });
-      return lifecycle.giveBack(
-        fence,
-        { outcome: "RETURNED", message: "no worker took it", stepsDone },
-        RETURN_DELAY_MS,
-      );
+    const facts = { generationId, attempt, leaseId, worker, reason, err: error };
+    if (reason === "invalid") {
+      logger.warn(facts, "attempt failed");
+      return this.refuse(error);
     }
-    const end = { stepsDone, delayMs: RETRY_DELAY_MS };
-    if (error.reason === "internal")
-      return lifecycle.retry(fence, { code: "INTERNAL", message: publicMessage(leaseId) }, { ...end, counts: true });
-    // A generation that got further is not to blame for the loss, however often it happens.
-    const failure = { code: "WORKER_LOST", message: "The worker was lost." };
-    return lifecycle.retry(fence, failure, { ...end, counts: !hasAdvanced });
+    const failureClass = this.classOf(error);
+    const message = FAILURE_MESSAGES[failureClass](leaseId);
+    // What is on standby when its worker dies had no part in that.
+    const isBystander = this.isOnStandby && reason === "lost";
+    if (failureClass === "NOT_TAKEN" && (reason === "busy" || isBystander)) {
+      logger.warn({ ...facts, failureClass }, "attempt failed");
+      if (reason === "busy") pool.refused(worker);
+      return this.retry(failureClass, message);
+    }
+    const failure = this.departure.company.failed(generationId);
+    const { suspects, suspicion } = failure;
+    logger.warn({ ...facts, failureClass, suspects: suspects.length, suspicion }, "attempt failed");
+    const rule = FAILURE_RULES[failureClass];
+    if (rule.worker === "STUCK") pool.stuck(worker);
+    else if (!failure.isKnown) pool.failed(worker, { suspects, isFaulty: rule.worker === "FAULTY" });
+    return this.retry(failureClass, message, rule.isShared ? failure : undefined);
+  }
+
+  private classOf({ reason }: WorkerCallError): WorkerFailure {
+    if (this.hangUpReason === "stuck") return "WORKER_STUCK";
+    if (!this.progress.hasStarted) return "NOT_TAKEN";
+    return reason === "internal" ? "INTERNAL" : "WORKER_LOST";
+  }
+
+  private retry(failureClass: Retry["failureClass"], message: string, shared?: SharedFailure): Promise<FencedResult> {
+    const { stepsDone, hasAdvanced } = this.progress;
+    const { hadCompany = false, suspicion } = shared ?? {};
+    const failed = { failureClass, message, stepsDone, hasAdvanced, hadCompany, suspicion };
+    return this.services.lifecycle.retry(this.fence, failed);
   }
 
   /** This server could not keep what the worker sent: neither the generation nor the worker is to blame. */
   private async writeOwnFailure(error: unknown): Promise<FencedResult> {
-    const { lifecycle, logger } = this.services;
     const { generationId, attempt, leaseId } = this.claimed;
-    logger.error({ generationId, attempt, leaseId, err: error }, "result of an attempt could not be kept");
-    return lifecycle.giveBack(
-      this.fence,
-      { outcome: "RETURNED", message: "the server could not keep its result", stepsDone: this.progress.stepsDone },
-      OWN_FAILURE_DELAY_MS,
+    this.services.logger.error(
+      { generationId, attempt, leaseId, err: error },
+      "result of an attempt could not be kept",
     );
+    return this.retry("SERVER", "the server could not keep its result");
   }
 
   /** The model refuses the request; or only the checkpoint, of an older build: then it starts anew. */
@@ -369,12 +385,9 @@ export class Attempt {
       if (checkpoint !== undefined) await forgetCheckpoints(tx, generationId);
       return checkpoint !== undefined;
     });
-    if (!hadCheckpoint)
-      return lifecycle.fail(this.fence, { code: "INVALID_INPUT", message: error.message }, this.progress.stepsDone);
-    return lifecycle.giveBack(this.fence, {
-      outcome: "RETURNED",
-      message: "started anew: its checkpoint is of another build",
-      stepsDone: 0,
-    });
+    const { stepsDone } = this.progress;
+    if (!hadCheckpoint) return lifecycle.fail(this.fence, { message: error.message, stepsDone });
+    this.progress.resumeFrom(0);
+    return this.retry("STALE_CHECKPOINT", "started anew: its checkpoint is of another build");
   }
 }

@@ -17,13 +17,13 @@ const isBetween = (queue: Prisma.Sql): Prisma.Sql =>
 const QUEUE_ORDER = Prisma.sql`tenant_id, user_id, ${KEY_OR_NIL}, priority, preset, created_at, id`;
 
 /** Texts are emptied: they decide nothing, but one that is missing does. */
-const COLUMNS = Prisma.sql`id, tenant_id, user_id, ${KEY_OR_NIL} as api_key_id, preset, priority, task, attempt, created_at, not_before,
+const COLUMNS = Prisma.sql`id, tenant_id, user_id, ${KEY_OR_NIL} as api_key_id, preset, priority, task, attempt, suspicion, created_at, not_before,
   deadline_at, settings || jsonb_strip_nulls(jsonb_build_object('prompt', left(settings->>'prompt', 0), 'instruction', left(settings->>'instruction', 0),
   'question', left(settings->>'question', 0), 'unconditionalPrompt', left(settings->>'unconditionalPrompt', 0))) as settings`;
 
 /** Of rows `item` with these columns, and of their tenants. */
 const NAMED = Prisma.sql`item.id, item.tenant_id as "tenantId", user_id as "userId",
-  nullif(api_key_id, '00000000-0000-0000-0000-000000000000') as "apiKeyId", preset, priority, task as kind, settings, attempt = 0 as "isNew",
+  nullif(api_key_id, '00000000-0000-0000-0000-000000000000') as "apiKeyId", preset, priority, task as kind, settings, attempt = 0 as "isNew", suspicion,
   item.created_at as "createdAt", not_before as "notBefore", deadline_at as "deadlineAt", share_weight as weight`;
 
 const waitsIn = (pool: string): Prisma.Sql => Prisma.sql`pool = ${pool} and state = 'QUEUED' and not parked`;

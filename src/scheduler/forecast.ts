@@ -354,6 +354,7 @@ const standInOf = ({ last }: PlayLine): Waiting => ({
   task: last.task,
   id: STAND_IN,
   isNew: false,
+  suspicion: null,
   notBefore: null,
   deadlineAt: null,
 });

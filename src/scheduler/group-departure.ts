@@ -1,9 +1,12 @@
 /** Sends the attempts of a group at once: a worker waits only a moment for those that are not there yet. */
 import { newId } from "../platform/ids.ts";
 import type { AttemptGroup } from "../pool/worker-call.ts";
+import { GroupCompany } from "./group-company.ts";
 
 export class GroupDeparture {
   readonly id = newId();
+  /** Those that were sent. */
+  readonly company = new GroupCompany();
   private ready = 0;
   private depart: () => void = () => {};
   private readonly departed = new Promise<void>((resolve) => {

@@ -12,6 +12,8 @@ export interface GroupCandidate extends QueueName {
   readonly task: Task;
   /** It was never tried before. */
   readonly isNew: boolean;
+  /** It may be what made a worker fail: the same of all that this may be said of. */
+  readonly suspicion: string | null;
 }
 
 /** A worker's next group: whose turn it is there, and how many pictures it may draw in company. */
@@ -49,13 +51,24 @@ export function fillGroups<Queued extends GroupCandidate>(
 /**
  * Equal for generations that share every graph run from their first step to their last; pictures, prompts, seeds and
  * scales may differ. Undefined for one that is drawn alone: an answer has no steps to share, and whoever was tried
- * before goes on from another step, or may be what made the others fail. Classes do not mix, so that nobody is held up
- * by the less urgent.
+ * before goes on from another step. Suspects are drawn with those that they are suspected with and nobody else, so that they
+ * fail nobody else. Classes do not mix, so that nobody is held up by the less urgent.
  */
-function shapeOf({ priority, preset, isNew, task }: GroupCandidate): string | undefined {
-  if (!isNew || task.kind === "IMAGE_TO_TEXT") return undefined;
+function shapeOf({ priority, preset, isNew, suspicion, task }: GroupCandidate): string | undefined {
+  if ((!isNew && suspicion === null) || task.kind === "IMAGE_TO_TEXT") return undefined;
   const { width, height, steps, speed } = task.settings;
-  return JSON.stringify([priority, preset, task.kind, width, height, steps, speed, isGuided(task), keptOf(task)]);
+  return JSON.stringify([
+    suspicion,
+    priority,
+    preset,
+    task.kind,
+    width,
+    height,
+    steps,
+    speed,
+    isGuided(task),
+    keptOf(task),
+  ]);
 }
 
 /** Of one task. An answer counts as one. */

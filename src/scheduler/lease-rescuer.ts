@@ -26,11 +26,12 @@ export class LeaseRescuer {
   private rescue(orphan: OrphanedLease, all: boolean): Promise<FencedResult> {
     const { generationId, leaseId, checkpointSteps: stepsDone } = orphan;
     const fence = { generationId, leaseId, hasExpired: !all };
-    return this.services.lifecycle.giveBack(fence, {
-      outcome: "ORPHANED",
-      failureCode: "ORPHANED",
+    return this.services.lifecycle.retry(fence, {
+      failureClass: "ORPHANED",
       message: "The server that ran it ended.",
       stepsDone,
+      hasAdvanced: false,
+      hadCompany: false,
     });
   }
 }

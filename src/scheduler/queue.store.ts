@@ -108,7 +108,7 @@ export async function listHeads(db: Querying, { pool, queues, limit }: HeadsRequ
     })[]
   >`
     select q.place::int - 1 as queue, g.id, g.tenant_id as "tenantId", g.user_id as "userId", g.api_key_id as "apiKeyId", g.preset,
-      g.priority, g.task, g.settings, g.attempt = 0 as "isNew", g.created_at as "createdAt", t.share_weight as weight,
+      g.priority, g.task, g.settings, g.attempt = 0 as "isNew", g.suspicion, g.created_at as "createdAt", t.share_weight as weight,
       extract(epoch from g.not_before)::float8 * 1000 as "pausedUntilMs"
     from unnest(${of(({ tenantId }) => tenantId)}::uuid[], ${of(({ userId }) => userId)}::uuid[],
       ${of(({ apiKeyId }) => apiKeyId ?? NIL)}::uuid[], ${of(({ priority }) => priority)}::text[], ${of(({ preset }) => preset)}::text[],

@@ -58,7 +58,7 @@ export class Schedules implements Outlooks {
       weight: await readWeight(tx, work.tenantId),
       ahead: await countQueue(tx, pool, work),
     }));
-    const isNew = { isNew: true, createdAt: forecast.state.now, notBefore: null, deadlineAt: null };
+    const isNew = { isNew: true, suspicion: null, createdAt: forecast.state.now, notBefore: null, deadlineAt: null };
     const waiting = { ...work, ...isNew, id: newId(), weight };
     const unstarted = { state: "QUEUED", isSuspended: false, startedAt: null, predictedMs: null } as const;
     const times = forecast.expect(waiting) ?? timesOf({ ...waiting, ...unstarted, pool, ahead }, forecast);

@@ -47,7 +47,7 @@ test("without an estimate none is shown", () => {
 test("a second attempt goes back to words", () => {
   const { line, left } = setup({ isTTY: true });
   line.show({ ...progress, etaMs: 420 });
-  line.show({ __typename: "AttemptFailedEvent", seq: 3 });
+  line.show({ __typename: "AttemptFailedEvent", seq: 3, willRetry: true });
   expect(left()).toBe("trying again");
 });
 

@@ -31,6 +31,8 @@ class ForgetfulBus extends InProcessFrameBus {
   }
 }
 
+const FAILED = { failureClass: "INTERNAL", message: "no luck", hasAdvanced: false, hadCompany: false } as const;
+
 describe("the events of a generation", () => {
   let database: Awaited<ReturnType<typeof createTestDatabase>>;
   let db: Database;
@@ -86,6 +88,12 @@ describe("the events of a generation", () => {
   });
   afterAll(() => database.close());
 
+  const skipPause = (id: string): Promise<unknown> =>
+    db.transaction(
+      asPlatform,
+      (tx) =>
+        tx.$executeRaw`update generation set not_before = null where id = ${fromGlobalId("Generation", id)}::uuid`,
+    );
   const progress = (
     id: string,
     { seq, attempt, frame }: { seq: number; attempt: number; frame: number },
@@ -123,11 +131,8 @@ describe("the events of a generation", () => {
     const { create, start, complete, events, lifecycle } = bundle;
     const id = await create();
     const first = await start(id);
-    await lifecycle.retry(
-      first.fence,
-      { code: "INTERNAL", message: "no luck" },
-      { stepsDone: 1, delayMs: 0, counts: true },
-    );
+    await lifecycle.retry(first.fence, { ...FAILED, stepsDone: 1 });
+    await skipPause(id);
     const second = await start(id);
     await lifecycle.giveBack(second.fence, { outcome: "YIELDED", message: "yielded", stepsDone: 2 });
     await complete((await start(id)).fence);
@@ -155,6 +160,32 @@ describe("the events of a generation", () => {
     await complete(started.fence);
     expect((await stream.next()).value).toMatchObject({ __typename: "FinishedEvent", seq: 3, state: "SUCCEEDED" });
     expect((await stream.next()).done).toBe(true);
+  });
+
+  test("are the failure of each attempt, also of the last one, before the end", async () => {
+    const { create, start, events, lifecycle } = bundle;
+    const id = await create();
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      await lifecycle.retry((await start(id)).fence, { ...FAILED, stepsDone: attempt });
+      await skipPause(id);
+    }
+    const all = await readAll(await events.subscribe(principal, { id, afterSeq: 0 }));
+    expect(names(all)).toEqual([
+      "QueuedEvent 1",
+      "StartedEvent 2",
+      "AttemptFailedEvent 3",
+      "StartedEvent 4",
+      "AttemptFailedEvent 5",
+      "StartedEvent 6",
+      "AttemptFailedEvent 7",
+      "FinishedEvent 8",
+    ]);
+    const failure = { code: "INTERNAL", message: "no luck" };
+    expect(all[2]).toMatchObject({ attempt: 1, failure, willRetry: true });
+    expect(all[6]).toMatchObject({ attempt: 3, failure, willRetry: false });
+    expect(all.at(-1)).toMatchObject({ attempt: 3, state: "DEAD_LETTERED", failure });
+    const [last] = await readAll(await events.subscribe(principal, { id, afterSeq: 7 }));
+    expect(last).toMatchObject({ __typename: "FinishedEvent", seq: 8 });
   });
 
   test("resume behind any event: the seq of a frame, of a milestone, or 0", async () => {
@@ -226,11 +257,8 @@ describe("the events of a generation", () => {
     const first = await start(id);
     const stream = await events.subscribe(principal, { id, afterSeq: 0 });
     bus.publish(preview(id, { ...first, frame: 9 }));
-    await lifecycle.retry(
-      first.fence,
-      { code: "INTERNAL", message: "no luck" },
-      { stepsDone: 9, delayMs: 0, counts: true },
-    );
+    await lifecycle.retry(first.fence, { ...FAILED, stepsDone: 9 });
+    await skipPause(id);
     const second = await start(id);
     bus.publish(progress(id, { ...second, frame: 1 }));
     const seen: AnyGenerationEvent[] = [];

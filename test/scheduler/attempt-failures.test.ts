@@ -4,6 +4,7 @@ import { Status } from "nice-grpc";
 import sharp from "sharp";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Stage } from "../../proto/gen/inference/v1/inference.ts";
+import { MAX_ATTEMPTS, MAX_EXCUSED } from "../../src/generation/failure-rules.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import type { Clock } from "../../src/platform/clock.ts";
 import { createLogger } from "../../src/platform/logger.ts";
@@ -15,6 +16,7 @@ import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL } from "../support/graphql-client.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { ShiftedClock } from "../support/shifted-clock.ts";
+import { slowTest } from "../support/slow-test.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 
 const PICTURE = await sharp({ create: { width: 96, height: 96, channels: 3, background: "red" } })
@@ -58,10 +60,23 @@ describe("an attempt", () => {
     expect(await outcomes(id)).toEqual(["FAILED", "FAILED", "FAILED", "FAILED", "SUCCEEDED"]);
   });
 
+  slowTest("that is lost again and again is given up in the end, although each one gets further", async () => {
+    const id = await app.member.create({ prompt: "kills every worker" });
+    for (let step = 1; step <= MAX_EXCUSED + MAX_ATTEMPTS; step++)
+      (await worker.nextCall())
+        .started(step - 1)
+        .checkpoint(step)
+        .fail(Status.UNAVAILABLE);
+    expect((await app.member.finished(id)).state).toBe("DEAD_LETTERED");
+  });
+
   test("that is lost three times without getting further is given up", async () => {
     const id = await app.member.create({ prompt: "kills its worker" });
     for (let i = 0; i < 3; i++) (await worker.nextCall()).started().step(2).fail(Status.UNAVAILABLE);
     expect(await app.member.finished(id)).toMatchObject({ state: "DEAD_LETTERED", failure: { code: "WORKER_LOST" } });
+    const { attempts, seq } = await app.member.generation(id);
+    expect(attempts.map(({ failureClass }: any) => failureClass)).toEqual(Array(3).fill("WORKER_LOST"));
+    expect(seq).toBe(8); // Queued, three times Started and AttemptFailed, Finished
   });
 
   test("leaves one checkpoint, and none once its generation has ended", async () => {

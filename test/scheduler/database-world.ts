@@ -19,7 +19,7 @@ import type { AttemptEnd, Begun, IdleWorkerOf, World } from "./world.ts";
 
 const POOL = "p";
 const MAX_CLAIM_ROUNDS = 4;
-const FAILURE = { code: "SIMULATED", message: "as the scenario says" };
+const MESSAGE = "as the scenario says";
 
 export class DatabaseWorld implements World {
   /** Generations whose fenced write found that the lease was another's. */
@@ -125,18 +125,25 @@ export class DatabaseWorld implements World {
     });
   }
 
-  private write(fence: Fence, { outcome, stepsDone, counts }: AttemptEnd): Promise<"written" | "gone"> {
+  private async write(fence: Fence, { outcome, stepsDone, counts }: AttemptEnd): Promise<"written" | "gone"> {
     switch (outcome) {
       case "DONE":
         return this.lifecycle.complete(fence, { images: [], recipe: {}, stepsDone, verdicts: [] });
       case "REFUSED":
-        return this.lifecycle.fail(fence, FAILURE, stepsDone);
+        return this.lifecycle.fail(fence, { message: MESSAGE, stepsDone });
       case "CANCELED":
         return this.lifecycle.cancelRunning(fence, { stepsDone });
       case "YIELDED":
         return this.lifecycle.giveBack(fence, { outcome: "YIELDED", stepsDone });
-      case "LOST":
-        return this.lifecycle.retry(fence, FAILURE, { stepsDone, delayMs: 0, counts });
+      case "LOST": {
+        const lost = { failureClass: "WORKER_LOST", message: MESSAGE, stepsDone } as const;
+        const result = await this.lifecycle.retry(fence, { ...lost, hasAdvanced: !counts, hadCompany: false });
+        await this.db.transaction(
+          asPlatform,
+          (tx) => tx.$executeRaw`update generation set not_before = null where id = ${fence.generationId}::uuid`,
+        ); // pauses are not in the virtual time
+        return result;
+      }
     }
   }
 

@@ -35,7 +35,7 @@ function queueOf(tasks: readonly Task[], change: (index: number) => Partial<Grou
       priority: "STANDARD",
       createdAt: new Date(i),
     } as const;
-    return { ...candidate, task, isNew: true, ...change(i) };
+    return { ...candidate, task, isNew: true, suspicion: null, ...change(i) };
   });
 }
 
@@ -87,6 +87,15 @@ test("an answer is alone, and so is whatever was tried before", () => {
   const tasks = [text(), text(), text()];
   expect(companyOf(queueOf(tasks, (i) => ({ isNew: i !== 1 })))).toEqual(["0", "2"]);
   expect(companyOf(queueOf(tasks, (i) => ({ isNew: i !== 0 })))).toEqual(["0"]);
+});
+
+test("suspects are drawn with those that they are suspected with, and with nobody else", () => {
+  const tasks = [text(), text(), text(), text(), text()];
+  const suspicions = ["x", null, "x", "y", "x"];
+  const queue = queueOf(tasks, (i) => ({ isNew: i === 1, suspicion: suspicions[i]! }));
+  expect(companyOf(queue)).toEqual(["0", "2", "4"]);
+  expect(companyOf(queue.slice(1))).toEqual(["1"]);
+  expect(companyOf(queue.slice(3))).toEqual(["3"]);
 });
 
 test("a group has as many pictures as there is room for, but whose turn it is has it", () => {

@@ -73,7 +73,7 @@ export class MemoryWorld implements World {
     const { id, tenantId, userId, apiKeyId, priority, preset, weight } = wanted;
     const name = { tenantId, userId, apiKeyId, priority, preset };
     const line = this.lineOf(name);
-    this.put({ ...name, id, weight, line, wanted, task: taskOf(wanted), isNew: true });
+    this.put({ ...name, id, weight, line, wanted, task: taskOf(wanted), isNew: true, suspicion: null });
   }
 
   claim(idle: readonly IdleWorkerOf[], now: number): readonly (readonly Begun[])[] {

@@ -99,7 +99,7 @@ const GENERATION = `query($id: ID!) {
     id state seq creditsReserved creditsCharged startedAt finishedAt
     failure { code message }
     recipe { buildDigest provider threads groupSize }
-    attempts { number outcome message stepsDone checkpointSteps endedAt }
+    attempts { number outcome failureClass message stepsDone checkpointSteps endedAt }
     images { id index width height mimeType sizeBytes sha256 url }
     task answer textToImage { prompt seed steps speed }
     imageEdit { instruction imageId uploadId maskImageId maskUploadId seed count }

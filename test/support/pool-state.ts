@@ -22,6 +22,7 @@ export const waiting = (change: Partial<Waiting> & { steps?: number } = {}): Wai
     preset: "tiny",
     task: { kind: "TEXT_TO_IMAGE", settings: { ...DRAWING, steps, prompt: "" } },
     isNew: true,
+    suspicion: null,
     weight: 1,
     createdAt: at(-1_000_000 + count),
     notBefore: null,
