@@ -55,7 +55,8 @@ export function problemsOf(content: unknown): readonly string[] {
 
 /** What no API would take of a part of an object: that something is missing is no problem. */
 export function problemsOfPatch(content: unknown): readonly string[] {
-  const parsed = manifestSchema.safeParse(content, { reportInput: true });
+  const { $patch: _, ...part } = content as Record<string, unknown>;
+  const parsed = manifestSchema.safeParse(part, { reportInput: true });
   if (parsed.success) return [];
   return parsed.error.issues
     .filter((issue) => issue.code === "unrecognized_keys" || issue.input !== undefined)

@@ -16,6 +16,8 @@ const SAMPLE_SECRETS: Readonly<Record<string, string>> = {
   BOOTSTRAP_ADMIN_KEY: `atelier_${"k".repeat(43)}`,
   REDIS_URL: "redis://:secret@redis:6379/0",
   REDIS_PASSWORD: "r",
+  S3_ACCESS_KEY_ID: "a",
+  S3_SECRET_ACCESS_KEY: "secret of the bucket",
   URL_SIGNING_SECRET: "s".repeat(32),
   METRICS_TOKEN: "m".repeat(32),
   WORKER_TOKEN: "w".repeat(32),
@@ -155,7 +157,7 @@ function problemsOfPod({ id, labels, pod, claims }: Workload, manifests: readonl
   if (serviceAccountName !== undefined && !hasNamed("ServiceAccount", serviceAccountName))
     problems.push(`${id}: no such service account`);
   for (const { persistentVolumeClaim: claim } of volumes)
-    if (claim !== undefined && !hasNamed("PersistentVolumeClaim", claim.claimName))
+    if (claim != null && !hasNamed("PersistentVolumeClaim", claim.claimName))
       problems.push(`${id}: no claim ${claim.claimName}`);
   for (const { labelSelector } of topologySpreadConstraints)
     if (!includes(labels, labelSelector.matchLabels)) problems.push(`${id}: spreads other pods`);

@@ -64,7 +64,7 @@ const volume = object({
   name,
   secret: object({ secretName: name }).optional(),
   emptyDir: object({ sizeLimit: quantity.optional() }).nullish(),
-  persistentVolumeClaim: object({ claimName: name, readOnly: z.boolean().optional() }).optional(),
+  persistentVolumeClaim: object({ claimName: name, readOnly: z.boolean().optional() }).nullish(),
 });
 const podSpec = object({
   serviceAccountName: name.optional(),
