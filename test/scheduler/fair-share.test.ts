@@ -59,6 +59,13 @@ describe("tenants that always have something waiting", () => {
     expect(jain(Object.values(service))).toBeGreaterThan(0.99);
   });
 
+  test("receive equal service when the work of one is expected to take three times as long as it does", async () => {
+    const wanted = ["known", "feared"].flatMap((tenantId) => wantedBy({ tenantId }, { count: 500 }));
+    const predict = ({ tenantId, serviceMs }: Wanted) => (tenantId === "feared" ? 3 * serviceMs : serviceMs);
+    const service = serviceIn(await run(wanted, { predict, until: 10_000 }), { from: 0, to: 10_000 });
+    expect(service["feared"]! / service["known"]!).toBeCloseTo(1, 1);
+  });
+
   test("share among their members, whatever keys these have", async () => {
     const many = Array.from({ length: 9 }, (_, i) =>
       wantedBy({ tenantId: "a", userId: "many keys", apiKeyId: `key-${i}` }, { count: 1000 }),
