@@ -88,7 +88,7 @@ export const environmentSchema = z.object({
   URL_SIGNING_SECRET: z.string().min(32, { error: SIGNING_EXPECTED }).optional(),
   /** The same server without the pooler in between, where DATABASE_URL is that of a pooler: notifications and migrations need it. */
   DATABASE_DIRECT_URL: z.url({ protocol: /^postgres(ql)?$/, error: DATABASE_EXPECTED }).optional(),
-  /** Connections of this process at most, besides four for notifications, claims and migrations. */
+  /** Connections of this process at most, besides three for claims and notifications. */
   DATABASE_POOL_SIZE: integer(1, 1000, 10).default(10),
   /** A Redis server (7 or later) that carries frames between processes, and keeps rate limits that they share. */
   REDIS_URL: z

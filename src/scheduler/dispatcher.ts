@@ -225,21 +225,31 @@ export class Dispatcher {
         void attempt.requestYield();
   }
 
+  /** Again for workers that got nothing because limits refused what was chosen for them. What has started runs, whatever comes later. */
   private async claimOn(idle: readonly IdleWorker[]): Promise<void> {
     const used = new Set<Slot>();
     try {
-      for (const group of await this.orForget(this.claimAll(idle))) {
-        const departure = new GroupDeparture(group.length);
-        for (const { claimed, slot, turn } of group) {
-          used.add(slot);
-          const { generationId: id, seq: milestoneSeq } = claimed;
-          this.services.lifecycle.announce({ id, milestoneSeq, state: "RUNNING" });
-          this.run(new Attempt({ claimed, slot, departure }, this.services), turn);
-        }
+      let left = idle;
+      for (let rounds = 0; left.length > 0 && rounds < MAX_CLAIM_ROUNDS; rounds++) {
+        const groups = await this.orForget(this.claimRound(left));
+        for (const group of groups) for (const slot of this.send(group)) used.add(slot);
+        if (groups.every(({ length }) => length > 0)) break;
+        left = left.filter(({ slots }) => !slots.some((slot) => used.has(slot)));
       }
     } finally {
       for (const { slots } of idle) for (const slot of slots) if (!used.has(slot)) slot.putBack();
     }
+  }
+
+  /** @returns the slots that it runs on */
+  private send(group: ClaimedGroup): readonly Slot[] {
+    const departure = new GroupDeparture(group.length);
+    for (const { claimed, slot, turn } of group) {
+      const { generationId: id, seq: milestoneSeq } = claimed;
+      this.services.lifecycle.announce({ id, milestoneSeq, state: "RUNNING" });
+      this.run(new Attempt({ claimed, slot, departure }, this.services), turn);
+    }
+    return group.map(({ slot }) => slot);
   }
 
   /** What is known of the turns must be what is stored: after something failed it is read again. */
@@ -248,21 +258,6 @@ export class Dispatcher {
       this.queue.forget();
       throw error;
     });
-  }
-
-  /** Again for workers that got nothing because limits refused what was chosen for them. */
-  private async claimAll(idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
-    const claimed: ClaimedGroup[] = [];
-    let left = idle;
-    for (let rounds = 0; left.length > 0 && rounds < MAX_CLAIM_ROUNDS; rounds++) {
-      const round = await this.claimRound(left);
-      const served = round.filter((group) => group.length > 0);
-      claimed.push(...served);
-      if (served.length === round.length) break;
-      const used = new Set(served.flatMap((group) => group.map(({ slot }) => slot)));
-      left = left.filter(({ slots }) => !slots.some((slot) => used.has(slot)));
-    }
-    return claimed;
   }
 
   /** @returns a group for each worker whose turn it is, empty where all of it was refused */
