@@ -67,7 +67,9 @@ slowTest(
     for (const id of ids.toSpliced(GUILTY, 1)) {
       expect((await server.client.finished(id)).state).toBe("SUCCEEDED");
       const innocent = await server.client.generation(id);
-      expect(innocent.attempts.length).toBeLessThanOrEqual(3);
+      // In the group of four, and in the guilty one's half; others only waited behind it on standby when their worker died.
+      const failed = innocent.attempts.filter(({ outcome }: any) => outcome === "FAILED");
+      expect(failed.length).toBeLessThanOrEqual(2);
       expect(innocent.creditsCharged).toBe(innocent.creditsReserved);
       let ends = 0;
       for await (const { __typename } of server.client.events(id)) if (__typename === "FinishedEvent") ends++;
