@@ -42,7 +42,9 @@ async function killEachWorkerOf(id: string): Promise<any[]> {
 slowTest(
   "one of a group that kills every worker is found and given up, and the others are finished",
   async () => {
-    const blocker = await server.client.create({ prompt: "a star", count: 4, steps: STEPS });
+    // Near the end of what runs, what comes next is claimed: while the first one runs, that is the second one.
+    let blocker = "";
+    for (let i = 0; i < 2; i++) blocker = await server.client.create({ prompt: "a star", count: 4, steps: STEPS });
     const ids = await Promise.all(PROMPTS.map((prompt) => server.client.create({ prompt, steps: STEPS })));
     const killing = killEachWorkerOf(ids[GUILTY]!);
     await server.client.finished(blocker);
@@ -67,9 +69,10 @@ slowTest(
     for (const id of ids.toSpliced(GUILTY, 1)) {
       expect((await server.client.finished(id)).state).toBe("SUCCEEDED");
       const innocent = await server.client.generation(id);
-      // In the group of four, and in the guilty one's half; others only waited behind it on standby when their worker died.
+      // In the group of four, in the guilty one's half, and perhaps on the worker that a late kill hit. Others only waited
+      // behind it on standby when their worker died.
       const failed = innocent.attempts.filter(({ outcome }: any) => outcome === "FAILED");
-      expect(failed.length).toBeLessThanOrEqual(2);
+      expect(failed.length).toBeLessThanOrEqual(3);
       expect(innocent.creditsCharged).toBe(innocent.creditsReserved);
       let ends = 0;
       for await (const { __typename } of server.client.events(id)) if (__typename === "FinishedEvent") ends++;
