@@ -31,6 +31,8 @@ export interface Slot {
   readonly worker: WorkerConnection;
   /** On standby: milliseconds after which what the worker runs is expected to have taken its steps. Undefined where it runs nothing. */
   readonly standbyMs: number | undefined;
+  /** What was on standby behind the attempt has begun: the worker has only to hand over what it drew. */
+  readonly isOvertaken: boolean;
   /** The attempt was claimed and is ready to be sent. */
   send(): void;
   /** The worker has begun with the attempt. */
@@ -77,6 +79,7 @@ interface Held {
   endsAt: number | undefined;
   /** What waited behind it waited for too long. */
   hasExpired: boolean;
+  isOvertaken: boolean;
 }
 
 interface Member {
@@ -177,7 +180,7 @@ export class WorkerPool {
     });
     return [...idle.map((member) => ({ member, standbyMs: undefined })), ...soonIdle].map(({ member, standbyMs }) => ({
       presets: member.offers.map(({ name }) => name),
-      slots: Array.from({ length: member.slots }, () => this.acquire(member, standbyMs)),
+      slots: this.acquireAll(member, standbyMs),
     }));
   }
 
@@ -193,9 +196,19 @@ export class WorkerPool {
     return Math.min(MAX_AHEAD_MS, Math.max(MIN_AHEAD_MS, ...this.claimsMs.map((ms) => AHEAD_FACTOR * ms)));
   }
 
-  private acquire(member: Member, standbyMs: number | undefined): Slot {
+  private acquireAll(member: Member, standbyMs: number | undefined): readonly Slot[] {
+    const together = new Set<Held>();
+    return Array.from({ length: member.slots }, () => this.acquire(member, { standbyMs, together }));
+  }
+
+  /** @param together those that are acquired at the same time */
+  private acquire(
+    member: Member,
+    { standbyMs, together }: { readonly standbyMs: number | undefined; readonly together: Set<Held> },
+  ): Slot {
     const { running, waiting } = member;
-    const held: Held = { endsAt: undefined, hasExpired: false };
+    const held: Held = { endsAt: undefined, hasExpired: false, isOvertaken: false };
+    together.add(held);
     const acquiredAt = this.now();
     if (standbyMs === undefined) running.add(held);
     else waiting.add(held);
@@ -206,12 +219,17 @@ export class WorkerPool {
     return {
       worker: member.connection,
       standbyMs,
+      get isOvertaken() {
+        return held.isOvertaken;
+      },
       send: () => {
         if (standbyMs !== undefined) this.claimsMs = [...this.claimsMs, this.now() - acquiredAt].slice(-COUNTED_CLAIMS);
       },
       begin: () => {
         member.refusing = undefined;
-        if (waiting.delete(held)) running.add(held);
+        if (!waiting.delete(held)) return;
+        for (const each of running) each.isOvertaken ||= !together.has(each);
+        running.add(held);
       },
       expectEnd: (ms, { isInLastStep }) => {
         if (held.endsAt !== undefined || held.hasExpired || !(isInLastStep || ms <= this.aheadMs)) return;

@@ -337,12 +337,16 @@ export class Attempt {
     }
     const failureClass = this.classOf(error);
     const message = FAILURE_MESSAGES[failureClass](leaseId);
-    // What is on standby when its worker dies had no part in that.
-    const isBystander = this.isOnStandby && reason === "lost";
+    // What is on standby when its worker dies had no part in that, nor what only had to be handed over.
+    const isBystander = reason === "lost" && (this.isOnStandby || this.slot.isOvertaken);
     if (failureClass === "NOT_TAKEN" && (reason === "busy" || isBystander)) {
       logger.warn({ ...facts, failureClass }, "attempt failed");
       if (reason === "busy") pool.refused(worker);
       return this.retry(failureClass, message);
+    }
+    if (isBystander) {
+      logger.warn({ ...facts, failureClass }, "attempt failed");
+      return this.retry(failureClass, message, { hadCompany: true });
     }
     const failure = this.departure.company.failed(generationId);
     const { suspects, suspicion } = failure;
@@ -359,7 +363,11 @@ export class Attempt {
     return reason === "internal" ? "INTERNAL" : "WORKER_LOST";
   }
 
-  private retry(failureClass: Retry["failureClass"], message: string, shared?: SharedFailure): Promise<FencedResult> {
+  private retry(
+    failureClass: Retry["failureClass"],
+    message: string,
+    shared?: Partial<SharedFailure>,
+  ): Promise<FencedResult> {
     const { stepsDone, hasAdvanced } = this.progress;
     const { hadCompany = false, suspicion } = shared ?? {};
     const failed = { failureClass, message, stepsDone, hasAdvanced, hadCompany, suspicion };

@@ -69,10 +69,6 @@ slowTest(
     for (const id of ids.toSpliced(GUILTY, 1)) {
       expect((await server.client.finished(id)).state).toBe("SUCCEEDED");
       const innocent = await server.client.generation(id);
-      // In the group of four, in the guilty one's half, and perhaps on the worker that a late kill hit. Others only waited
-      // behind it on standby when their worker died.
-      const failed = innocent.attempts.filter(({ outcome }: any) => outcome === "FAILED");
-      expect(failed.length).toBeLessThanOrEqual(3);
       expect(innocent.creditsCharged).toBe(innocent.creditsReserved);
       let ends = 0;
       for await (const { __typename } of server.client.events(id)) if (__typename === "FinishedEvent") ends++;

@@ -1,6 +1,7 @@
 import { Status } from "nice-grpc";
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
+import { fromGlobalId } from "../../src/platform/ids.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL } from "../support/graphql-client.ts";
@@ -127,6 +128,23 @@ describe("what comes next on a worker", () => {
     for (const id of [first, second]) expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
     expect(await outcomesOf(first)).toEqual(["FAILED", "SUCCEEDED"]);
     expect(await outcomesOf(second)).toEqual(["RETURNED", "RETURNED", "SUCCEEDED"]);
+  });
+
+  test("is to blame when the worker dies under it, and not what only has to hand over what it drew", async () => {
+    const { first, running, second, ahead } = await runAndQueue();
+    await begin(second, ahead);
+    for (const call of [running, ahead]) call.fail(Status.UNAVAILABLE);
+    for (const id of [first, second]) await expect.poll(() => outcomesOf(id), { interval: 20 }).toContain("FAILED");
+    const counted = async (id: string) =>
+      app.db.transaction(asPlatform, (tx) =>
+        tx.generation.findUniqueOrThrow({
+          where: { id: fromGlobalId("Generation", id) },
+          select: { failedAttempts: true },
+        }),
+      );
+    expect([await counted(first), await counted(second)]).toEqual([{ failedAttempts: 0 }, { failedAttempts: 1 }]);
+    for (let i = 0; i < 2; i++) await (await worker.nextCall()).started().succeed();
+    for (const id of [first, second]) expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
   });
 
   test("is taken back when what runs takes much longer than expected, and is sent when that has ended", async () => {
