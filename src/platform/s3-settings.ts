@@ -22,6 +22,8 @@ export const s3Variables = {
   /** Key that may read, write, list and delete in it. */
   S3_ACCESS_KEY_ID: z.string().optional(),
   S3_SECRET_ACCESS_KEY: z.string().optional(),
+  /** Of a temporary key. */
+  S3_SESSION_TOKEN: z.string().optional(),
   /** Where the service is; AWS unless set. */
   S3_ENDPOINT: endpoint,
   S3_REGION: z
@@ -52,6 +54,8 @@ export interface S3Settings {
   readonly accessKeyId: string;
   /** Never shown. */
   readonly secretAccessKey: string;
+  /** Of a temporary key. Never shown. */
+  readonly sessionToken: string | undefined;
   readonly timeoutMs: number;
 }
 
@@ -60,6 +64,7 @@ export function s3Of({
   S3_BUCKET: bucket,
   S3_ACCESS_KEY_ID: accessKeyId,
   S3_SECRET_ACCESS_KEY: secretAccessKey,
+  S3_SESSION_TOKEN: sessionToken,
   S3_REGION: region,
   ...rest
 }: z.infer<z.ZodObject<typeof s3Variables>>): S3Settings | undefined {
@@ -79,6 +84,7 @@ export function s3Of({
     isPathStyle: rest.S3_PATH_STYLE === "true",
     accessKeyId,
     secretAccessKey,
+    sessionToken,
     timeoutMs: rest.S3_TIMEOUT_SECONDS * 1000,
   };
 }

@@ -133,13 +133,14 @@ export class S3Client {
     url: URL,
     request: { method: string; headers?: Readonly<Record<string, string>>; signQuery?: boolean },
   ): AwsV4Signer {
-    const { accessKeyId, secretAccessKey, region, clock } = this.options;
+    const { accessKeyId, secretAccessKey, sessionToken, region, clock } = this.options;
     const datetime = clock
       .now()
       .toISOString()
       .replace(/[:-]|\.\d{3}/g, "");
     const credentials = { accessKeyId, secretAccessKey, region, service: "s3", cache: this.signingKeys };
-    return new AwsV4Signer({ url: url.href, datetime, ...credentials, ...request });
+    const temporary = sessionToken === undefined ? {} : { sessionToken };
+    return new AwsV4Signer({ url: url.href, datetime, ...credentials, ...temporary, ...request });
   }
 
   private address(endpoint: string, key: string): URL {

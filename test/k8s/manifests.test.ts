@@ -1,12 +1,14 @@
 /** The manifests, without a cluster. */
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { IMAGES, textOf } from "./images.ts";
 import {
   isKustomization,
   listFiles,
   listNamed,
   OVERLAYS,
+  partsOf,
   problemsOf,
   problemsOfPatch,
   readKustomization,
@@ -14,10 +16,11 @@ import {
   renderer,
 } from "./manifests.ts";
 import { findProblems, sourceOf } from "./references.ts";
-import { type Manifest, manifestSchema } from "./schemas.ts";
+import { type Manifest, manifestSchema, type Of } from "./schemas.ts";
 
 const files = listFiles();
 const { resources, patches } = listNamed(files);
+const contentAt = (path: string): unknown => files.find((file) => file.path === path)?.content;
 const objects = files.filter((file) => !isKustomization(file) && !patches.has(file.path));
 
 describe("the files of k8s", () => {
@@ -51,16 +54,45 @@ describe("the files of k8s", () => {
   });
 });
 
-describe.skipIf(renderer === undefined).each(OVERLAYS)("the overlay %s (needs kubectl or kustomize)", (overlay) => {
-  test("is whole, and agrees with itself and with the programs that it runs", () => {
-    const manifests = render(overlay);
-    expect(manifests.length).toBeGreaterThan(20);
-    expect(findProblems(manifests)).toEqual([]);
-  });
-});
+describe.skipIf(renderer === undefined).each(OVERLAYS)(
+  "the overlay %s (needs kubectl 1.21 or kustomize 4)",
+  (overlay) => {
+    test("is whole, and agrees with itself and with the programs that it runs", () => {
+      const manifests = render(overlay);
+      expect(manifests.length).toBeGreaterThan(20);
+      expect(findProblems(manifests)).toEqual([]);
+    });
 
+    test("has every object of what it is made of, once, but for those that it deletes", () => {
+      const idOf = ({ kind, metadata }: Manifest): string => `${kind} ${metadata.name}`;
+      const ids = render(overlay).map(idOf);
+      const deleted = (path: string): boolean => (contentAt(path) as { $patch?: string }).$patch === "delete";
+      const made = partsOf(`k8s/overlays/${overlay}/kustomization.yaml`, files);
+      const gone = made.patches.filter(deleted).map((path) => idOf(contentAt(path) as Manifest));
+      const wanted = made.resources.map((path) => idOf(contentAt(path) as Manifest)).filter((id) => !gone.includes(id));
+      expect(ids.filter((id) => !id.endsWith("-dashboard")).sort()).toEqual(wanted.sort());
+    });
+
+    test("runs images of the Dockerfile, all of one version, and the settings of its patches", () => {
+      const manifests = render(overlay);
+      const versions = new Set(JSON.stringify(manifests).match(/(?<=atelier\/(api|worker-cpu|worker-cuda):)[^"]+/g));
+      expect(versions.size).toBe(1);
+      const { patches } = partsOf(`k8s/overlays/${overlay}/kustomization.yaml`, files);
+      for (const path of patches.filter((name) => name.endsWith("-configmap.yaml"))) {
+        const { metadata, data } = contentAt(path) as Of<"ConfigMap">;
+        const rendered = manifests.find(
+          ({ kind, metadata: { name } }) => kind === "ConfigMap" && name === metadata.name,
+        );
+        expect(rendered, path).toMatchObject({ data });
+      }
+    });
+  },
+);
+
+/** As a cluster gets them, where there is something that puts them together; otherwise as they are written. */
 describe("what is wrong is found:", () => {
-  const manifests = objects.map(({ content }) => manifestSchema.parse(content));
+  const manifests =
+    renderer === undefined ? objects.map(({ content }) => manifestSchema.parse(content)) : render("production");
   /** Of the manifests with one that a change made different. */
   const problemsAfter = (kind: Manifest["kind"], name: string, change: (manifest: any) => void): readonly string[] => {
     const changed = structuredClone(manifests) as Manifest[];
@@ -69,6 +101,8 @@ describe("what is wrong is found:", () => {
     return findProblems(changed).filter((problem) => !before.includes(problem));
   };
   const firstContainer = (manifest: any) => manifest.spec.template.spec.containers[0];
+  const settingOf = (manifest: any, wanted: string) =>
+    firstContainer(manifest).env.find(({ name }: { name: string }) => name === wanted);
 
   test("fields that nobody knows, also in patches", () => {
     const deployment = structuredClone(
@@ -122,7 +156,7 @@ describe("what is wrong is found:", () => {
       "Deployment",
       "dispatcher",
       (it) => {
-        firstContainer(it).env[0].value = "both";
+        settingOf(it, "ROLE").value = "both";
       },
       /ROLE: Give one of/,
     ],
@@ -185,7 +219,7 @@ describe("what is wrong is found:", () => {
       "Deployment",
       "inference",
       (it) => {
-        firstContainer(it).env[0].value = "/model";
+        settingOf(it, "MODEL_DIR").value = "/model";
       },
       /MODEL_DIR is in no volume/,
     ],
@@ -213,10 +247,7 @@ describe("what is wrong is found:", () => {
 });
 
 describe("images", () => {
-  const names = readdirSync("docker");
-  const textOf = (name: string): string => readFileSync(`docker/${name}/Dockerfile`, "utf8");
-
-  test.each(names)("of %s are made of files that are there, and start a program that is there", (name) => {
+  test.each(IMAGES)("of %s are made of files that are there, and start a program that is there", (name) => {
     const text = textOf(name);
     for (const [, paths = ""] of text.matchAll(/^COPY (?!--from)(.+) \S+$/gm))
       for (const path of paths.split(" ")) expect(existsSync(path), path).toBe(true);
@@ -234,6 +265,7 @@ describe("images", () => {
       });
       return listed.stdout.trim().split("\n");
     };
+    expect(IMAGES).toEqual(["api", "worker-cpu", "worker-cuda"]);
     const [api, worker] = [packagesOf("api"), packagesOf("worker-cpu")];
     expect(packagesOf("worker-cuda")).toEqual(worker);
     expect(api).toEqual(

@@ -45,6 +45,22 @@ export function listNamed(files: readonly ManifestFile[]): {
   return { resources, patches };
 }
 
+/** What a kustomization and all that it is made of name; each path once. */
+export function partsOf(
+  path: string,
+  files: readonly ManifestFile[],
+): { readonly resources: readonly string[]; readonly patches: readonly string[] } {
+  const { resources, patches } = listNamed(files.filter((file) => file.path === path));
+  const nested = [...resources]
+    .filter((name) => name.endsWith(`/${KUSTOMIZATION}`))
+    .map((name) => partsOf(name, files));
+  const own = [...resources].filter((name) => !name.endsWith(`/${KUSTOMIZATION}`));
+  return {
+    resources: [...new Set([...own, ...nested.flatMap((part) => part.resources)])],
+    patches: [...new Set([...patches, ...nested.flatMap((part) => part.patches)])],
+  };
+}
+
 export const readKustomization = (content: unknown): Kustomization => kustomizationSchema.parse(content);
 
 /** What an API would not take of a whole object. */
@@ -63,13 +79,21 @@ export function problemsOfPatch(content: unknown): readonly string[] {
     .map(({ path, message }) => `${path.join(".")}: ${message}`);
 }
 
+/** Commands, and how they tell a version that does not know components: Debian 12 has kubectl 1.20. */
 const RENDERERS = [
-  ["kubectl", "kustomize"],
-  ["kustomize", "build"],
+  {
+    command: ["kubectl", "kustomize"],
+    version: ["version", "--client", "-o", "json"],
+    tooOld: /"gitVersion": "v1\.(1?\d|20)\./,
+  },
+  { command: ["kustomize", "build"], version: ["version"], tooOld: /\bv[0-3]\./ },
 ] as const;
 
 /** The command that puts overlays together; undefined where there is none. */
-export const renderer = RENDERERS.find(([command]) => spawnSync(command, ["version", "--client"]).error === undefined);
+export const renderer = RENDERERS.find(({ command: [command], version, tooOld }) => {
+  const { status, stdout } = spawnSync(command, version, { encoding: "utf8" });
+  return status === 0 && !tooOld.test(stdout);
+})?.command;
 
 export function render(overlay: string): readonly Manifest[] {
   const [command = "", ...args] = renderer ?? [];

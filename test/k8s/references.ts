@@ -2,10 +2,10 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { WORKER_VARIABLES } from "../../inference/worker/settings.ts";
 import { environmentSchema, loadConfig } from "../../src/platform/config.ts";
-import type { Container, Manifest, PodSpec } from "./schemas.ts";
+import { IMAGES } from "./images.ts";
+import type { Container, Manifest, Of, PodSpec } from "./schemas.ts";
 
 type Labels = Readonly<Record<string, string>>;
-type Of<Kind extends Manifest["kind"]> = Extract<Manifest, { kind: Kind }>;
 
 const SERVER_VARIABLES: readonly string[] = Object.keys(environmentSchema.shape);
 /** Of the model tool, for downloads. */
@@ -181,7 +181,7 @@ const isApi = (manifest: Manifest): manifest is Of<"Deployment"> =>
 function problemsOfProgram(at: string, container: Container, manifests: readonly Manifest[]): readonly string[] {
   const problems: string[] = [];
   const image = /atelier\/([a-z-]+)/.exec(container.image)?.[1] ?? "";
-  if (!existsSync(`docker/${image}/Dockerfile`)) problems.push(`${at}: there is no Dockerfile of ${image}`);
+  if (!IMAGES.includes(image)) problems.push(`${at}: the Dockerfile has no ${image}`);
   for (const word of container.command ?? [])
     if (word.startsWith("dist/") && !existsSync(sourceOf(word))) problems.push(`${at}: there is no ${sourceOf(word)}`);
   const variables = variablesOf(container, manifests);

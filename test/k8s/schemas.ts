@@ -271,6 +271,7 @@ export const manifestSchema = z.discriminatedUnion("kind", [
   prometheusRule,
 ]);
 export type Manifest = z.infer<typeof manifestSchema>;
+export type Of<Kind extends Manifest["kind"]> = Extract<Manifest, { kind: Kind }>;
 export type Container = z.infer<typeof container>;
 export type PodSpec = z.infer<typeof podSpec>;
 

@@ -27,6 +27,7 @@ test("signs a link as the documentation of Amazon S3 shows it, and so does the s
     isPathStyle: false,
     accessKeyId: "AKIAIOSFODNN7EXAMPLE",
     secretAccessKey: EXAMPLE.secretAccessKey,
+    sessionToken: undefined,
     timeoutMs: 1000,
     clock: { now: () => new Date("2013-05-24T00:00:00Z") },
     logger: createLogger("silent"),
@@ -63,7 +64,15 @@ describe("an image store in a bucket", () => {
 
   const storeWith = (options: Partial<S3ClientOptions>) => {
     const { endpoint, bucket, region } = server;
-    const place = { endpoint, publicEndpoint: undefined, bucket, region, isPathStyle: true, ...S3_KEY };
+    const place = {
+      endpoint,
+      publicEndpoint: undefined,
+      bucket,
+      region,
+      isPathStyle: true,
+      ...S3_KEY,
+      sessionToken: undefined,
+    };
     const client = new S3Client({
       ...place,
       timeoutMs: 200,
@@ -117,6 +126,21 @@ describe("an image store in a bucket", () => {
     expect(server.requests).toHaveLength(1);
     await expect(lost.get(newKey())).rejects.toMatchObject({ code: "UNAVAILABLE" }); // a bucket that is gone is no missing picture
     await closeLost();
+  });
+
+  test("shows the session token of a temporary key with every request and link", async () => {
+    const sessionToken = "token/of a+session==";
+    server.sessionToken = sessionToken;
+    const key = newKey();
+    expect((await errorOf(store.put(key, bytes))).details.cause.message).toContain("403 InvalidToken");
+    const temporary = await storeWith({ sessionToken, publicEndpoint: server.endpoint });
+    await temporary.store.prepare();
+    await temporary.store.put(key, bytes);
+    expect(await temporary.store.get(key)).toEqual(Buffer.from(bytes));
+    expect((await fetch((await temporary.store.directUrl(key, 60))!)).status).toBe(200);
+    await temporary.store.deleteFolder(key.split("/").slice(0, 3).join("/"));
+    expect(server.objects.size).toBe(0);
+    await temporary.close();
   });
 
   test("starts while the service does not answer, and works once it does", async () => {

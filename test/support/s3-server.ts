@@ -22,7 +22,11 @@ interface Answer {
 const MAX_SKEW_MS = 15 * 60_000;
 const MIN_PART_BYTES = 5 * 1024 * 1024;
 
-export const S3_KEY = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "a secret that is never shown" };
+export const S3_KEY = {
+  accessKeyId: "AKIDEXAMPLE",
+  secretAccessKey: "a secret that is never shown",
+  sessionToken: undefined,
+};
 
 export class S3Server {
   readonly bucket = "pictures";
@@ -35,6 +39,8 @@ export class S3Server {
   pageSize = 1000;
   /** How many requests from now on fail with 503. */
   failures = 0;
+  /** Of a temporary key: requests and links have to bear it, and sign it. */
+  sessionToken: string | undefined;
   /** Requests are not answered. */
   isSilent = false;
   /** The deletion of several, and the joining of parts, answer 200 with an error in it. */
@@ -182,6 +188,9 @@ export class S3Server {
     const date = (isLink ? query.get("X-Amz-Date") : headers["x-amz-date"]?.toString()) ?? "";
     if (credential !== `${S3_KEY.accessKeyId}/${date.slice(0, 8)}/${this.region}/s3/aws4_request`)
       return [403, "InvalidAccessKeyId"];
+    const token = isLink ? query.get("X-Amz-Security-Token") : headers["x-amz-security-token"];
+    if ((token ?? undefined) !== this.sessionToken) return [403, "InvalidToken"];
+    if (token && !isLink && !names.split(";").includes("x-amz-security-token")) return [403, "AccessDenied"];
     const payloadHash = isLink ? "UNSIGNED-PAYLOAD" : (headers["x-amz-content-sha256"]?.toString() ?? "");
     const signature = signatureOf({
       method,
