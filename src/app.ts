@@ -3,8 +3,6 @@
 import "reflect-metadata";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { Registry } from "prom-client";
-import { MetricsEndpoint } from "./api/metrics-endpoint.ts";
 import { NodeResolver } from "./api/node.resolver.ts";
 import { OperationGate } from "./api/operation-gate.ts";
 import { RateLimitResolver } from "./api/rate-limit.resolver.ts";
@@ -28,8 +26,9 @@ import { DeadLetterService } from "./generation/dead-letter.service.ts";
 import { EventsResolver } from "./generation/events.resolver.ts";
 import { GenerationResolver } from "./generation/generation.resolver.ts";
 import { GenerationService } from "./generation/generation.service.ts";
+import { TERMINAL_STATES } from "./generation/generation.state.ts";
 import { GenerationEvents } from "./generation/generation-events.ts";
-import { GenerationLifecycle } from "./generation/generation-lifecycle.ts";
+import { type EndObserver, GenerationLifecycle } from "./generation/generation-lifecycle.ts";
 import { ImageResolver } from "./generation/image.resolver.ts";
 import { MilestonePoll } from "./generation/milestone-poll.ts";
 import { ReplayResolver } from "./generation/replay.resolver.ts";
@@ -49,6 +48,7 @@ import { invariant } from "./platform/errors.ts";
 import { lockFolder } from "./platform/folder-lock.ts";
 import { Closables } from "./platform/lifecycle.ts";
 import { createLogger, type Logger } from "./platform/logger.ts";
+import { Metrics } from "./platform/metrics.ts";
 import { ReadSession } from "./platform/read-session.ts";
 import { loadSecrets } from "./platform/secrets.ts";
 import { PoolCatalog } from "./pool/pool-catalog.ts";
@@ -144,6 +144,7 @@ async function start(
   stop: AbortSignal,
 ): Promise<App> {
   const { role } = config;
+  const metrics = new Metrics(config);
   const engineOf = lockedEngine(config, closables, logger);
   await checkAddress(config);
   // Workers take longest to start, and need nothing of the rest.
@@ -151,10 +152,10 @@ async function start(
   const workersStarted = Promise.allSettled(role === "api" ? [] : [pool.start()]);
   closables.add(() => pool.stop());
   stop.addEventListener("abort", () => void pool.stop());
-  const db = await Database.open(await engineOf(), MIGRATIONS);
+  const db = await Database.open(await engineOf(), MIGRATIONS, metrics);
   closables.add(() => db.close());
   const address = { publicUrl: config.publicUrl ?? "" };
-  const services = compose(config, { db, clock, logger, pool, publicUrl: () => address.publicUrl });
+  const services = compose(config, { db, clock, logger, metrics, pool, publicUrl: () => address.publicUrl });
   const { server, bus, buckets, poll, callers, duties, dispatcher, images } = services;
   closables.add(() => bus.close());
   closables.add(() => buckets.close());
@@ -219,6 +220,7 @@ interface Foundations {
   readonly db: Database;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   readonly pool: WorkerPool;
   /** Known only once the server listens. */
   readonly publicUrl: () => string;
@@ -226,16 +228,17 @@ interface Foundations {
 
 type Services = ReturnType<typeof compose>;
 
-function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundations) {
+function compose(config: Config, { db, clock, logger, metrics, pool, publicUrl }: Foundations) {
   const signer = new UrlSigner(loadSecrets(config.dataDir, config.urlSigningSecret).urlSigning);
   const links = new SignedLinks({ signer, clock, publicUrl, logger });
-  const images = makeImageStore(config, { links, clock, logger });
-  const { bus, buckets } = makeSharedState(config, { clock, logger });
+  const images = makeImageStore(config, { links, clock, logger, metrics });
+  const { bus, buckets } = makeSharedState(config, { clock, logger, metrics });
   const quota = new QuotaService();
   const presets = new PoolCatalog(clock, config.priceFactors);
   const lifecycle = new GenerationLifecycle(db, quota, bus);
+  lifecycle.observe(observerOf(metrics));
   const moderation = makeModeration(config, { db, clock, logger });
-  const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger };
+  const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger, metrics };
   const { dispatcher, schedules } = makeScheduling(config, attempts);
   const generations = new GenerationService({ db, lifecycle, presets, moderation, outlooks: schedules });
   const batchModeration = new BatchModeration({ db, presets, moderation, clock });
@@ -245,14 +248,13 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
   const usage = new UsageService({ db, links });
   const tenantExport = new TenantExport({ db, images, links, clock });
   const purge = new ImagePurge({ db, images, logger });
-  const registry = new Registry();
-  if (config.role !== "api") new Demand({ db, clock, registry });
+  if (config.role !== "api") new Demand({ db, clock, registry: metrics.registry });
   const poll = new MilestonePoll(db, logger);
   const callers = new CallerWatch({ db, clock, logger });
   const server = new ApiServer({
     auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, logger })),
     callers,
-    generationEvents: new GenerationEvents({ db, bus, poll, generations }),
+    generationEvents: new GenerationEvents({ db, bus, poll, generations, metrics }),
     files: new StoredFiles({ images, links }),
     batchResults,
     gate: new OperationGate(buckets),
@@ -261,7 +263,8 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     isAllowedOrigin: (origin) => config.allowedOrigins.includes(origin) || origin === new URL(publicUrl()).origin,
     exports: [usage, tenantExport],
     uploads: new UploadReceiver({ db, images, links, logger }),
-    metrics: new MetricsEndpoint({ registry, token: config.metricsToken }),
+    metrics,
+    metricsToken: config.metricsToken,
     isReady: () => isReady(config, db, presets),
     logger,
   });
@@ -285,8 +288,16 @@ function compose(config: Config, { db, clock, logger, pool, publicUrl }: Foundat
     pool,
     dispatcher,
     schedules,
-    duties: new Duties({ ...attempts, batchQueue, purge, quota, registry, forecasts: schedules.forecasts }),
+    duties: new Duties({ ...attempts, batchQueue, purge, quota, forecasts: schedules.forecasts }),
     server,
+  };
+}
+
+function observerOf({ generationsEnded, attemptsEnded }: Metrics): EndObserver {
+  for (const state of TERMINAL_STATES) generationsEnded.inc({ state }, 0); // the first one is an increase, too
+  return {
+    generationEnded: (state) => generationsEnded.inc({ state }),
+    attemptEnded: ({ outcome, failureClass = "" }) => attemptsEnded.inc({ outcome, failure_class: failureClass }),
   };
 }
 

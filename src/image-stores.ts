@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Clock } from "./platform/clock.ts";
 import type { Config } from "./platform/config.ts";
 import type { Logger } from "./platform/logger.ts";
+import type { Metrics } from "./platform/metrics.ts";
 import { DiskImageStore } from "./storage/disk-image-store.ts";
 import type { ImageStore } from "./storage/image-store.ts";
 import { S3Client } from "./storage/s3-client.ts";
@@ -11,8 +12,8 @@ import type { SignedLinks } from "./storage/signed-links.ts";
 
 export function makeImageStore(
   { dataDir, s3 }: Config,
-  { links, clock, logger }: { links: SignedLinks; clock: Clock; logger: Logger },
+  { links, ...services }: { links: SignedLinks; clock: Clock; logger: Logger; metrics: Metrics },
 ): ImageStore {
   if (s3 === undefined) return new DiskImageStore({ folder: join(dataDir, "images"), links });
-  return new S3ImageStore(new S3Client({ ...s3, clock, logger }), links);
+  return new S3ImageStore(new S3Client({ ...s3, ...services }), links);
 }

@@ -15,6 +15,8 @@ export class PrefixCache {
   /** Requests that come together read a prompt together. */
   private readonly reading = new Map<string, Promise<Prefix>>();
 
+  private use = { read: 0, known: 0 };
+
   constructor(
     private readonly model: LoadedModel,
     private readonly maxBytes: number = DEFAULT_MAX_BYTES,
@@ -22,15 +24,24 @@ export class PrefixCache {
 
   async read(ids: readonly number[]): Promise<Prefix> {
     const key = ids.join();
-    const prefix = this.prefixes.get(key) ?? (await this.readOnce(key, ids));
+    const known = this.prefixes.get(key) ?? this.reading.get(key);
+    this.use[known === undefined ? "read" : "known"]++;
+    const prefix = await (known ?? this.readOnce(key, ids));
     this.prefixes.delete(key);
     this.prefixes.set(key, prefix);
     this.makeRoom();
     return prefix;
   }
 
+  /** Prompts that were read since the last time that this was asked, and those that were known. */
+  takeUse(): { readonly read: number; readonly known: number } {
+    const { use } = this;
+    this.use = { read: 0, known: 0 };
+    return use;
+  }
+
   private readOnce(key: string, ids: readonly number[]): Promise<Prefix> {
-    const reading = this.reading.get(key) ?? prefill(this.model, ids).finally(() => this.reading.delete(key));
+    const reading = prefill(this.model, ids).finally(() => this.reading.delete(key));
     this.reading.set(key, reading);
     return reading;
   }

@@ -85,7 +85,12 @@ export type RunEvent =
   | Extract<DrawingEvent, { readonly kind: "image" }>
   /** Words of an answer; the first has offset 0 and the whole answer so far. */
   | { readonly kind: "text"; readonly offset: number; readonly text: string }
-  | { readonly kind: "done"; readonly computeMs: number }
+  | {
+      readonly kind: "done";
+      readonly computeMs: number;
+      /** Of all runs since the last one that was done. */
+      readonly prompts: { readonly read: number; readonly known: number };
+    }
   | { readonly kind: "yielded"; readonly computeMs: number }
   | { readonly kind: "failed"; readonly reason: "invalid" | "cancelled" | "internal"; readonly message: string };
 

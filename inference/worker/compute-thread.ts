@@ -90,7 +90,9 @@ async function start(
       task.kind === "imageToText"
         ? await runAnswer(pipelines, task.request, control)
         : await runDrawing(pipelines, task, control);
-    emit({ kind: outcome, computeMs: Math.round(performance.now() - startedAt) });
+    const computeMs = Math.round(performance.now() - startedAt);
+    if (outcome === "done") emit({ kind: outcome, computeMs, prompts: pipelines.prefixes.takeUse() });
+    else emit({ kind: outcome, computeMs });
   } catch (error) {
     emit(failureOf(error, signal));
   } finally {

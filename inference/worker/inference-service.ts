@@ -130,8 +130,11 @@ async function toResponse(event: RunEvent, offer: Offer): Promise<GenerateRespon
     }
     case "text":
       return { event: { $case: "text", value: { offset: event.offset, text: event.text } } };
-    case "done":
-      return { event: { $case: "done", value: { computeMs: BigInt(event.computeMs) } } };
+    case "done": {
+      const { computeMs, prompts } = event;
+      const value = { computeMs: BigInt(computeMs), promptsRead: prompts.read, promptsKnown: prompts.known };
+      return { event: { $case: "done", value } };
+    }
     case "yielded":
       return { event: { $case: "yielded", value: { computeMs: BigInt(event.computeMs) } } };
     case "failed":

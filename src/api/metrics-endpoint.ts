@@ -1,21 +1,22 @@
 /** What Prometheus reads: figures of the whole server, for its operator only. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Registry } from "prom-client";
+import type { Metrics } from "../platform/metrics.ts";
 
 const PATH = "/metrics";
 const LOOPBACK = /^(::1|(::ffff:)?127\.\d+\.\d+\.\d+)$/;
 
 export class MetricsEndpoint {
   /** @param options.token whoever has it may read them; unless it is set, whoever asks from this machine, and not through a proxy */
-  constructor(private readonly options: { readonly registry: Registry; readonly token: string | undefined }) {}
+  constructor(private readonly options: { readonly metrics: Metrics; readonly token: string | undefined }) {}
 
   isFor({ url = "" }: IncomingMessage): boolean {
     return url === PATH || url.startsWith(`${PATH}?`);
   }
 
   async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { registry, token } = this.options;
+    const { metrics, token } = this.options;
+    const { registry } = metrics;
     if (!(token === undefined ? isLocal(request) : hasToken(request, token))) {
       const error =
         token === undefined

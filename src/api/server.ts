@@ -15,6 +15,7 @@ import type { EventContext } from "../generation/events.resolver.ts";
 import type { GenerationEvents } from "../generation/generation-events.ts";
 import { DomainError, StartupError } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
+import type { Metrics } from "../platform/metrics.ts";
 import type { ReadSession } from "../platform/read-session.ts";
 import type { UsageService } from "../quota/usage.service.ts";
 import type { TenantExport } from "../retention/tenant-export.ts";
@@ -23,7 +24,8 @@ import type { UploadReceiver } from "../upload/upload-receiver.ts";
 import { costPlugin } from "./cost-plugin.ts";
 import { formatError } from "./format-error.ts";
 import { statusOf } from "./http-status.ts";
-import type { MetricsEndpoint } from "./metrics-endpoint.ts";
+import { MetricsEndpoint } from "./metrics-endpoint.ts";
+import { metricsPlugin } from "./metrics-plugin.ts";
 import type { OperationGate } from "./operation-gate.ts";
 import { LIMITS, MAX_TOKENS } from "./query-limits.ts";
 import { serveSockets } from "./sockets.ts";
@@ -53,7 +55,9 @@ export interface ApiOptions {
   /** Files that are made while they are read. */
   readonly exports: readonly (UsageService | TenantExport)[];
   readonly uploads: UploadReceiver;
-  readonly metrics: MetricsEndpoint;
+  readonly metrics: Metrics;
+  /** Whoever has it may read them from elsewhere. */
+  readonly metricsToken: string | undefined;
   readonly gate: OperationGate;
   /** For one request. */
   readonly openReads: (principal: Principal) => ReadSession;
@@ -78,7 +82,7 @@ export class ApiServer {
   constructor(private readonly options: ApiOptions) {}
 
   async prepare(schema: GraphQLSchema): Promise<void> {
-    const { logger, gate, trustedDocuments, isAllowedOrigin } = this.options;
+    const { logger, gate, trustedDocuments, isAllowedOrigin, metrics } = this.options;
     const apollo = new ApolloServer<EventContext>({
       schema,
       csrfPrevention: true,
@@ -90,7 +94,7 @@ export class ApiServer {
       validationRules: [...LIMITS],
       stopOnTerminationSignals: false, // this process stops in an order of its own
       formatError: (formatted, error) => formatError(formatted, error, logger),
-      plugins: [ApolloServerPluginDrainHttpServer({ httpServer: this.http }), costPlugin(gate)],
+      plugins: [ApolloServerPluginDrainHttpServer({ httpServer: this.http }), costPlugin(gate), metricsPlugin(metrics)],
     });
     await apollo.start();
     this.apollo = apollo;
@@ -103,6 +107,7 @@ export class ApiServer {
       gate,
       trustedDocuments,
       isAllowedOrigin,
+      metrics,
       logger,
     });
   }
@@ -116,7 +121,7 @@ export class ApiServer {
       const isReady = await options.isReady().catch(() => false);
       response.status(isReady ? 200 : 503).json({ status: isReady ? "ready" : "starting" });
     });
-    this.mount(options.metrics);
+    this.mount(new MetricsEndpoint({ metrics: options.metrics, token: options.metricsToken }));
   }
 
   /** @returns the port, which the system chose when 0 was asked for */

@@ -11,6 +11,7 @@ import type { EventContext } from "../generation/events.resolver.ts";
 import { DomainError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import type { Logger } from "../platform/logger.ts";
+import type { Metrics } from "../platform/metrics.ts";
 import { formatError } from "./format-error.ts";
 import type { CostReport, OperationGate } from "./operation-gate.ts";
 import { readQuery } from "./query-limits.ts";
@@ -38,6 +39,7 @@ export interface SocketOptions {
   readonly gate: OperationGate;
   readonly trustedDocuments: TrustedDocuments | undefined;
   readonly isAllowedOrigin: (origin: string) => boolean;
+  readonly metrics: Metrics;
   readonly logger: Logger;
 }
 
@@ -55,6 +57,11 @@ export function serveSockets(http: Server, path: string, options: SocketOptions)
       return;
     }
     sockets.handleUpgrade(request, socket, head, (client) => sockets.emit("connection", client, request));
+  });
+  const { socketsOpen } = options.metrics;
+  sockets.on("connection", (client) => {
+    socketsOpen.inc();
+    client.once("close", () => socketsOpen.dec());
   });
   const server = useServer<Parameters>(protocolOptions(options), sockets);
   return async () => server.dispose();

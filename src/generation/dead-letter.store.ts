@@ -3,6 +3,22 @@ import type { Tx } from "../platform/database.ts";
 import type { PageRequest } from "../platform/page.ts";
 import { type GenerationDetails, readGenerations } from "./generation.store.ts";
 
+/** Counted of all tenants, for who has to see that there are some. */
+const MAX_COUNTED = 1000;
+const OPEN_DAYS = 7;
+
+/** Those of the last week that nobody replayed. */
+export async function countOpenDeadLetters(tx: Tx): Promise<number> {
+  const [row] = await tx.$queryRaw<{ count: number }[]>`
+    select count(*)::int as count from (
+      select 1 from generation g
+      where g.state = 'DEAD_LETTERED' and g.deleted_at is null and g.finished_at > now() - make_interval(days => ${OPEN_DAYS}::int)
+        and not exists (select 1 from generation r where r.parent_id = g.id)
+      limit ${MAX_COUNTED}::int
+    ) as open`;
+  return row?.count ?? 0;
+}
+
 /** Newest first, whichever side the page is taken from. @param tenantId of all tenants when undefined */
 export async function listDeadLetters(
   tx: Tx,

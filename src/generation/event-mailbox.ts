@@ -12,6 +12,9 @@ export class EventMailbox {
   private isClosed = false;
   private wake: (() => void) | undefined;
 
+  /** @param onDrop a frame gave way to a newer one before it was sent */
+  constructor(private readonly onDrop: () => void = () => {}) {}
+
   receive(message: BusMessage): void {
     this.noteSeq(message.seq);
     if (message.kind === "milestone") return;
@@ -19,6 +22,7 @@ export class EventMailbox {
     const known = this.newest.get(slot);
     if (known !== undefined && !isNewer(message, known)) return;
     this.newest.set(slot, message);
+    if (this.unsent.has(slot)) this.onDrop();
     this.unsent.add(slot);
     this.wake?.();
   }

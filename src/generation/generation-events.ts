@@ -11,6 +11,7 @@ import { asTenant } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import { DomainError } from "../platform/errors.ts";
 import { toGlobalId } from "../platform/ids.ts";
+import type { Metrics } from "../platform/metrics.ts";
 import type { Frame, TextFrame } from "../progress/frame.ts";
 import type { FrameBus } from "../progress/frame-bus.ts";
 import type {
@@ -36,6 +37,7 @@ export interface EventServices {
   readonly bus: FrameBus;
   readonly poll: MilestonePoll;
   readonly generations: GenerationService;
+  readonly metrics: Metrics;
 }
 
 export type AnyGenerationEvent =
@@ -76,12 +78,13 @@ export class GenerationEvents {
     afterSeq: number,
     signal: AbortSignal,
   ): AsyncGenerator<AnyGenerationEvent> {
-    const { bus, poll } = this.services;
+    const { bus, poll, metrics } = this.services;
     const { id } = watched;
-    const mailbox = new EventMailbox();
+    const mailbox = new EventMailbox(() => metrics.framesDropped.inc({ at: "subscriber" }));
     signal.addEventListener("abort", () => mailbox.close());
     const leaveBus = await bus.subscribe(id, (message) => mailbox.receive(message));
     const leavePoll = poll.watch(watched, (seq) => mailbox.noteSeq(seq));
+    metrics.subscriptionsOpen.inc();
     try {
       let sentSeq = afterSeq;
       const answer = new SentAnswer();
@@ -93,10 +96,14 @@ export class GenerationEvents {
           sentSeq = milestone.seq;
           if (milestone.kind === "FINISHED") return;
         }
-        for (const frame of mailbox.takeFrames(sentSeq)) yield frameEvent(frame, answer);
+        for (const frame of mailbox.takeFrames(sentSeq)) {
+          yield frameEvent(frame, answer);
+          metrics.framesSent.inc();
+        }
         await mailbox.wait(sentSeq);
       }
     } finally {
+      metrics.subscriptionsOpen.dec();
       leaveBus();
       leavePoll();
     }

@@ -4,7 +4,7 @@
  * there is something to claim.
  */
 
-import type { FailureClass } from "../generated/prisma/enums.ts";
+import type { FailureClass, GenerationState } from "../generated/prisma/enums.ts";
 import { insertVerdicts, type Verdict } from "../moderation/verdict.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
@@ -14,6 +14,7 @@ import type { QuotaService } from "../quota/quota.service.ts";
 import { effortOf, pixelsOf } from "../quota/tariff.ts";
 import { noteItemEnds } from "./batch.store.ts";
 import { FAILURE_RULES, type FailedAttempt, judgeFailure } from "./failure-rules.ts";
+import { isTerminal } from "./generation.state.ts";
 import { findForSettlement, insertImages, lockGeneration, type NewImage, requestCancel } from "./generation.store.ts";
 import { parseTask, workOf } from "./settings.ts";
 import {
@@ -61,17 +62,29 @@ export type Cancellation = { readonly ended: TransitionedRow } | { readonly isRe
 /** What became of a fenced write. `gone`: the lease is another's by now, and nothing was written. */
 export type FencedResult = "written" | "gone";
 
+/** Who counts what ends, each once, after the commit. */
+export interface EndObserver {
+  generationEnded(state: GenerationState): void;
+  attemptEnded(attempt: Pick<AttemptEnd, "outcome" | "failureClass">): void;
+}
+
 export class GenerationLifecycle {
+  private observer: EndObserver | undefined;
+
   constructor(
     private readonly db: Database,
     private readonly quota: QuotaService,
     private readonly bus: FrameBus,
   ) {}
 
+  observe(observer: EndObserver): void {
+    this.observer = observer;
+  }
+
   /** RUNNING -> SUCCEEDED: its pictures or its answer become visible, and what was done is charged. */
   complete(fence: Fence, { images, recipe, stepsDone, answer, verdicts }: Completion): Promise<FencedResult> {
-    return this.endRunning(fence, async (tx) => {
-      const attempt: AttemptEnd = { outcome: "SUCCEEDED", stepsDone };
+    const attempt: AttemptEnd = { outcome: "SUCCEEDED", stepsDone };
+    return this.endRunning(fence, attempt, async (tx) => {
       const storedBytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       const row = await finishRunning(tx, fence, { state: "SUCCEEDED", attempt, recipe, answer, storedBytes });
       if (row === undefined) return undefined;
@@ -84,8 +97,8 @@ export class GenerationLifecycle {
 
   /** RUNNING -> FAILED: the input or the model refuses, and would again. Free. */
   fail(fence: Fence, { message, stepsDone }: { message: string; stepsDone: number }): Promise<FencedResult> {
-    return this.endRunning(fence, async (tx) => {
-      const attempt = failedAttempt("INVALID_INPUT", { message, stepsDone });
+    const attempt = failedAttempt("INVALID_INPUT", { message, stepsDone });
+    return this.endRunning(fence, attempt, async (tx) => {
       const row = await finishRunning(tx, fence, { state: "FAILED", attempt, failure: failureOf(attempt) });
       if (row !== undefined) await this.charge(tx, row, { stepsDone: 0, reason: "generation failed" });
       return row;
@@ -94,8 +107,8 @@ export class GenerationLifecycle {
 
   /** RUNNING -> FAILED: a check refuses a picture. What was drawn is charged, for it was drawn. */
   refusePictures(fence: Fence, { message, stepsDone, verdicts }: Refusal): Promise<FencedResult> {
-    return this.endRunning(fence, async (tx) => {
-      const attempt = failedAttempt("CONTENT_BLOCKED", { message, stepsDone });
+    const attempt = failedAttempt("CONTENT_BLOCKED", { message, stepsDone });
+    return this.endRunning(fence, attempt, async (tx) => {
       const row = await finishRunning(tx, fence, { state: "FAILED", attempt, failure: failureOf(attempt) });
       if (row === undefined) return undefined;
       await noteVerdicts(tx, row, verdicts);
@@ -106,12 +119,16 @@ export class GenerationLifecycle {
 
   /** RUNNING -> CANCELED, on request or at its deadline: the steps done are charged. */
   cancelRunning(fence: Fence, { stepsDone, failure }: { stepsDone: number; failure?: Failure }): Promise<FencedResult> {
-    return this.endRunning(fence, (tx) => this.cancelIn(tx, fence, { stepsDone, failure }));
+    return this.endRunning(fence, { outcome: "CANCELED", stepsDone }, (tx) =>
+      this.cancelIn(tx, fence, { stepsDone, failure }),
+    );
   }
 
   /** RUNNING -> QUEUED without a failure: the attempt yielded, or its place on standby was given back. CANCELED instead when that was asked for. */
   giveBack(fence: Fence, attempt: AttemptEnd): Promise<FencedResult> {
-    return this.endRunning(fence, (tx) => this.requeueOrCancel(tx, fence, { attempt, counts: false, delayMs: 0 }));
+    return this.endRunning(fence, attempt, (tx) =>
+      this.requeueOrCancel(tx, fence, { attempt, counts: false, delayMs: 0 }),
+    );
   }
 
   /**
@@ -119,8 +136,8 @@ export class GenerationLifecycle {
    * CANCELED instead when that was asked for.
    */
   retry(fence: Fence, { failureClass, message, stepsDone, suspicion, ...failed }: Retry): Promise<FencedResult> {
-    return this.endRunning(fence, async (tx) => {
-      const attempt = failedAttempt(failureClass, { message, stepsDone });
+    const attempt = failedAttempt(failureClass, { message, stepsDone });
+    return this.endRunning(fence, attempt, async (tx) => {
       const counted = (await findForSettlement(tx, fence.generationId))?.failedAttempts ?? 0;
       const past = { counted, byClass: await countFailures(tx, fence.generationId) };
       const key = suspicion ?? fence.leaseId;
@@ -162,6 +179,7 @@ export class GenerationLifecycle {
   /** Tells who watches that a milestone was committed, and whoever claims that something is queued or to be cancelled. */
   announce({ id, milestoneSeq, state }: Pick<TransitionedRow, "id" | "milestoneSeq" | "state">): void {
     this.bus.publish({ kind: "milestone", generationId: id, seq: milestoneSeq } satisfies BusMessage);
+    if (isTerminal(state)) this.observer?.generationEnded(state);
     if (state === "QUEUED") this.db.doorbell.ring();
   }
 
@@ -184,6 +202,7 @@ export class GenerationLifecycle {
 
   private async endRunning(
     fence: Fence,
+    attempt: AttemptEnd,
     write: (tx: Tx) => Promise<TransitionedRow | undefined>,
   ): Promise<FencedResult> {
     const row = await this.db.transaction(asDispatcher, async (tx) => {
@@ -191,6 +210,7 @@ export class GenerationLifecycle {
       return write(tx);
     });
     if (row !== undefined) {
+      this.observer?.attemptEnded(row.state === "CANCELED" ? { outcome: "CANCELED" } : attempt);
       this.announce(row);
       return "written";
     }

@@ -14,3 +14,5 @@ const NEXT: Record<GenerationState, readonly GenerationState[]> = {
 export const isTerminal = (state: GenerationState): boolean => NEXT[state].length === 0;
 
 export const mayFollow = (from: GenerationState, to: GenerationState): boolean => NEXT[from].includes(to);
+
+export const TERMINAL_STATES: readonly GenerationState[] = (Object.keys(NEXT) as GenerationState[]).filter(isTerminal);

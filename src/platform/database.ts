@@ -8,7 +8,8 @@ import { Prisma, PrismaClient } from "../generated/prisma/client.ts";
 import type { Access } from "./access.ts";
 import { applyMigrations } from "./database-migrations.ts";
 import type { Doorbell } from "./doorbell.ts";
-import { invariant } from "./errors.ts";
+import { DomainError, invariant } from "./errors.ts";
+import { type Metrics, secondsSince } from "./metrics.ts";
 
 /** An open transaction: what stores query with. */
 export type Tx = Prisma.TransactionClient;
@@ -52,13 +53,14 @@ export class Database {
   private constructor(
     private readonly engine: DatabaseEngine,
     private readonly prisma: PrismaClient,
+    private readonly metrics: Metrics | undefined,
   ) {}
 
   /** Applies missing migrations. Owns the engine from here on, also when this fails. */
-  static async open(engine: DatabaseEngine, migrationsFolder: string): Promise<Database> {
+  static async open(engine: DatabaseEngine, migrationsFolder: string, metrics?: Metrics): Promise<Database> {
     try {
       await engine.migrate((factory) => applyMigrations(factory, migrationsFolder));
-      return new Database(engine, new PrismaClient({ adapter: engine.factory, errorFormat: "minimal" }));
+      return new Database(engine, new PrismaClient({ adapter: engine.factory, errorFormat: "minimal" }), metrics);
     } catch (error) {
       await engine.close();
       throw error;
@@ -80,7 +82,8 @@ export class Database {
       await enter(tx, access);
       return run(tx);
     };
-    return this.inside.run(true, () => this.prisma.$transaction(act, { maxWait: MAX_WAIT_MS, timeout: TIMEOUT_MS }));
+    const limits = { maxWait: MAX_WAIT_MS, timeout: TIMEOUT_MS };
+    return this.timed(access, () => this.inside.run(true, () => this.prisma.$transaction(act, limits)));
   }
 
   /** For what runs all the time and needs no more than one statement at a time: each is a transaction of its own. */
@@ -88,12 +91,27 @@ export class Database {
     const run = async (statement: Prisma.Sql): Promise<unknown> => {
       invariant(this.inside.getStore() === undefined, "a statement was run inside a transaction: use the tx at hand");
       const { runAlone } = this.engine;
-      if (runAlone !== undefined) return runAlone(access, statement);
+      if (runAlone !== undefined) return this.timed(access, () => runAlone(access, statement));
       return this.transaction(access, (tx) => tx.$queryRaw(statement));
     };
     const $queryRaw = (query: TemplateStringsArray | Prisma.Sql, ...values: unknown[]): Promise<unknown> =>
       run("raw" in query ? Prisma.sql(query, ...values) : query);
     return { $queryRaw: $queryRaw as Querying["$queryRaw"] };
+  }
+
+  /** What it throws of its own accord is no failure of the database. */
+  private async timed<T>({ role }: Access, run: () => Promise<T>): Promise<T> {
+    const startedAt = performance.now();
+    const note = (outcome: "committed" | "undone" | "failed"): void =>
+      this.metrics?.transactionSeconds.observe({ role, outcome }, secondsSince(startedAt));
+    try {
+      const result = await run();
+      note("committed");
+      return result;
+    } catch (error) {
+      note(error instanceof DomainError ? "undone" : "failed");
+      throw error;
+    }
   }
 
   async vacuum(): Promise<void> {

@@ -4,6 +4,7 @@
  */
 import { Redis } from "ioredis";
 import type { Logger } from "./logger.ts";
+import { type Metrics, secondsSince } from "./metrics.ts";
 
 const HEARTBEAT_MS = 1000;
 /** A server that keeps silent for so long while it is asked something: the connection is opened anew. */
@@ -21,6 +22,7 @@ export interface RedisOptions {
   /** How long a command may take at most. */
   readonly timeoutMs: number;
   readonly logger: Logger;
+  readonly metrics?: Metrics;
 }
 
 /** Comes back by itself. Nothing waits for it: what is asked while it is away fails at once, and nothing is sent twice. */
@@ -70,9 +72,18 @@ export class RedisConnection {
   /** @throws when the server is away, is silent for too long, or refuses */
   async ask<T>(command: (client: Redis) => Promise<T>): Promise<T> {
     if (!this.isUp) throw new Error("Redis is away");
+    const startedAt = performance.now();
+    const note = (outcome: "done" | "failed"): void =>
+      this.options.metrics?.redisSeconds.observe(
+        { connection: this.options.purpose, outcome },
+        secondsSince(startedAt),
+      );
     try {
-      return await command(this.client);
+      const answer = await command(this.client);
+      note("done");
+      return answer;
     } catch (error) {
+      note("failed");
       this.noteFailure(error);
       throw error;
     }
@@ -99,6 +110,7 @@ export class RedisConnection {
   private noteUp(): void {
     const { purpose, logger } = this.options;
     this.isSilent = false;
+    this.options.metrics?.redisUp.set({ connection: purpose }, 1);
     if (this.isKnownAway) logger.info({ connection: purpose }, "redis is back");
     this.isKnownAway = false;
     for (const listener of this.upListeners) listener();
@@ -107,6 +119,7 @@ export class RedisConnection {
   private noteAway(err?: unknown): void {
     if (this.isKnownAway) return;
     this.isKnownAway = true;
+    this.options.metrics?.redisUp.set({ connection: this.options.purpose }, 0);
     this.options.logger.warn({ connection: this.options.purpose, reason: reasonOf(err) }, "redis is away");
   }
 

@@ -1,11 +1,14 @@
 /** Runs something again and again: at an interval, and at once when triggered. Never twice at the same time. */
 import type { Logger } from "./logger.ts";
+import { type Metrics, secondsSince } from "./metrics.ts";
 
 export interface TickerOptions {
   readonly name: string;
   readonly intervalMs: number;
   readonly runOnce: () => Promise<unknown>;
   readonly logger: Logger;
+  /** Where runs are told; what a run resolves to is how much it did, if it is a number. */
+  readonly metrics?: Metrics;
 }
 
 export class Ticker {
@@ -35,13 +38,17 @@ export class Ticker {
   }
 
   private async run(): Promise<void> {
-    const { name, intervalMs, runOnce, logger } = this.options;
+    const { name, intervalMs, runOnce, logger, metrics } = this.options;
     clearTimeout(this.timer);
     while (this.isDue && !this.isStopped) {
       this.isDue = false;
+      const startedAt = performance.now();
       try {
-        await runOnce();
+        const done = await runOnce();
+        metrics?.dutySeconds.observe({ duty: name, outcome: "done" }, secondsSince(startedAt));
+        if (typeof done === "number") metrics?.dutyItems.inc({ duty: name }, done);
       } catch (error) {
+        metrics?.dutySeconds.observe({ duty: name, outcome: "failed" }, secondsSince(startedAt));
         logger.error({ duty: name, err: error }, "duty failed");
       }
     }

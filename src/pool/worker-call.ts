@@ -117,7 +117,8 @@ export type WorkerEvent =
     }
   /** Words of an answer; the first ones have offset 0 and are the whole answer so far. */
   | { readonly kind: "text"; readonly offset: number; readonly text: string }
-  | { readonly kind: "done" }
+  /** With what the worker asked its cache of prompts since the last one that was done. */
+  | { readonly kind: "done"; readonly prompts: { readonly read: number; readonly known: number } }
   | { readonly kind: "yielded" };
 
 /** invalid: the model refuses, and would again. busy: no slot. lost: the worker is gone or going. */
@@ -196,7 +197,7 @@ export function toWorkerEvent({ event }: GenerateResponse): WorkerEvent | undefi
     case "text":
       return { kind: "text", ...event.value };
     case "done":
-      return { kind: "done" };
+      return { kind: "done", prompts: { read: event.value.promptsRead, known: event.value.promptsKnown } };
     case "yielded":
       return { kind: "yielded" };
     case undefined:

@@ -31,6 +31,8 @@ export interface Slot {
   readonly worker: WorkerConnection;
   /** On standby: milliseconds after which what the worker runs is expected to have taken its steps. Undefined where it runs nothing. */
   readonly standbyMs: number | undefined;
+  /** Since when the worker has run nothing, in milliseconds since the epoch; undefined on standby. */
+  readonly idleSince: number | undefined;
   /** What was on standby behind the attempt has begun: the worker has only to hand over what it drew. */
   readonly isOvertaken: boolean;
   /** The attempt was claimed and is ready to be sent. */
@@ -91,6 +93,8 @@ interface Member {
   readonly running: Set<Held>;
   /** On standby behind those that run. */
   readonly waiting: Set<Held>;
+  /** When it became ready, or what it ran last ended, in milliseconds since the epoch. */
+  idleSince: number;
   faults: number;
   /** In milliseconds since the epoch. */
   quarantinedUntil: number;
@@ -219,6 +223,7 @@ export class WorkerPool {
     return {
       worker: member.connection,
       standbyMs,
+      idleSince: standbyMs === undefined ? Math.max(member.idleSince, member.pausedUntil) : undefined,
       get isOvertaken() {
         return held.isOvertaken;
       },
@@ -242,6 +247,7 @@ export class WorkerPool {
       putBack,
       release: () => {
         putBack();
+        if (running.size + waiting.size === 0) member.idleSince = this.now();
         this.notify();
       },
     };
@@ -313,6 +319,7 @@ export class WorkerPool {
     const idle = {
       running: new Set<Held>(),
       waiting: new Set<Held>(),
+      idleSince: 0,
       faults: 0,
       quarantinedUntil: 0,
       pausedUntil: 0,
@@ -333,6 +340,7 @@ export class WorkerPool {
     if (member === undefined || (member.slots === 0 && description === undefined)) return;
     const offers = presetOfferSchema.array().safeParse(offersOf(description ?? { presets: [] }));
     if (!offers.success) this.logger.error({ worker: name, err: offers.error }, "worker's offer cannot be understood");
+    if (member.slots === 0) member.idleSince = this.now();
     member.slots = offers.success ? (description?.slots ?? 0) : 0;
     member.standby = description?.standby ?? 0;
     member.offers = offers.data ?? [];

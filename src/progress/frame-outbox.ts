@@ -23,6 +23,9 @@ export class FrameOutbox {
   private readonly waiting = new Map<string, Waiting>();
   private bytes = 0;
 
+  /** @param onDrop a message gave way to a newer one, or to want of room or time */
+  constructor(private readonly onDrop: () => void = () => {}) {}
+
   /** Of a slot the newest stays; beyond the bytes, those that wait longest go. */
   put(message: BusMessage): void {
     const size = sizeOf(message);
@@ -31,6 +34,7 @@ export class FrameOutbox {
     const waiting = this.waiting.get(generationId) ?? { messages: new Map<string, BusMessage>(), bytes: 0, putAt: 0 };
     const slot = message.kind === "milestone" ? message.kind : slotOf(message);
     const known = waiting.messages.get(slot);
+    if (known !== undefined) this.onDrop();
     const added = size - (known === undefined ? 0 : sizeOf(known));
     waiting.messages.delete(slot); // so that it comes after what was published before it
     waiting.messages.set(slot, message);
@@ -40,7 +44,7 @@ export class FrameOutbox {
     this.bytes += added;
     for (const oldest of this.waiting.keys()) {
       if (this.bytes <= MAX_OUTBOX_BYTES) return;
-      this.remove(oldest);
+      this.drop(oldest);
     }
   }
 
@@ -51,12 +55,20 @@ export class FrameOutbox {
     let left = bytes;
     for (const [generationId, waiting] of this.waiting) {
       if (left <= 0) break;
+      if (waiting.putAt < limit) {
+        this.drop(generationId); // the bus was away so long
+        continue;
+      }
       this.remove(generationId);
-      if (waiting.putAt < limit) continue; // the bus was away so long
       taken.push(...waiting.messages.values());
       left -= waiting.bytes;
     }
     return taken;
+  }
+
+  private drop(generationId: string): void {
+    for (const _ of this.waiting.get(generationId)?.messages.keys() ?? []) this.onDrop();
+    this.remove(generationId);
   }
 
   private remove(generationId: string): void {

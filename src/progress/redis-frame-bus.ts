@@ -44,13 +44,18 @@ interface Watched {
 
 export class RedisFrameBus implements FrameBus {
   private readonly watched = new Map<string, Watched>();
-  private readonly outbox = new FrameOutbox();
+  private readonly outbox: FrameOutbox;
   private isSending = false;
 
-  /** The connections are closed with the bus. */
+  /**
+   * The connections are closed with the bus.
+   * @param onDrop a frame gave way before it was sent
+   */
   constructor(
     private readonly connections: { readonly publisher: RedisConnection; readonly subscriber: RedisConnection },
+    onDrop?: () => void,
   ) {
+    this.outbox = new FrameOutbox(onDrop);
     const { publisher, subscriber } = connections;
     publisher.onUp(() => {
       void this.send();

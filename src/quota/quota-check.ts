@@ -5,6 +5,7 @@ import type { Logger } from "../platform/logger.ts";
 import { repairCounters, type WrongCounter } from "./limit.store.ts";
 import { endLeaked, listUnbalanced, prolongOpen, type UnbalancedTenant } from "./quota-check.store.ts";
 
+const MICRO_CREDITS = 1_000_000;
 /** Ended in one transaction. */
 const BATCH = 100;
 
@@ -34,6 +35,12 @@ export class QuotaCheck {
       logger.error({ tenant: textOf(tenant) }, "ledger, balance and reservations do not agree");
     return { unbalanced, counters, leaked };
   }
+}
+
+/** In credits: how far its balance, what it holds and its open reservations are from what the ledger says, added up. */
+export function driftOf({ balance, entries, held, entriesHeld, reserved }: UnbalancedTenant): number {
+  const apart = [balance - entries, held - entriesHeld, held - reserved];
+  return apart.reduce((sum, micros) => sum + Math.abs(Number(micros)), 0) / MICRO_CREDITS;
 }
 
 const textOf = (value: object): object =>

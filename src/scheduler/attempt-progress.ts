@@ -1,5 +1,6 @@
 /** How far an attempt is, how fast it goes, and whether it still gives signs of life. */
 import type { Clock } from "../platform/clock.ts";
+import type { Metrics } from "../platform/metrics.ts";
 import type { WorkerEvent } from "../pool/worker-call.ts";
 import type { FrameBus } from "../progress/frame-bus.ts";
 
@@ -12,6 +13,14 @@ export interface ProgressSubject {
   readonly generationId: string;
   readonly attempt: number;
   readonly seq: number;
+  readonly preset: string;
+  readonly worker: string;
+}
+
+export interface ProgressServices {
+  readonly bus: FrameBus;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
 }
 
 export class AttemptProgress {
@@ -26,14 +35,15 @@ export class AttemptProgress {
   /** As its worker counts them. */
   private totalSteps: number | undefined;
   private startedAt = 0;
+  /** When it took its newest step. */
+  private steppedAt = 0;
   private lastSign: number;
   private frame = 0;
   private text = "";
 
   constructor(
     private readonly subject: ProgressSubject,
-    private readonly bus: FrameBus,
-    private readonly clock: Clock,
+    private readonly services: ProgressServices,
   ) {
     this.lastSign = this.now();
   }
@@ -55,6 +65,7 @@ export class AttemptProgress {
     this.totalSteps = totalSteps;
     this.stepsDone = stepsDone;
     this.startedAt = this.now();
+    this.steppedAt = this.startedAt;
   }
 
   /** The step before a yield has no frame of its own. */
@@ -91,22 +102,27 @@ export class AttemptProgress {
   }
 
   publish({ stage, stepsDone, totalSteps, previews }: Extract<WorkerEvent, { kind: "frame" }>): void {
-    this.stepsDone = stepsDone;
     const { generationId, attempt, seq } = this.subject;
+    const { bus, metrics } = this.services;
     const at = this.now();
+    if (stepsDone > this.stepsDone) {
+      metrics.noteSteps(this.subject, stepsDone - this.stepsDone, at - this.steppedAt);
+      this.steppedAt = at;
+    }
+    this.stepsDone = stepsDone;
     const stepMs = this.stepMs();
     const etaMs = stepMs === undefined ? undefined : Math.round(stepMs * (totalSteps - stepsDone));
     const base = { generationId, attempt, seq, at };
-    this.bus.publish({ kind: "progress", ...base, frame: ++this.frame, stage, stepsDone, totalSteps, etaMs });
+    bus.publish({ kind: "progress", ...base, frame: ++this.frame, stage, stepsDone, totalSteps, etaMs });
     if (this.withholdsPreviews) return;
-    for (const preview of previews) this.bus.publish({ kind: "preview", ...base, frame: ++this.frame, ...preview });
+    for (const preview of previews) bus.publish({ kind: "preview", ...base, frame: ++this.frame, ...preview });
   }
 
   /** The next words of an answer. */
   publishText(words: string): void {
     this.text += words;
     const { generationId, attempt, seq } = this.subject;
-    this.bus.publish({
+    this.services.bus.publish({
       kind: "text",
       generationId,
       attempt,
@@ -129,6 +145,6 @@ export class AttemptProgress {
   }
 
   private now(): number {
-    return this.clock.now().getTime();
+    return this.services.clock.now().getTime();
   }
 }

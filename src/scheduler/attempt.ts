@@ -11,16 +11,14 @@ import { type Task, totalStepsOf } from "../generation/settings.ts";
 import type { Fence } from "../generation/transition.store.ts";
 import type { Moderation, Ruling } from "../moderation/moderation.ts";
 import { asDispatcher } from "../platform/access.ts";
-import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database.ts";
 import { invariant } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 import { type Recipe, WorkerCallError, type WorkerEvent } from "../pool/worker-call.ts";
 import type { Slot, WorkerPool } from "../pool/worker-pool.ts";
-import type { FrameBus } from "../progress/frame-bus.ts";
 import type { ImageStore } from "../storage/image-store.ts";
 import { IMAGE_VARIANTS, type ImageVariant, variantsOf } from "../storage/image-variants.ts";
-import { AttemptProgress } from "./attempt-progress.ts";
+import { AttemptProgress, type ProgressServices } from "./attempt-progress.ts";
 import { attemptTaskOf, SourceGoneError } from "./attempt-task.ts";
 import { AttemptTimes } from "./attempt-times.ts";
 import type { SharedFailure } from "./group-company.ts";
@@ -40,14 +38,12 @@ const FAILURE_MESSAGES: Readonly<Record<WorkerFailure, (leaseId: string) => stri
   WORKER_STUCK: () => "The worker gave no sign of life, and is replaced.",
 };
 
-export interface AttemptServices {
+export interface AttemptServices extends ProgressServices {
   readonly db: Database;
   readonly lifecycle: GenerationLifecycle;
-  readonly bus: FrameBus;
   readonly images: ImageStore;
   readonly pool: WorkerPool;
   readonly moderation: Moderation;
-  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -94,7 +90,7 @@ export class Attempt {
     this.claimed = claimed;
     this.slot = slot;
     this.departure = departure;
-    this.progress = new AttemptProgress(claimed, services.bus, services.clock);
+    this.progress = new AttemptProgress({ ...claimed, worker: slot.worker.worker.name }, services);
     this.times = new AttemptTimes(services.clock, slot.standbyMs);
   }
 
@@ -225,6 +221,7 @@ export class Attempt {
         });
       case "done":
         this.isDone = true;
+        this.services.metrics.notePrompts(this.claimed.preset, event.prompts);
         this.departure.company.leave(generationId);
         pool.succeeded(this.slot.worker.worker.name);
         return this.finish();

@@ -30,11 +30,11 @@ export async function listQueuedWork(tx: Tx, pool: string): Promise<readonly Que
   }));
 }
 
-/** Workers that run something. */
-export async function countBusyWorkers(tx: Tx, pool: string): Promise<number> {
-  const [row] = await tx.$queryRaw<{ count: number }[]>`
-    select count(distinct a.worker)::int as count
+/** Generations that run, and workers that run something. */
+export async function countRunning(tx: Tx, pool: string): Promise<{ running: number; busyWorkers: number }> {
+  const [row] = await tx.$queryRaw<{ running: number; busyWorkers: number }[]>`
+    select count(*)::int as running, count(distinct a.worker)::int as "busyWorkers"
     from generation g join attempt a on a.generation_id = g.id and a.number = g.attempt
     where g.pool = ${pool} and g.state = 'RUNNING'`;
-  return row?.count ?? 0;
+  return row ?? { running: 0, busyWorkers: 0 };
 }

@@ -7,6 +7,7 @@
 import { type Claim, claimAll, type StartedRow } from "../generation/claim.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import { newId } from "../platform/ids.ts";
+import { secondsSince } from "../platform/metrics.ts";
 import { Ticker } from "../platform/ticker.ts";
 import { savePool } from "../pool/pool.store.ts";
 import type { IdleWorker, Slot } from "../pool/worker-pool.ts";
@@ -67,17 +68,24 @@ export class Dispatcher {
     private readonly services: AttemptServices,
     private readonly options: DispatcherOptions,
   ) {
-    const { logger } = services;
+    const { logger, metrics } = services;
     this.pool = options.pool;
     this.queue = new PoolQueue(options);
     const { pool, holder } = this;
     this.records = new WorkerRecords(services, { pool, holder, onYield: (workers) => this.yieldOn(workers) });
-    this.claims = new Ticker({ name: "claim", intervalMs: CLAIM_POLL_MS, runOnce: () => this.claimOnce(), logger });
+    this.claims = new Ticker({
+      name: "claim",
+      intervalMs: CLAIM_POLL_MS,
+      runOnce: () => this.claimOnce(),
+      logger,
+      metrics,
+    });
     this.cancellations = new Ticker({
       name: "cancellations",
       intervalMs: LEASE_EXTENSION_MS,
       runOnce: () => this.cancelOnce(),
       logger,
+      metrics,
     });
     this.rescuer = new LeaseRescuer(services, options.pool);
     const leases = new Ticker({
@@ -85,19 +93,22 @@ export class Dispatcher {
       intervalMs: LEASE_EXTENSION_MS,
       runOnce: () => this.keepOnce(),
       logger,
+      metrics,
     });
     const lead = new Ticker({
       name: "pool lease",
       intervalMs: LEASE_EXTENSION_MS,
       runOnce: () => this.leadOnce(),
       logger,
+      metrics,
     });
-    const offer = new Ticker({ name: "offer", intervalMs: OFFER_MS, runOnce: () => this.tell(), logger });
+    const offer = new Ticker({ name: "offer", intervalMs: OFFER_MS, runOnce: () => this.tell(), logger, metrics });
     const records = new Ticker({
       name: "worker records",
       intervalMs: RECORD_MS,
       runOnce: () => this.records.runOnce(),
       logger,
+      metrics,
     });
     this.claiming = [lead, offer, records, this.claims];
     this.keeping = [leases, this.cancellations];
@@ -231,13 +242,32 @@ export class Dispatcher {
     try {
       let left = idle;
       for (let rounds = 0; left.length > 0 && rounds < MAX_CLAIM_ROUNDS; rounds++) {
+        const startedAt = performance.now();
         const groups = await this.orForget(this.claimRound(left));
+        this.noteClaims(groups, secondsSince(startedAt));
         for (const group of groups) for (const slot of this.send(group)) used.add(slot);
         if (groups.every(({ length }) => length > 0)) break;
         left = left.filter(({ slots }) => !slots.some((slot) => used.has(slot)));
       }
     } finally {
       for (const { slots } of idle) for (const slot of slots) if (!used.has(slot)) slot.putBack();
+    }
+  }
+
+  /** Times of generations that start for the first time: what waits again waits for other reasons. */
+  private noteClaims(groups: readonly ClaimedGroup[], seconds: number): void {
+    const { metrics, clock } = this.services;
+    const { pool } = this;
+    const now = clock.now().getTime();
+    const members = groups.flat();
+    if (members.length > 0) metrics.claimSeconds.observe({ pool }, seconds);
+    for (const { claimed, slot, turn } of members) {
+      if (claimed.attempt > 1) continue;
+      const { priority, createdAt } = turn.candidate;
+      const secondsFrom = (since: number): number => Math.max(0, now - since) / 1000; // clocks may differ a little
+      metrics.generationWaitSeconds.observe({ pool, priority }, secondsFrom(createdAt.getTime()));
+      if (slot.idleSince === undefined) continue;
+      metrics.slotWaitSeconds.observe({ pool }, secondsFrom(Math.max(createdAt.getTime(), slot.idleSince)));
     }
   }
 

@@ -1,14 +1,13 @@
 /** The periodic duties of a dispatcher process, each on its own ticker. */
 
-import type { Registry } from "prom-client";
 import type { BatchQueue } from "../generation/batch-queue.ts";
 import { deleteOldUses } from "../generation/idempotency.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import { Ticker } from "../platform/ticker.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
-import { QuotaCheck } from "../quota/quota-check.ts";
+import { driftOf, QuotaCheck, type QuotaReport } from "../quota/quota-check.ts";
 import type { ImagePurge } from "../retention/image-purge.ts";
-import { RetentionDuty } from "../retention/retention-duty.ts";
+import { RetentionDuty, type RetentionReport } from "../retention/retention-duty.ts";
 import { TenantErasure } from "../retention/tenant-erasure.ts";
 import type { AttemptServices } from "./attempt.ts";
 import { BatchFeeder } from "./batch-feeder.ts";
@@ -39,7 +38,6 @@ export interface DutyServices extends AttemptServices {
   readonly purge: ImagePurge;
   readonly quota: QuotaService;
   readonly forecasts: PoolForecasts;
-  readonly registry: Registry;
 }
 
 export class Duties {
@@ -50,15 +48,15 @@ export class Duties {
   private leave: () => void = () => {};
 
   constructor(private readonly services: DutyServices) {
-    const { logger, db, purge } = services;
+    const { logger, db, purge, metrics } = services;
     const deadlines = new DeadlineDuty(services);
     const sweep = new StorageSweep(services);
     const expiry = new UploadExpiry(services);
     const retention = new RetentionDuty(services);
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
-      new Ticker({ name, intervalMs, runOnce, logger });
+      new Ticker({ name, intervalMs, runOnce, logger, metrics });
     const check = new QuotaCheck(services);
-    const etaScore = new EtaScore(services);
+    const etaScore = new EtaScore({ ...services, registry: metrics.registry });
     const fairness = new FairnessDuty(services);
     this.feeder = new BatchFeeder(services);
     this.feeding = duty("batches", FEED_MS, () => this.feeder.runOnce());
@@ -70,11 +68,11 @@ export class Duties {
       duty("batch drafts", SWEEP_MS, () => this.feeder.sweepDrafts()),
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
-      duty("retention", RETENTION_MS, () => retention.runOnce()),
+      duty("retention", RETENTION_MS, async () => sumOf(await retention.runOnce())),
       duty("purge", PURGE_MS, () => purge.runOnce()),
       duty("upload expiry", EXPIRY_MS, () => expiry.runOnce()),
-      duty("quota check", CHECK_MS, () => check.runOnce()),
-      duty("eta score", ETA_SCORE_MS, () => etaScore.runOnce()),
+      duty("quota check", CHECK_MS, async () => this.tell(await check.runOnce())),
+      duty("eta score", ETA_SCORE_MS, async () => void (await etaScore.runOnce())),
       duty("fairness", FAIRNESS_MS, () => fairness.runOnce()),
       duty("vacuum", VACUUM_MS, () => db.vacuum()),
       duty("forget idempotency keys", FORGET_MS, () =>
@@ -93,9 +91,19 @@ export class Duties {
     this.erasing.trigger();
   }
 
+  /** @returns what was mended */
+  private tell({ unbalanced, counters, leaked }: QuotaReport): number {
+    const { unbalancedTenants, ledgerDrift } = this.services.metrics;
+    unbalancedTenants.set(unbalanced.length);
+    ledgerDrift.set(unbalanced.reduce((sum, tenant) => sum + driftOf(tenant), 0));
+    return counters.length + leaked;
+  }
+
   async stop(): Promise<void> {
     this.leave();
     await Promise.all([this.feeder.stop(), ...this.tickers.map((ticker) => ticker.stop())]);
     await this.feeder.stop();
   }
 }
+
+const sumOf = ({ outputs, inputs, prompts }: RetentionReport): number => outputs + inputs + prompts;

@@ -12,6 +12,7 @@ import { AwsV4Signer } from "aws4fetch";
 import type { Clock } from "../platform/clock.ts";
 import { DomainError } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
+import { type Metrics, secondsSince } from "../platform/metrics.ts";
 import type { S3Settings } from "../platform/s3-settings.ts";
 import { elementOf } from "./s3-xml.ts";
 
@@ -27,6 +28,7 @@ const TRANSIENT = new Set([408, 429]);
 export interface S3ClientOptions extends S3Settings {
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics?: Metrics;
 }
 
 export interface S3Request {
@@ -93,13 +95,28 @@ export class S3Client {
     const startedAt = performance.now();
     for (let tries = 1; ; tries++) {
       try {
-        return await this.tryOnce(request, read);
+        return await this.timed(request, () => this.tryOnce(request, read));
       } catch (error) {
         const isFinal = error instanceof S3Refusal && !error.isTransient;
         if (isFinal || tries === MAX_TRIES) throw error;
         await setTimeout(FIRST_WAIT_MS * WAIT_FACTOR ** (tries - 1) * (0.5 + Math.random() / 2));
         if (performance.now() - startedAt >= 2 * this.options.timeoutMs) throw error;
       }
+    }
+  }
+
+  private async timed<T>({ method }: S3Request, ask: () => Promise<T>): Promise<T> {
+    const startedAt = performance.now();
+    const note = (outcome: "done" | "absent" | "refused" | "failed"): void =>
+      this.options.metrics?.s3Seconds.observe({ method, outcome }, secondsSince(startedAt));
+    try {
+      const answer = await ask();
+      note("done");
+      return answer;
+    } catch (error) {
+      if (error instanceof S3Refusal && error.isAbsence) note("absent");
+      else note(error instanceof S3Refusal && !error.isTransient ? "refused" : "failed");
+      throw error;
     }
   }
 

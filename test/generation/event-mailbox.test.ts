@@ -30,3 +30,15 @@ test("a frame from before the newest milestone that was sent is dropped", () => 
   expect(mailbox.takeFrames(4)).toEqual([]);
   expect(mailbox.takeFrames(2)).toEqual([]);
 });
+
+test("tells of each frame that gives way to a newer one before it was sent", () => {
+  let dropped = 0;
+  const mailbox = new EventMailbox(() => dropped++);
+  mailbox.receive(progress(2, 1));
+  mailbox.receive(progress(2, 3));
+  mailbox.receive(progress(2, 2)); // comes late, and was never to be sent
+  expect(dropped).toBe(1);
+  expect(mailbox.takeFrames(2)).toHaveLength(1);
+  mailbox.receive(progress(2, 4));
+  expect(dropped).toBe(1);
+});

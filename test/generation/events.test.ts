@@ -11,6 +11,7 @@ import { systemClock } from "../../src/platform/clock.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { fromGlobalId, newId } from "../../src/platform/ids.ts";
 import { createLogger } from "../../src/platform/logger.ts";
+import { Metrics } from "../../src/platform/metrics.ts";
 import type { PreviewFrame, ProgressFrame } from "../../src/progress/frame.ts";
 import { InProcessFrameBus } from "../../src/progress/in-process-frame-bus.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
@@ -52,7 +53,13 @@ describe("the events of a generation", () => {
       outlooks: { outlook: async () => undefined },
     });
     const poll = new MilestonePoll(db, createLogger("silent"));
-    const events = new GenerationEvents({ db, bus, poll, generations });
+    const events = new GenerationEvents({
+      db,
+      bus,
+      poll,
+      generations,
+      metrics: new Metrics({ role: "api", pool: "local" }),
+    });
     const create = async (): Promise<string> => {
       const input = {
         idempotencyKey: newId(),

@@ -1,7 +1,8 @@
 /** What objects say of one another, and of the programs that run in them: every wrong word is a line. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { WORKER_VARIABLES } from "../../inference/worker/settings.ts";
 import { environmentSchema, loadConfig } from "../../src/platform/config.ts";
+import { documentedMetrics } from "../support/metrics.ts";
 import { IMAGES } from "./images.ts";
 import type { Container, Manifest, Of, PodSpec } from "./schemas.ts";
 
@@ -259,7 +260,9 @@ export const sourceOf = (compiled: string): string => compiled.replace(/^dist\//
 /** Metrics exist, and pools are led by somebody. */
 function problemsOfQuery(query: string, manifests: readonly Manifest[]): readonly string[] {
   const names = query.match(/atelier_[a-z_]+/g) ?? [];
-  const unknown = names.map((name) => name.replace(/_(bucket|count|sum)$/, "")).filter((name) => !METRICS.has(name));
+  const isTold = (name: string): boolean =>
+    documentedMetrics.has(name) || documentedMetrics.has(name.replace(/_(bucket|count|sum)$/, ""));
+  const unknown = names.filter((name) => !isTold(name));
   const pools = manifests.flatMap((manifest) => (manifest.kind === "ConfigMap" ? [manifest.data["POOL"]] : []));
   const unled = [...query.matchAll(/pool="([^"]*)"/g)].filter(([, pool]) => !pools.includes(pool));
   return [
@@ -267,9 +270,3 @@ function problemsOfQuery(query: string, manifests: readonly Manifest[]): readonl
     ...unled.map(([, pool]) => `nobody leads the pool ${pool}`),
   ];
 }
-
-const METRICS: ReadonlySet<string> = new Set(
-  readdirSync("src/scheduler").flatMap(
-    (file) => readFileSync(`src/scheduler/${file}`, "utf8").match(/atelier_[a-z_]+/g) ?? [],
-  ),
-);

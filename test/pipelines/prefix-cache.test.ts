@@ -26,6 +26,10 @@ test("a prompt is read once, until others have taken its room", async () => {
   expect(promptsRead()).toBe(1);
   await cache.read([2]);
   expect(promptsRead()).toBe(1);
+  expect(cache.takeUse()).toEqual({ read: 4, known: 2 });
+  await Promise.all([cache.read([4]), cache.read([4])]);
+  expect(cache.takeUse()).toEqual({ read: 1, known: 1 });
+  expect(cache.takeUse()).toEqual({ read: 0, known: 0 });
 });
 
 test("a prompt that does not fit is read every time", async () => {

@@ -118,7 +118,7 @@ describe("a worker on the network", () => {
     for (const token of [undefined, "another token of them"])
       await (await poolOf(worker.target, withToken(token))).says("is WORKER_TOKEN the same on both sides?");
     const { slot } = await poolOf(worker.target, withToken(TOKEN));
-    expect((await run(await slot(), 1)).at(-1)).toEqual({ kind: "done" });
+    expect((await run(await slot(), 1)).at(-1)).toMatchObject({ kind: "done" });
   });
 
   test("does not start where anybody could use it, nor with a token that can be guessed", async () => {
@@ -143,7 +143,7 @@ describe("a worker on the network", () => {
     const unknown = await poolOf(worker.target, accessWith(stranger.sign("dispatcher")), "inference.test");
     const misled = await poolOf(worker.target, accessWith(ours), "another.test");
     const { slot } = await poolOf(worker.target, accessWith(ours), "inference.test");
-    expect((await run(await slot(), 1)).at(-1)).toEqual({ kind: "done" });
+    expect((await run(await slot(), 1)).at(-1)).toMatchObject({ kind: "done" });
     for (const { pool } of [unknown, misled]) expect(pool.acquireIdle()).toEqual([]);
   });
 });

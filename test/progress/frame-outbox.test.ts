@@ -47,3 +47,15 @@ test("hands out generations in the order in which they began to wait, however mu
   expect(outbox.take(1)).toMatchObject([{ generationId: "generation 2" }]);
   expect(outbox.take(1)).toMatchObject([{ frame: 100 }]);
 });
+
+test("tells of each frame that is never handed out", () => {
+  let dropped = 0;
+  const outbox = new FrameOutbox(() => dropped++);
+  for (let frame = 1; frame <= 3; frame++) outbox.put(preview(0, frame));
+  expect(dropped).toBe(2);
+  const put = 1000;
+  for (let generation = 0; generation < put; generation++) outbox.put(preview(generation, 4));
+  const handedOut = outbox.take(Number.POSITIVE_INFINITY).length;
+  expect(handedOut).toBeLessThan(put);
+  expect(dropped).toBe(3 + put - handedOut);
+});

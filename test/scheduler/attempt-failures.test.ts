@@ -167,7 +167,10 @@ describe("an attempt", () => {
         return call.started().send({ $case: "image", value });
       },
     ],
-    ["an end without its pictures", (call) => call.started().send({ $case: "done", value: { computeMs: 1n } })],
+    [
+      "an end without its pictures",
+      (call) => call.started().send({ $case: "done", value: { computeMs: 1n, promptsRead: 0, promptsKnown: 0 } }),
+    ],
   ])("in which the worker sends %s fails, and stores nothing of it", async (_, misbehave) => {
     const id = await app.member.create({ prompt: "misbehaving worker" });
     const call = await worker.nextCall();

@@ -3,9 +3,11 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/platform/clock.ts";
 import { DomainError, StartupError } from "../../src/platform/errors.ts";
 import { createLogger } from "../../src/platform/logger.ts";
+import { Metrics } from "../../src/platform/metrics.ts";
 import { S3Client, type S3ClientOptions } from "../../src/storage/s3-client.ts";
 import { S3ImageStore } from "../../src/storage/s3-image-store.ts";
 import { linkedStore } from "../support/linked-store.ts";
+import { Told } from "../support/metrics.ts";
 import { S3_KEY, S3Server } from "../support/s3-server.ts";
 import { signatureOf } from "../support/s3-signature.ts";
 
@@ -91,6 +93,17 @@ describe("an image store in a bucket", () => {
   test("asks again while the service fails, and gives up after the fourth time", async () => {
     ({ store, close } = await storeWith({ timeoutMs: 5000 }));
     const key = newKey();
+    const metrics = new Metrics({ role: "api", pool: "local" });
+    const told = await storeWith({ timeoutMs: 5000, metrics });
+    server.failures = 1;
+    await told.store.put(key, bytes);
+    expect(await told.store.get(newKey())).toBeUndefined();
+    await told.close();
+    const requests = new Told(await metrics.registry.metrics());
+    const count = (labels: Record<string, string>) => requests.value("atelier_s3_request_seconds_count", labels);
+    expect([count({ method: "PUT", outcome: "failed" }), count({ method: "PUT", outcome: "done" })]).toEqual([1, 1]);
+    expect(count({ method: "GET", outcome: "absent" })).toBe(1);
+    server.requests.length = 0;
     server.failures = 3;
     await store.put(key, bytes);
     expect(server.requests).toEqual(Array(4).fill(`PUT ${key}`));

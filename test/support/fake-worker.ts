@@ -85,7 +85,7 @@ export class FakeCall {
     for (let index = 0; index < count; index++) {
       this.send({ $case: "image", value: { index, size: { width: 96, height: 96 }, mimeType: "image/png", data } });
     }
-    this.send({ $case: "done", value: { computeMs: 1n } });
+    this.send({ $case: "done", value: { computeMs: 1n, promptsRead: 1, promptsKnown: 2 } });
     this.instructions.push({ end: true });
   }
 

@@ -12,7 +12,7 @@ const frame = (stepsDone: number): RunEvent => ({
   previews: [],
 });
 const checkpoint: RunEvent = { kind: "checkpoint", stepsDone: 2, state: new Uint8Array(1) };
-const done: RunEvent = { kind: "done", computeMs: 1 };
+const done: RunEvent = { kind: "done", computeMs: 1, prompts: { read: 0, known: 0 } };
 
 async function take(queue: EventQueue, count: number): Promise<(RunEvent | undefined)[]> {
   const events = [];

@@ -26,6 +26,14 @@ test("a generation streams started, frames, every picture and done, in this orde
   expect(attempt.of("image").map(({ index }) => index)).toEqual([0, 1, 2]);
 });
 
+test("done tells how many prompts the worker had to read, and how many it knew", async () => {
+  const { generate } = await setup();
+  const task = { ...SHORT, prompt: "a prompt that nobody else has" };
+  await generate(task);
+  const [done] = (await generate(task)).of("done");
+  expect(done).toMatchObject({ promptsRead: 0, promptsKnown: 2 });
+});
+
 test("started tells the recipe", async () => {
   const { generate } = await setup();
   const [started] = (await generate(SHORT)).of("started");
