@@ -24,6 +24,7 @@ import { CreatePayloadResolver } from "./generation/create-payload.resolver.ts";
 import { DeadLetterResolver } from "./generation/dead-letter.resolver.ts";
 import { DeadLetterService } from "./generation/dead-letter.service.ts";
 import { EventsResolver } from "./generation/events.resolver.ts";
+import { FAILURE_RULES } from "./generation/failure-rules.ts";
 import { GenerationResolver } from "./generation/generation.resolver.ts";
 import { GenerationService } from "./generation/generation.service.ts";
 import { TERMINAL_STATES } from "./generation/generation.state.ts";
@@ -294,7 +295,10 @@ function compose(config: Config, { db, clock, logger, metrics, pool, publicUrl }
 }
 
 function observerOf({ generationsEnded, attemptsEnded }: Metrics): EndObserver {
-  for (const state of TERMINAL_STATES) generationsEnded.inc({ state }, 0); // the first one is an increase, too
+  // From 0 on, so that the first one is seen as an increase.
+  for (const state of TERMINAL_STATES) generationsEnded.inc({ state }, 0);
+  for (const [failureClass, { outcome }] of Object.entries(FAILURE_RULES))
+    attemptsEnded.inc({ outcome, failure_class: failureClass }, 0);
   return {
     generationEnded: (state) => generationsEnded.inc({ state }),
     attemptEnded: ({ outcome, failureClass = "" }) => attemptsEnded.inc({ outcome, failure_class: failureClass }),

@@ -17,7 +17,10 @@ export class Ticker {
   private isDue = false;
   private isStopped = false;
 
-  constructor(private readonly options: TickerOptions) {}
+  constructor(private readonly options: TickerOptions) {
+    const { metrics, name: duty } = options;
+    metrics?.dutySeconds.zero({ duty, outcome: "failed" }); // so that the first failure is seen as an increase
+  }
 
   start(): void {
     this.trigger();

@@ -70,7 +70,7 @@ describe.skipIf(renderer === undefined).each(OVERLAYS)(
       const made = partsOf(`k8s/overlays/${overlay}/kustomization.yaml`, files);
       const gone = made.patches.filter(deleted).map((path) => idOf(contentAt(path) as Manifest));
       const wanted = made.resources.map((path) => idOf(contentAt(path) as Manifest)).filter((id) => !gone.includes(id));
-      expect(ids.filter((id) => !id.endsWith("-dashboard")).sort()).toEqual(wanted.sort());
+      expect(ids.sort()).toEqual([...wanted, ...made.generated.map((name) => `ConfigMap ${name}`)].sort());
     });
 
     test("runs images of the Dockerfile, all of one version, and the settings of its patches", () => {

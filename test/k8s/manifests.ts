@@ -45,19 +45,26 @@ export function listNamed(files: readonly ManifestFile[]): {
   return { resources, patches };
 }
 
-/** What a kustomization and all that it is made of name; each path once. */
+/** What a kustomization and all that it is made of name, each path once; and the ConfigMaps that it makes of other files. */
 export function partsOf(
   path: string,
   files: readonly ManifestFile[],
-): { readonly resources: readonly string[]; readonly patches: readonly string[] } {
+): {
+  readonly resources: readonly string[];
+  readonly patches: readonly string[];
+  readonly generated: readonly string[];
+} {
+  const own = files.find((file) => file.path === path);
+  const { configMapGenerator = [] } = readKustomization(own?.content);
   const { resources, patches } = listNamed(files.filter((file) => file.path === path));
   const nested = [...resources]
     .filter((name) => name.endsWith(`/${KUSTOMIZATION}`))
     .map((name) => partsOf(name, files));
-  const own = [...resources].filter((name) => !name.endsWith(`/${KUSTOMIZATION}`));
+  const objects = [...resources].filter((name) => !name.endsWith(`/${KUSTOMIZATION}`));
   return {
-    resources: [...new Set([...own, ...nested.flatMap((part) => part.resources)])],
+    resources: [...new Set([...objects, ...nested.flatMap((part) => part.resources)])],
     patches: [...new Set([...patches, ...nested.flatMap((part) => part.patches)])],
+    generated: [...configMapGenerator.map(({ name }) => name), ...nested.flatMap((part) => part.generated)],
   };
 }
 

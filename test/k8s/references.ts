@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import { WORKER_VARIABLES } from "../../inference/worker/settings.ts";
 import { environmentSchema, loadConfig } from "../../src/platform/config.ts";
-import { documentedMetrics } from "../support/metrics.ts";
 import { IMAGES } from "./images.ts";
+import { problemsOfQuery } from "./queries.ts";
 import type { Container, Manifest, Of, PodSpec } from "./schemas.ts";
 
 type Labels = Readonly<Record<string, string>>;
@@ -256,17 +256,3 @@ function variablesOf(
 }
 
 export const sourceOf = (compiled: string): string => compiled.replace(/^dist\//, "").replace(/\.js$/, ".ts");
-
-/** Metrics exist, and pools are led by somebody. */
-function problemsOfQuery(query: string, manifests: readonly Manifest[]): readonly string[] {
-  const names = query.match(/atelier_[a-z_]+/g) ?? [];
-  const isTold = (name: string): boolean =>
-    documentedMetrics.has(name) || documentedMetrics.has(name.replace(/_(bucket|count|sum)$/, ""));
-  const unknown = names.filter((name) => !isTold(name));
-  const pools = manifests.flatMap((manifest) => (manifest.kind === "ConfigMap" ? [manifest.data["POOL"]] : []));
-  const unled = [...query.matchAll(/pool="([^"]*)"/g)].filter(([, pool]) => !pools.includes(pool));
-  return [
-    ...unknown.map((name) => `nobody tells ${name}`),
-    ...unled.map(([, pool]) => `nobody leads the pool ${pool}`),
-  ];
-}

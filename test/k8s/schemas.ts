@@ -246,7 +246,7 @@ const prometheusRule = object({
             expr: text,
             for: text,
             labels: object({ severity: z.enum(["warning", "critical"]) }),
-            annotations: object({ summary: text }),
+            annotations: object({ summary: text, runbook_url: z.url() }),
           }),
         ),
       }),
@@ -281,6 +281,15 @@ export const kustomizationSchema = object({
   resources: z.array(text).optional(),
   components: z.array(text).optional(),
   patches: z.array(object({ path: text })).optional(),
+  configMapGenerator: z
+    .array(
+      object({
+        name,
+        files: z.array(text),
+        options: object({ disableNameSuffixHash: z.literal(true), labels: map }),
+      }),
+    )
+    .optional(),
   images: z.array(object({ name: text, newName: text.optional(), newTag: text.optional() })).optional(),
 });
 export type Kustomization = z.infer<typeof kustomizationSchema>;
