@@ -30,7 +30,7 @@ const MAY_IMPORT = {
     "src/upload",
     "src/platform",
   ],
-  "src/pool": ["src/audit", "src/auth", "src/platform", "proto/gen"],
+  "src/pool": ["src/audit", "src/auth", "src/platform", "proto/gen", "proto/renewed-files.ts"],
   "src/scheduler": [
     "src/auth",
     "src/generation",
@@ -48,7 +48,7 @@ const MAY_IMPORT = {
   "src/openai": ["src/generation", "src/auth", "src/storage", "src/platform"],
   "src/cli": [],
   "src/generated": [],
-  "inference/worker": ["inference/pipelines", "inference/runtime/provider.ts", "proto/gen"],
+  "inference/worker": ["inference/pipelines", "inference/runtime/provider.ts", "proto/gen", "proto/renewed-files.ts"],
   "inference/pipelines": [
     "inference/sampling",
     "inference/runtime",
@@ -87,6 +87,7 @@ const MAY_IMPORT = {
   "inference/manifest.ts": [],
   "inference/unfinished-folder.ts": [],
   "proto/gen": [],
+  "proto/renewed-files.ts": [],
   client: [],
   web: ["client"],
 };

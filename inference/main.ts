@@ -29,7 +29,7 @@ try {
 }
 
 async function serve(settings: WorkerSettings): Promise<void> {
-  const { model: modelFolder, listen, healthListen, threads, slots, token, tls } = settings;
+  const { model: modelFolder, listen, healthListen, threads, slots, tokens, tls } = settings;
   const { provider, fallback } = await chooseProvider(settings.provider);
   if (fallback !== undefined) process.stderr.write(`worker: ${fallback}\n`);
   const computing = {
@@ -48,8 +48,8 @@ async function serve(settings: WorkerSettings): Promise<void> {
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
   });
-  if (token === undefined) server.add(InferenceServiceDefinition, service);
-  else server.with(requireToken(token)).add(InferenceServiceDefinition, service);
+  if (tokens === undefined) server.add(InferenceServiceDefinition, service);
+  else server.with(requireToken(tokens)).add(InferenceServiceDefinition, service);
   server.add(HealthDefinition, healthService(health));
   const port = await server.listen(listen, tls && serverCredentials(tls));
   const probes = healthListen === undefined ? undefined : await listenForProbes(health, healthListen);

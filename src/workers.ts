@@ -1,6 +1,7 @@
 /** Chooses how workers are found: one of the four adapters. */
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { CertificateFiles, type CertificatePaths, TokenFile } from "../proto/renewed-files.ts";
 import { type Config, ROOT } from "./platform/config.ts";
 import { StartupError } from "./platform/errors.ts";
 import type { Logger } from "./platform/logger.ts";
@@ -22,10 +23,13 @@ const PORT_NAME = "grpc";
 export function discoverWorkers(config: Config, logger: Logger): WorkerDiscovery {
   const { remoteWorkers } = config;
   if (remoteWorkers === undefined) return localWorkers(config, logger);
-  const { places, token, tls } = remoteWorkers;
-  const files = tls && { ca: readPem(tls.ca), cert: readPem(tls.cert), key: readPem(tls.key) };
+  const { places, token, tokenFile, tls } = remoteWorkers;
+  const access = new WorkerAccess({
+    token: tokenFile === undefined ? () => token : shownFrom(tokenFile),
+    tls: tls && certificatesOf(tls, logger),
+  });
   const source = sourceOf(places, { kubernetesUrl: config.kubernetesUrl, logger });
-  return new RemoteWorkers({ source, access: new WorkerAccess({ token, tls: files }), logger });
+  return new RemoteWorkers({ source, access, logger });
 }
 
 function sourceOf(
@@ -64,12 +68,28 @@ function localWorkers({ dataDir, workers }: Config, logger: Logger): LocalWorker
   });
 }
 
-function readPem(path: string): Buffer {
+/** The first token of the file. */
+function shownFrom(path: string): () => string | undefined {
   try {
-    return readFileSync(path);
+    const file = new TokenFile(path);
+    return () => file.all[0];
   } catch (cause) {
-    throw new StartupError(`${path} cannot be read: WORKER_TLS_CERT, WORKER_TLS_KEY and WORKER_TLS_CA name files.`, {
-      cause,
-    });
+    throw new StartupError(`WORKER_TOKEN_FILE cannot be used: ${reasonOf(cause)}`, { cause });
   }
 }
+
+function certificatesOf(paths: CertificatePaths, logger: Logger): CertificateFiles {
+  try {
+    return new CertificateFiles(paths, {
+      renewed: () => logger.info("certificates for workers were renewed"),
+      refused: (err) => logger.error({ err }, "changed certificates for workers cannot be used: the old ones stay"),
+    });
+  } catch (cause) {
+    throw new StartupError(
+      `The files of WORKER_TLS_CERT, WORKER_TLS_KEY and WORKER_TLS_CA cannot be used: ${reasonOf(cause)}`,
+      { cause },
+    );
+  }
+}
+
+const reasonOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

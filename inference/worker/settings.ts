@@ -1,6 +1,6 @@
 /** Settings of a worker: flags, or environment variables where it is started without. The only reader of process.env here. */
-import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { CertificateFiles, TokenFile } from "../../proto/renewed-files.ts";
 import { PROVIDERS, type Provider } from "../runtime/provider.ts";
 
 const MIN_TOKEN_CHARACTERS = 16;
@@ -18,18 +18,11 @@ export const WORKER_VARIABLES = [
   "WORKER_THREADS",
   "WORKER_SLOTS",
   "WORKER_TOKEN",
+  "WORKER_TOKEN_FILE",
   "WORKER_TLS_CERT",
   "WORKER_TLS_KEY",
   "WORKER_TLS_CA",
 ] as const;
-
-/** In PEM form. */
-export interface TlsFiles {
-  /** Who signs certificates of callers. */
-  readonly ca: Buffer;
-  readonly cert: Buffer;
-  readonly key: Buffer;
-}
 
 export interface WorkerSettings {
   /** Folder of the built model. */
@@ -44,9 +37,9 @@ export interface WorkerSettings {
   readonly slots: number | undefined;
   /** Groups that wait here for the one that runs. */
   readonly standby: number;
-  /** What callers have to show; undefined where nothing is asked: on a Unix socket, whose folder is private, or on loopback. */
-  readonly token: string | undefined;
-  readonly tls: TlsFiles | undefined;
+  /** Of what callers have to show one; undefined where nothing is asked: on a Unix socket, whose folder is private, or on loopback. */
+  readonly tokens: (() => readonly string[]) | undefined;
+  readonly tls: CertificateFiles | undefined;
   readonly endsWithStdin: boolean;
 }
 
@@ -66,7 +59,7 @@ export function readSettings(): WorkerSettings {
   const model = flags.model ?? variable("MODEL_DIR");
   const listen = flags.listen ?? variable("LISTEN");
   if (model === undefined || listen === undefined) throw new Error(USAGE);
-  const access = listen.startsWith("unix:") ? { token: undefined, tls: undefined } : readAccess(listen);
+  const access = listen.startsWith("unix:") ? { tokens: undefined, tls: undefined } : readAccess(listen);
   return {
     model,
     listen,
@@ -83,22 +76,40 @@ export function readSettings(): WorkerSettings {
 /** Empty means unset. */
 const variable = (name: (typeof WORKER_VARIABLES)[number]): string | undefined => process.env[name] || undefined;
 
-function readAccess(listen: string): Pick<WorkerSettings, "token" | "tls"> {
-  const token = variable("WORKER_TOKEN");
-  if (token !== undefined && token.length < MIN_TOKEN_CHARACTERS)
-    throw new Error(`WORKER_TOKEN is too short: give at least ${MIN_TOKEN_CHARACTERS} characters.`);
+function readAccess(listen: string): Pick<WorkerSettings, "tokens" | "tls"> {
+  const tokens = readTokens();
   const tls = readTls();
-  if (token === undefined && tls === undefined && !LOOPBACK.test(listen))
+  if (tokens === undefined && tls === undefined && !LOOPBACK.test(listen))
     throw new Error(`Anybody could use this worker at ${listen}. Set WORKER_TOKEN, or WORKER_TLS_CERT, _KEY and _CA.`);
-  return { token, tls };
+  return { tokens, tls };
 }
 
-function readTls(): TlsFiles | undefined {
+function readTokens(): WorkerSettings["tokens"] {
+  const [token, path] = [variable("WORKER_TOKEN"), variable("WORKER_TOKEN_FILE")];
+  if (token !== undefined && path !== undefined)
+    throw new Error("WORKER_TOKEN and WORKER_TOKEN_FILE say the same twice. Set one of them.");
+  if (path !== undefined) {
+    const file = new TokenFile(path);
+    return () => file.all;
+  }
+  if (token !== undefined && token.length < MIN_TOKEN_CHARACTERS)
+    throw new Error(`WORKER_TOKEN is too short: give at least ${MIN_TOKEN_CHARACTERS} characters.`);
+  return token === undefined ? undefined : () => [token];
+}
+
+function readTls(): CertificateFiles | undefined {
   const [cert, key, ca] = [variable("WORKER_TLS_CERT"), variable("WORKER_TLS_KEY"), variable("WORKER_TLS_CA")];
   if (cert === undefined && key === undefined && ca === undefined) return undefined;
   if (cert === undefined || key === undefined || ca === undefined)
     throw new Error("WORKER_TLS_CERT, WORKER_TLS_KEY and WORKER_TLS_CA go together. Set all of them, or none.");
-  return { cert: readFileSync(cert), key: readFileSync(key), ca: readFileSync(ca) };
+  return new CertificateFiles(
+    { cert, key, ca },
+    {
+      renewed: () => process.stderr.write("worker: certificates were renewed\n"),
+      refused: (error) =>
+        process.stderr.write(`worker: changed certificates cannot be used, the old ones stay: ${String(error)}\n`),
+    },
+  );
 }
 
 function toProvider(name: string): Provider {

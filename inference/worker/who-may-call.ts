@@ -1,13 +1,14 @@
 /** Who may call a worker over TCP: whoever shows the token, and has a certificate where that is asked for. */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { ServerCredentials } from "@grpc/grpc-js";
+import { experimental, type ServerCredentials } from "@grpc/grpc-js";
 import { type CallContext, ServerError, type ServerMiddleware, type ServerMiddlewareCall, Status } from "nice-grpc";
-import type { TlsFiles } from "./settings.ts";
+import type { CertificateFiles } from "../../proto/renewed-files.ts";
 
-export function requireToken(token: string): ServerMiddleware {
-  const expected = digest(`Bearer ${token}`);
+/** @param tokens those that are good now */
+export function requireToken(tokens: () => readonly string[]): ServerMiddleware {
   return async function* <Request, Response>(call: ServerMiddlewareCall<Request, Response>, context: CallContext) {
-    if (!timingSafeEqual(digest(context.metadata.get("authorization") ?? ""), expected))
+    const shown = digest(context.metadata.get("authorization") ?? "");
+    if (!tokens().some((token) => timingSafeEqual(shown, digest(`Bearer ${token}`))))
       throw new ServerError(Status.UNAUTHENTICATED, "This worker wants another token.");
     return yield* call.next(call.request, context);
   };
@@ -17,5 +18,5 @@ export function requireToken(token: string): ServerMiddleware {
 const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
 
 /** Callers have to have a certificate, too. */
-export const serverCredentials = ({ ca, cert, key }: TlsFiles): ServerCredentials =>
-  ServerCredentials.createSsl(ca, [{ cert_chain: cert, private_key: key }], true);
+export const serverCredentials = (files: CertificateFiles): ServerCredentials =>
+  experimental.createCertificateProviderServerCredentials(files, files, true);

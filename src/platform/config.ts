@@ -138,6 +138,8 @@ export const environmentSchema = z.object({
   POOL_WORKERS: poolWorkersSchema,
   /** What callers show to workers elsewhere, the same on both sides. */
   WORKER_TOKEN: z.string().min(MIN_SECRET_CHARACTERS, { error: "Give at least 16 characters." }).optional(),
+  /** File of such tokens instead, one in a line: the first is shown. Read again when it changes. */
+  WORKER_TOKEN_FILE: z.string().min(1).optional(),
   /** Files in PEM form: certificate and key of this side, and who signs those of the other side. */
   WORKER_TLS_CERT: z.string().min(1).optional(),
   WORKER_TLS_KEY: z.string().min(1).optional(),
@@ -206,7 +208,13 @@ export interface Config {
   };
   /** Undefined where workers are processes of this machine. */
   readonly remoteWorkers:
-    | { readonly places: PoolWorkers; readonly token: string | undefined; readonly tls: WorkerTlsFiles | undefined }
+    | {
+        readonly places: PoolWorkers;
+        readonly token: string | undefined;
+        /** Path, instead of a token. */
+        readonly tokenFile: string | undefined;
+        readonly tls: WorkerTlsFiles | undefined;
+      }
     | undefined;
   /** Where the Kubernetes API is, for a server that runs in a pod. */
   readonly kubernetesUrl: string | undefined;
@@ -301,13 +309,17 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
 function remoteWorkersOf({
   POOL_WORKERS: places,
   WORKER_TOKEN: token,
+  WORKER_TOKEN_FILE: tokenFile,
   WORKER_TLS_CERT: cert,
   WORKER_TLS_KEY: key,
   WORKER_TLS_CA: ca,
 }: z.infer<typeof environmentSchema>): Config["remoteWorkers"] {
   if (places === undefined) return undefined;
-  if (cert === undefined && key === undefined && ca === undefined) return { places, token, tls: undefined };
-  if (cert !== undefined && key !== undefined && ca !== undefined) return { places, token, tls: { ca, cert, key } };
+  if (token !== undefined && tokenFile !== undefined)
+    throw new StartupError("WORKER_TOKEN and WORKER_TOKEN_FILE say the same twice. Set one of them.");
+  const shown = { places, token, tokenFile };
+  if (cert === undefined && key === undefined && ca === undefined) return { ...shown, tls: undefined };
+  if (cert !== undefined && key !== undefined && ca !== undefined) return { ...shown, tls: { ca, cert, key } };
   throw new StartupError(
     "WORKER_TLS_CERT, WORKER_TLS_KEY and WORKER_TLS_CA go together: files in PEM form. Set all of them, or none.",
   );

@@ -1,6 +1,14 @@
 /** gRPC channels to workers, and what callers show so that workers let them in. */
-import { Channel, type ChannelCredentials, credentials } from "@grpc/grpc-js";
-import { type Client, type CompatServiceDefinition, createClient, Metadata } from "nice-grpc";
+import { Channel, type ChannelCredentials, credentials, experimental } from "@grpc/grpc-js";
+import {
+  type CallOptions,
+  type Client,
+  type ClientMiddlewareCall,
+  type CompatServiceDefinition,
+  createClientFactory,
+  Metadata,
+} from "nice-grpc";
+import type { CertificateFiles } from "../../proto/renewed-files.ts";
 
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const CHANNEL_OPTIONS = {
@@ -13,23 +21,25 @@ const CHANNEL_OPTIONS = {
   "grpc.enable_http_proxy": 0,
 };
 
-/** Files in PEM form. */
-export interface WorkerTls {
-  /** Who signs the certificates of workers, and of those who call them. */
-  readonly ca: Buffer;
-  readonly cert: Buffer;
-  readonly key: Buffer;
-}
-
 /** The same for all workers of a pool: then calls to a worker share their connection. */
 export class WorkerAccess {
   readonly credentials: ChannelCredentials;
-  readonly metadata = new Metadata();
+  private readonly token: () => string | undefined;
 
-  constructor({ token, tls }: { readonly token: string | undefined; readonly tls: WorkerTls | undefined }) {
+  /** @param shown.token that is shown now, and may change from call to call */
+  constructor(shown: { readonly token: () => string | undefined; readonly tls: CertificateFiles | undefined }) {
+    const { token, tls } = shown;
     this.credentials =
-      tls === undefined ? credentials.createInsecure() : credentials.createSsl(tls.ca, tls.key, tls.cert);
-    if (token !== undefined) this.metadata.set("authorization", `Bearer ${token}`);
+      tls === undefined
+        ? credentials.createInsecure()
+        : experimental.createCertificateProviderChannelCredentials(tls, tls);
+    this.token = token;
+  }
+
+  /** For each call. */
+  get metadata(): Metadata {
+    const token = this.token();
+    return token === undefined ? Metadata() : Metadata({ authorization: `Bearer ${token}` });
   }
 }
 
@@ -47,14 +57,17 @@ export class WorkerChannel {
   private readonly access: WorkerAccess;
 
   constructor({ target, access, serverName }: ChannelAddress) {
-    this.access = access ?? new WorkerAccess({ token: undefined, tls: undefined });
+    this.access = access ?? new WorkerAccess({ token: () => undefined, tls: undefined });
     const named = serverName === undefined ? {} : { "grpc.ssl_target_name_override": serverName };
     // nice-grpc's own createChannel would append a port to the path of a Unix socket.
     this.channel = new Channel(target, this.access.credentials, { ...CHANNEL_OPTIONS, ...named });
   }
 
   clientOf<Service extends CompatServiceDefinition>(service: Service): Client<Service> {
-    return createClient(service, this.channel, { "*": { metadata: this.access.metadata } });
+    const { access } = this;
+    const show = <Request, Response>(call: ClientMiddlewareCall<Request, Response>, options: CallOptions) =>
+      call.next(call.request, { ...options, metadata: access.metadata });
+    return createClientFactory().use(show).create(service, this.channel);
   }
 
   /** Calls that run go on. */

@@ -54,7 +54,7 @@ async function remoteWorker(
   });
   const [host = "", port] = worker.target.split(":");
   place = { host, port: Number(port) };
-  const access = new WorkerAccess({ token: TOKEN, tls: undefined });
+  const access = new WorkerAccess({ token: () => TOKEN, tls: undefined });
   return {
     discovery: new RemoteWorkers({ source: await sourceAt(place), access, logger }),
     kill: () => worker.child.kill("SIGKILL"),

@@ -11,6 +11,7 @@ type Labels = Readonly<Record<string, string>>;
 const SERVER_VARIABLES: readonly string[] = Object.keys(environmentSchema.shape);
 /** Of the model tool, for downloads. */
 const TOOL_VARIABLES = ["HF_TOKEN", "HF_ENDPOINT"];
+const SECRETS = "atelier-secrets";
 /** Of secrets that an operator makes (docs/deployment.md). */
 const SAMPLE_SECRETS: Readonly<Record<string, string>> = {
   DATABASE_URL: "postgresql://atelier:secret@postgres:5432/atelier",
@@ -162,9 +163,12 @@ function problemsOfPod({ id, labels, pod, claims }: Workload, manifests: readonl
       problems.push(`${id}: no claim ${claim.claimName}`);
   for (const { labelSelector } of topologySpreadConstraints)
     if (!includes(labels, labelSelector.matchLabels)) problems.push(`${id}: spreads other pods`);
-  for (const { secret } of volumes)
-    if (secret !== undefined && !CERTIFICATES.includes(secret.secretName))
-      problems.push(`${id}: no secret ${secret.secretName}`);
+  for (const { secret } of volumes) {
+    if (secret === undefined || CERTIFICATES.includes(secret.secretName)) continue;
+    if (secret.secretName !== SECRETS || secret.items === undefined)
+      problems.push(`${id}: no secret ${secret.secretName} of files`);
+    for (const { key } of secret.items ?? []) if (!(key in SAMPLE_SECRETS)) problems.push(`${id}: no secret ${key}`);
+  }
   const volumeNames = [...volumes.map(({ name }) => name), ...claims];
   for (const each of [...initContainers, ...containers]) {
     const at = `${id}, ${each.name}`;

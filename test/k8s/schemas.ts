@@ -62,7 +62,7 @@ const container = object({
 });
 const volume = object({
   name,
-  secret: object({ secretName: name }).optional(),
+  secret: object({ secretName: name, items: z.array(object({ key: text, path: text })).optional() }).optional(),
   emptyDir: object({ sizeLimit: quantity.optional() }).nullish(),
   persistentVolumeClaim: object({ claimName: name, readOnly: z.boolean().optional() }).nullish(),
 });

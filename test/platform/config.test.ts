@@ -202,6 +202,12 @@ test("certificates for workers need all their files", () => {
   }
 });
 
+test("the token for workers is given as it is, or in a file", () => {
+  const environment = { POOL_WORKERS: "10.0.0.5:50051", WORKER_TOKEN_FILE: "/worker-token/token" };
+  expect(loadConfig(environment).remoteWorkers).toMatchObject({ token: undefined, tokenFile: "/worker-token/token" });
+  expect(() => loadConfig({ ...environment, WORKER_TOKEN: "sixteen letters!" })).toThrow("Set one of them.");
+});
+
 test("a part of a server needs a database that others can use, too; only then is its data folder shared", () => {
   const DATABASE_URL = "postgresql://atelier@127.0.0.1/atelier";
   for (const ROLE of ["api", "dispatcher"])

@@ -1,8 +1,11 @@
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect } from "node:tls";
 import { pino } from "pino";
-import { describe, expect, inject, onTestFinished, test } from "vitest";
+import { describe, expect, inject, onTestFinished, test, vi } from "vitest";
+import { CertificateFiles, type CertificatePaths, TokenFile } from "../../proto/renewed-files.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { RemoteWorkers } from "../../src/pool/remote-workers.ts";
 import { StaticPlaces } from "../../src/pool/static-places.ts";
@@ -84,7 +87,7 @@ async function poolOf(target: string, access: WorkerAccess, serverName?: string)
   };
 }
 
-const withToken = (token: string | undefined) => new WorkerAccess({ token, tls: undefined });
+const withToken = (token: string | undefined) => new WorkerAccess({ token: () => token, tls: undefined });
 
 async function run(slot: Slot, steps: number, onEvent: (event: WorkerEvent) => void = () => {}) {
   const events: WorkerEvent[] = [];
@@ -137,8 +140,8 @@ describe("a worker on the network", () => {
     const worker = await start(tls);
     const accessWith = ({ cert, key }: { cert: string; key: string }) =>
       new WorkerAccess({
-        token: undefined,
-        tls: { ca: readFileSync(authority.caFile), cert: readFileSync(cert), key: readFileSync(key) },
+        token: () => undefined,
+        tls: new CertificateFiles({ ca: authority.caFile, cert, key }, { renewed: () => {}, refused: () => {} }),
       });
     const unknown = await poolOf(worker.target, accessWith(stranger.sign("dispatcher")), "inference.test");
     const misled = await poolOf(worker.target, accessWith(ours), "another.test");
@@ -147,3 +150,134 @@ describe("a worker on the network", () => {
     for (const { pool } of [unknown, misled]) expect(pool.acquireIdle()).toEqual([]);
   });
 });
+
+describe("what is renewed needs no restart:", () => {
+  const folder = (): string => {
+    const path = mkdtempSync(join(tmpdir(), "atelier-renewed-"));
+    onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+    return path;
+  };
+  const certified = () => {
+    const authority = makeAuthority();
+    onTestFinished(() => authority.remove());
+    return authority;
+  };
+  const silent = { renewed: () => {}, refused: () => {} };
+  const tlsOf = (paths: CertificatePaths) =>
+    new WorkerAccess({ token: () => undefined, tls: new CertificateFiles(paths, silent) });
+  const startWithTls = ({ ca, cert, key }: CertificatePaths) =>
+    start({ WORKER_TLS_CERT: cert, WORKER_TLS_KEY: key, WORKER_TLS_CA: ca });
+
+  test.skipIf(!hasOpenssl)("a worker shows its new certificate, and what runs goes on (needs openssl)", async () => {
+    const authority = certified();
+    const ca = authority.caFile;
+    const ours = { ca, ...authority.sign("dispatcher") };
+    const worker = await startWithTls({ ca, ...authority.sign("inference.test") });
+    const shown = () => certificateAt(worker.target, ours);
+    const before = await shown();
+    const renewed = new Promise<void>((resolve) =>
+      worker.child.stderr!.on("data", (chunk) => String(chunk).includes("certificates were renewed") && resolve()),
+    );
+    const { slot } = await poolOf(worker.target, tlsOf(ours), "inference.test");
+    const events: WorkerEvent[] = [];
+    for await (const event of (await slot()).worker.generate(request(8), new AbortController().signal)) {
+      events.push(event);
+      if (event.kind !== "started") continue;
+      authority.sign("inference.test"); // key and certificate one after the other, in the place of the old ones
+      await renewed;
+    }
+    expect(events.at(-1)).toMatchObject({ kind: "done" });
+    expect(await shown()).not.toBe(before);
+  });
+
+  test.skipIf(!hasOpenssl)(
+    "a server whose certificate was refused gets in with a new one (needs openssl)",
+    async () => {
+      const authority = certified();
+      const worker = await startWithTls({ ca: authority.caFile, ...authority.sign("inference.test") });
+      const path = folder();
+      const files = { ca: authority.caFile, cert: join(path, "tls.crt"), key: join(path, "tls.key") };
+      const show = ({ cert, key }: { cert: string; key: string }): void => {
+        copyFileSync(cert, files.cert);
+        copyFileSync(key, files.key);
+      };
+      show(certified().sign("dispatcher"));
+      const { pool, slot } = await poolOf(worker.target, tlsOf(files), "inference.test");
+      await expect(certificateAt(worker.target, files)).rejects.toThrow();
+      expect(pool.acquireIdle()).toEqual([]);
+      show(authority.sign("dispatcher"));
+      expect((await run(await slot(), 1)).at(-1)).toMatchObject({ kind: "done" });
+    },
+  );
+
+  test.skipIf(!hasOpenssl)(
+    "files that do not fit together are told once, and the old ones stay (needs openssl)",
+    () => {
+      vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+      onTestFinished(() => void vi.useRealTimers());
+      const authority = certified();
+      const path = folder();
+      const files = { ca: authority.caFile, cert: join(path, "tls.crt"), key: join(path, "tls.key") };
+      const [first, second] = [authority.sign("first"), authority.sign("second")];
+      copyFileSync(first.cert, files.cert);
+      copyFileSync(second.key, files.key);
+      const told = { renewed: vi.fn(), refused: vi.fn() };
+      expect(() => new CertificateFiles(files, told)).toThrow("key values mismatch");
+      copyFileSync(first.key, files.key);
+      const used = vi.fn();
+      new CertificateFiles(files, told).addIdentityCertificateListener(used);
+      copyFileSync(second.cert, files.cert);
+      vi.advanceTimersByTime(5000);
+      expect([told.refused.mock.calls.length, told.renewed.mock.calls.length, used.mock.calls.length]).toEqual([
+        1, 0, 0,
+      ]);
+      copyFileSync(second.key, files.key);
+      vi.advanceTimersByTime(5000);
+      expect([told.refused.mock.calls.length, told.renewed.mock.calls.length, used.mock.calls.length]).toEqual([
+        1, 1, 1,
+      ]);
+    },
+  );
+
+  test("tokens take each other's place without a call that is refused", async () => {
+    const file = join(folder(), "token");
+    const tell = (...tokens: readonly string[]): void => writeFileSync(file, `${tokens.join("\n")}\n`);
+    tell(TOKEN);
+    const worker = await start({ WORKER_TOKEN_FILE: file });
+    const shown = new TokenFile(file);
+    let token: string | undefined = TOKEN;
+    const { slot } = await poolOf(worker.target, new WorkerAccess({ token: () => token, tls: undefined }));
+    const draw = async () => {
+      const taken = await slot();
+      return run(taken, 1).finally(() => taken.release());
+    };
+    tell(TOKEN, "the next token for workers");
+    token = shown.all[1];
+    expect((await draw()).at(-1)).toMatchObject({ kind: "done" });
+    token = shown.all[0];
+    expect((await draw()).at(-1)).toMatchObject({ kind: "done" });
+    tell("the next token for workers");
+    await expect(draw()).rejects.toThrow("This worker wants another token.");
+    [token] = shown.all;
+    tell("short"); // nobody's token: it stays as it was
+    expect([shown.all, (await draw()).at(-1)?.kind]).toEqual([["the next token for workers"], "done"]);
+    await expect(start({ WORKER_TOKEN_FILE: file })).rejects.toThrow("has no token, or one that is too short");
+  });
+});
+
+/** Fingerprint of what a new connection is shown. */
+async function certificateAt(target: string, { ca, cert, key }: CertificatePaths): Promise<string> {
+  const [host = "", port] = target.split(":");
+  const [caText, certText, keyText] = [ca, cert, key].map((file) => readFileSync(file));
+  const socket = connect({
+    ...{ host, port: Number(port), servername: "inference.test", ALPNProtocols: ["h2"] },
+    ...{ ca: caText!, cert: certText!, key: keyText! },
+  });
+  const closed = once(socket, "close").then(() => Promise.reject(new Error("the worker hung up")));
+  try {
+    await Promise.race([once(socket, "data"), closed]); // the server's first words come only to who may stay
+    return socket.getPeerCertificate().fingerprint256;
+  } finally {
+    socket.destroy();
+  }
+}
