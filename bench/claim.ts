@@ -72,6 +72,7 @@ async function measure(
   { slots, queued, tenants }: { slots: number; queued: number; tenants: number },
 ): Promise<void> {
   const times = new Map<Queue, number[]>(queues.map((queue) => [queue, []]));
+  const between = new Map<Queue, number[]>(queues.map((queue) => [queue, []]));
   const warmUp = 10;
   for (let round = -warmUp; round < Number(roundCount); round++) {
     for (const queue of queues) {
@@ -81,26 +82,33 @@ async function measure(
       if (taken !== slots) throw new Error(`${queue.name} took ${taken} of ${slots}`);
       if (round >= 0) times.get(queue)?.push(ms);
       await queue.putBack();
+      const puttingBackEnded = performance.now();
+      await queue.prepare?.();
+      if (round >= 0) between.get(queue)?.push(performance.now() - puttingBackEnded);
     }
   }
   const batch = rows.length;
-  for (const [{ name }, all] of times) {
-    all.sort((a, b) => a - b);
-    const at = (share: number): number => Number((all[Math.floor(all.length * share)] ?? 0).toFixed(1));
-    const perSecond = Math.round((slots * 1000) / (all[Math.floor(all.length / 2)] ?? 1));
+  for (const [queue, all] of times) {
+    const at = (share: number): number => Number(quantile(all, share).toFixed(1));
+    const perSecond = Math.round((slots * 1000) / quantile(all, 0.5));
     const load = Number(loadavg()[0]?.toFixed(1));
     rows.push({
-      queue: name,
+      queue: queue.name,
       queued,
       tenants,
       slots,
       "p50 ms": at(0.5),
       "p99 ms": at(0.99),
+      "between p50": Number(quantile(between.get(queue) ?? [], 0.5).toFixed(1)),
       "a second": perSecond,
       load,
     });
   }
   console.table(rows.slice(batch));
+}
+
+function quantile(values: readonly number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? 0;
 }
 
 async function openOwn(url: string, queued: number, tenants: number): Promise<Queue> {
@@ -143,6 +151,10 @@ async function openOwn(url: string, queued: number, tenants: number): Promise<Qu
           where id = any(${[...taken]}::uuid[])`;
         await tx.$executeRaw`update limits set held = 0 where kind = 'RUNNING' and held > 0`;
       });
+    },
+    async prepare() {
+      queue.rang();
+      await queue.prepare(reading);
     },
     close: () => db.close(),
   };

@@ -10,6 +10,8 @@ export interface Queue {
   readonly name: string;
   /** @returns how many were taken */
   take(slots: number): Promise<number>;
+  /** What it does between two times that something is taken, where it does anything; not part of their time. */
+  prepare?(): Promise<void>;
   putBack(): Promise<void>;
   close(): Promise<void>;
 }

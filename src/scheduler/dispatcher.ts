@@ -25,6 +25,8 @@ const LEASE_SECONDS = 10;
 const LEASE_EXTENSION_MS = 3000;
 /** The guarantee behind the doorbell. */
 const CLAIM_POLL_MS = 500;
+/** Between two times that it reads ahead because somebody rang. */
+const PREPARE_MS = 20;
 /** Of one claim: where limits refuse what was chosen, others may run in its place. */
 const MAX_CLAIM_ROUNDS = 4;
 const OFFER_MS = 10_000;
@@ -63,6 +65,7 @@ export class Dispatcher {
   private readonly pool: string;
   private readonly leave: (() => void)[] = [];
   private isLeading = false;
+  private prepareAtMs = 0;
 
   constructor(
     private readonly services: AttemptServices,
@@ -166,6 +169,7 @@ export class Dispatcher {
 
   private wake(): void {
     this.records.wake();
+    this.queue.rang();
     this.claims.trigger();
     this.cancellations.trigger();
   }
@@ -190,6 +194,14 @@ export class Dispatcher {
     if (idle.length > 0) await this.claimOn(idle);
     await this.saveTurns();
     await this.makeRoom();
+    await this.prepare();
+  }
+
+  /** Reads ahead for the next claim, so that who waits for it does not wait for that. */
+  private async prepare(): Promise<void> {
+    if (!this.isLeading || performance.now() < this.prepareAtMs) return;
+    this.prepareAtMs = performance.now() + PREPARE_MS;
+    await this.orForget(this.queue.prepare(this.services.db.singly(asDispatcher)));
   }
 
   private async saveTurns(): Promise<void> {

@@ -82,6 +82,17 @@ export class PoolQueue {
     return chosen;
   }
 
+  /** Something may have come in. Unless it is told so, what it reads is known for half a second. */
+  rang(): void {
+    this.known?.waiting.rang();
+  }
+
+  /** Between claims: reads ahead what the next one needs. */
+  async prepare(db: Querying): Promise<void> {
+    const { waiting } = await this.read(db);
+    await waiting.prepare(db);
+  }
+
   /** How many tenants have something waiting that could start on a worker of these presets and is more urgent than BATCH; up to `max`. */
   async countForeground(
     db: Querying,
@@ -158,7 +169,8 @@ export class PoolQueue {
     const groupPictures = members.reduce((sum, { task }) => sum + picturesOf(task), 0);
     const turns = members.map((candidate) => {
       const predictedMs = this.durations.predict({ ...candidate, groupPictures });
-      fair.charge(candidate, candidate === head ? predictedMs - aloneMs : predictedMs);
+      if (candidate !== head) fair.charge(candidate, predictedMs);
+      else if (predictedMs !== aloneMs) fair.charge(candidate, predictedMs - aloneMs);
       return { candidate, predictedMs, groupPictures };
     });
     return { slots, turns };

@@ -10,12 +10,16 @@ import { type Tagged, TagHeap } from "./tag-heap.ts";
 
 /** Queues whose heads are read ahead, with the one whose turn it is; more when more workers are idle. */
 const READ_AHEAD = 32;
+/** Heads of a queue, so that its next turn finds one and it is known who comes after. */
+const ENOUGH = 2;
 /** Heads that are read at a time, of all these queues together; two of each at least. */
 const HEADS_AT_ONCE = 64;
 /** Queues whose heads are kept. */
 const MAX_SHELVES = 1000;
 /** After which queues that a limit or a suspension holds back are looked at again: limits are raised, tenants resumed. */
 const HELD_POLL_MS = 500;
+/** For so long at most what came in counts as read when nobody rings: that may be lost. */
+const KNOWN_MS = 500;
 /** After which all queues are read again, though nothing should have been missed. */
 const SCAN_MS = 30_000;
 /** Part of the time that such looks may take: 1 of so many. */
@@ -46,7 +50,10 @@ export class WaitingQueues {
   /** To be added to the turns, together. */
   private joining: WaitingQueue[] = [];
   private seenUntil: string | undefined;
-  private nowMs = 0;
+  /** What the database's clock said, and this process's own when that was read. */
+  private read = { databaseMs: 0, ownMs: 0 };
+  /** By this process's own clock: till then it need not be read what came in. */
+  private knownUntilMs = 0;
   private readAhead = READ_AHEAD;
   private scanAtMs = 0;
   private lookAtMs = 0;
@@ -63,15 +70,26 @@ export class WaitingQueues {
     return this.scan(db);
   }
 
+  /** Between claims: what came in, and the heads of the next turns, so that the next claim finds them read. */
+  async prepare(db: Querying): Promise<void> {
+    await this.refresh(db, { presets: [], count: this.readAhead });
+    await this.listSoon(db, this.readAhead);
+  }
+
+  /** Something may have come in since it was last read what did. */
+  rang(): void {
+    this.knownUntilMs = 0;
+  }
+
   /**
-   * Reads what came in, and lets go what may start again.
+   * Reads what came in, unless that is known, and lets go what may start again.
    * @param presets that idle workers serve
    * @param count of idle workers
    */
   async refresh(db: Querying, { presets, count }: { presets: readonly string[]; count: number }): Promise<void> {
     this.readAhead = Math.max(READ_AHEAD, count);
     if (this.shelves.size > MAX_SHELVES) this.shelves.clear();
-    for (const queue of await this.note(db)) this.arrived(queue);
+    if (performance.now() >= this.knownUntilMs) for (const queue of await this.note(db)) this.arrived(queue);
     for (let pause = this.pauses.first(); pause !== undefined && pause.tag <= this.nowMs; pause = this.pauses.first()) {
       this.pauses.remove(pause);
       this.reread(pause.queue);
@@ -112,8 +130,11 @@ export class WaitingQueues {
 
   /** Some of those that could start soon, those of the next turns first. */
   async listSoon(db: Querying, count: number): Promise<readonly QueuedCandidate[]> {
-    const soon: (readonly QueuedCandidate[])[] = [];
-    for (const queue of this.fair.peek(count)) soon.push((await this.stocked(db, queue)).candidates);
+    const queues = this.fair.peek(count);
+    const enough = Math.max(ENOUGH, Math.ceil(count / queues.length));
+    const short = queues.filter((queue) => this.isShort(queue, enough));
+    if (short.length > 0) await this.stock(db, short);
+    const soon = queues.map((queue) => this.shelfOf(queue).candidates);
     const found: QueuedCandidate[] = [];
     for (let depth = 0; found.length < count && soon.some(({ length }) => length > depth); depth++)
       for (const candidates of soon) found.push(...candidates.slice(depth, depth + 1));
@@ -156,10 +177,16 @@ export class WaitingQueues {
   }
 
   private async note(db: Querying): Promise<readonly WaitingQueue[]> {
+    this.knownUntilMs = performance.now() + KNOWN_MS; // unless somebody rings while it is read
     const { seenUntil, nowMs, queues } = await readArrivals(db, this.pool, this.seenUntil);
     this.seenUntil = seenUntil;
-    this.nowMs = nowMs;
+    this.read = { databaseMs: nowMs, ownMs: performance.now() };
     return queues;
+  }
+
+  /** Milliseconds since 1970, by the database's clock: never ahead of it. */
+  private get nowMs(): number {
+    return this.read.databaseMs + performance.now() - this.read.ownMs;
   }
 
   private arrived(queue: WaitingQueue): void {
@@ -189,21 +216,28 @@ export class WaitingQueues {
     for (;;) {
       const shelf = this.shelfOf(queue);
       if (shelf.candidates.length > 0 || shelf.isComplete) return shelf;
-      await this.stock(db, queue);
+      await this.stockWith(db, queue);
     }
   }
 
   /** Reads the next heads of a queue, and of others whose turn is near and of which hardly any are known. */
-  private async stock(db: Querying, queue: QueueName): Promise<void> {
-    const isShort = (other: QueueName): boolean => {
-      const shelf = this.shelves.get(keyOf(other));
-      return shelf === undefined || (!shelf.isComplete && shelf.candidates.length < 2);
-    };
+  private async stockWith(db: Querying, queue: QueueName): Promise<void> {
     const key = keyOf(queue);
-    const others = this.fair.peek(this.readAhead).filter((other) => keyOf(other) !== key && isShort(other));
-    const queues = [queue, ...others];
+    const isNext = (other: QueueName): boolean => keyOf(other) !== key && this.isShort(other, ENOUGH);
+    const others = this.fair.peek(this.readAhead).filter(isNext);
+    await this.stock(db, [queue, ...others]);
+  }
+
+  /** Fewer of its heads are known than are wanted, and there may be more. */
+  private isShort(queue: QueueName, wanted: number): boolean {
+    const shelf = this.shelves.get(keyOf(queue));
+    return shelf === undefined || (!shelf.isComplete && shelf.candidates.length < wanted);
+  }
+
+  /** Reads the next heads of these queues. */
+  private async stock(db: Querying, queues: readonly QueueName[]): Promise<void> {
     const shelves = queues.map((each) => this.shelfOf(each));
-    const limit = Math.max(2, 2 ** Math.ceil(Math.log2(HEADS_AT_ONCE / queues.length))); // few different statements
+    const limit = Math.max(ENOUGH, 2 ** Math.ceil(Math.log2(HEADS_AT_ONCE / queues.length))); // few different statements
     const wanted = queues.map((each, i) => ({ queue: each, after: shelves[i]?.last }));
     const found = queues.map(() => 0);
     for (const { queue: place, candidate, pausedUntilMs } of await listHeads(db, {

@@ -199,10 +199,12 @@ describe("an attempt", () => {
   test("of a preset that no worker serves any more does not keep the others waiting", async () => {
     const blocker = await app.member.create({ prompt: "blocker" });
     const call = await worker.nextCall();
-    for (let i = 0; i < 35; i++) await app.member.create({ prompt: "retired" });
     await app.db.transaction(
       asPlatform,
-      (tx) => tx.$executeRaw`update generation set preset = 'retired' where state = 'QUEUED'`,
+      (tx) => tx.$executeRaw`
+        insert into generation (id, tenant_id, user_id, pool, preset, priority, task, settings, total_steps, milestone_seq)
+        select gen_random_uuid(), tenant_id, user_id, pool, 'retired', priority, task, settings, total_steps, 1
+        from generation, generate_series(1, 35) where state = 'RUNNING'`,
     );
     const id = await app.member.create({ prompt: "served" });
     await call.started().succeed();

@@ -66,6 +66,7 @@ export class DatabaseWorld implements World {
 
   countForeground(max: number, now: number): Promise<number> {
     const at = new Date(EPOCH_MS + now);
+    this.queued.rang();
     return this.queued.countForeground(this.db.singly(asDispatcher), { presets: ["tiny"], max, now: at });
   }
 
@@ -94,6 +95,7 @@ export class DatabaseWorld implements World {
       const slot = { worker: { worker: { name } } } as unknown as Slot;
       return { presets, slots: Array.from({ length: slots }, () => slot) };
     });
+    this.queued.rang();
     const chosen = await this.queued.choose(db, workers, new Date(EPOCH_MS + now));
     const asked = chosen.map(({ turns, slots }) =>
       turns.map((turn) => {

@@ -29,6 +29,7 @@ describe.each(databasesHere())("what a pool's leader knows of its queues, in $na
   const start = async (workers: number) => {
     const db = database.db.singly(asDispatcher);
     const idle = Array.from({ length: workers }, (): IdleWorker => ({ presets: ["tiny"], slots: [slot] }));
+    queue.rang();
     const turns = (await queue.choose(db, idle, new Date())).flatMap((group) => group.turns);
     const claims = turns.map(({ candidate, predictedMs }) => ({
       generationId: candidate.id,
@@ -54,6 +55,30 @@ describe.each(databasesHere())("what a pool's leader knows of its queues, in $na
     queued.push(await payer.queue(1n));
     expect(idsOf(await start(5))).toEqual(queued.slice(1));
     expect(await start(5)).toEqual([]);
+  });
+
+  test("reads nothing for a claim that it prepared, unless somebody rang since", async () => {
+    const payer = await addPayer(database.db, PLENTY);
+    const queued = [await payer.queue(1n)];
+    const db = database.db.singly(asDispatcher);
+    const chosen = async (reading: Querying): Promise<readonly string[]> => {
+      const groups = await queue.choose(reading, [{ presets: ["tiny"], slots: [slot] }], new Date());
+      const turns = groups.flatMap((group) => group.turns);
+      for (const turn of turns) queue.refused(turn, { isHeld: false });
+      return turns.map(({ candidate }) => candidate.id);
+    };
+    const nothing = { $queryRaw: () => Promise.reject(new Error("it reads")) } as unknown as Querying;
+    queue.rang();
+    await queue.prepare(db);
+    expect(await chosen(nothing)).toEqual(queued);
+    await queue.prepare(db);
+    const [first] = queued;
+    await payer.cancel(first!);
+    queued.splice(0, 1, await payer.queue(1n));
+    queue.rang();
+    await expect(chosen(nothing)).rejects.toThrow("it reads");
+    expect(await chosen(db)).toEqual([first]);
+    expect(idsOf(await start(5))).toEqual(queued);
   });
 
   test("lets pass what was cancelled, and takes what came back as the oldest", async () => {
