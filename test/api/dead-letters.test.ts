@@ -4,6 +4,7 @@ import { asPlatform, asTenant } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import type { GraphqlClient } from "../support/graphql-client.ts";
+import { ShiftedClock } from "../support/shifted-clock.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 
 const LETTERS = `query($first: Int, $after: String, $last: Int, $tenantId: ID, $allTenants: Boolean) {
@@ -17,6 +18,7 @@ const LETTERS = `query($first: Int, $after: String, $last: Int, $tenantId: ID, $
 }`;
 
 describe("dead letters", () => {
+  const clock = new ShiftedClock();
   let worker: FakeWorker;
   let app: TestApp;
   let operator: GraphqlClient;
@@ -42,12 +44,13 @@ describe("dead letters", () => {
     );
     call.started().fail(Status.INTERNAL, "out of memory");
     await client.finished(id);
+    clock.advance(600_000); // a worker that fails one after the other is left alone for a while
     return id;
   };
 
   beforeAll(async () => {
     worker = new FakeWorker();
-    app = await createTestApp({ workers: worker });
+    app = await createTestApp({ workers: worker, clock });
     operator = await app.addMember("OPERATOR");
     stranger = await app.addMember("OWNER", { credits: 10_000_000n });
     for (let i = 0; i < 3; i++) ids.push(await deadLetter(app.member));

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { Status } from "nice-grpc";
 import sharp from "sharp";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { Stage } from "../../proto/gen/inference/v1/inference.ts";
 import { MAX_ATTEMPTS, MAX_EXCUSED } from "../../src/generation/failure-rules.ts";
 import { asPlatform } from "../../src/platform/access.ts";
@@ -15,6 +15,7 @@ import { UrlSigner } from "../../src/storage/url-signer.ts";
 import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
 import { CANCEL } from "../support/graphql-client.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
+import { skipPauses } from "../support/pauses.ts";
 import { ShiftedClock } from "../support/shifted-clock.ts";
 import { slowTest } from "../support/slow-test.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
@@ -27,11 +28,13 @@ const SIZE = { width: 96, height: 96 };
 describe("an attempt", () => {
   let worker: FakeWorker;
   let app: TestApp;
+  let pauseAgain: () => Promise<void>;
   const clock = new ShiftedClock();
 
   beforeAll(async () => {
     worker = new FakeWorker();
     app = await createTestApp({ workers: worker, clock });
+    pauseAgain = await skipPauses(app.db);
   });
   afterEach(() => expectBalancedLedger(app.db));
   afterAll(() => app.stop());
@@ -123,17 +126,13 @@ describe("an attempt", () => {
     writeFileSync(images, "");
     const id = await app.member.create({ prompt: "disk full" });
     await (await worker.nextCall()).started().checkpoint(17).succeed();
-    await expect.poll(() => outcomes(id), { interval: 20 }).toEqual(["RETURNED"]);
-    rmSync(images);
-    if (existsSync(`${images}.away`)) renameSync(`${images}.away`, images);
-    await app.db.transaction(
-      asPlatform,
-      (tx) => tx.$executeRaw`update generation set not_before = null where state = 'QUEUED'`,
-    );
     const second = await worker.nextCall();
     expect(second.request.resumeFrom?.stepsDone).toBe(17);
+    rmSync(images);
+    if (existsSync(`${images}.away`)) renameSync(`${images}.away`, images);
     await second.started(17).succeed();
     expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
+    expect(await outcomes(id)).toEqual(["RETURNED", "SUCCEEDED"]);
   });
 
   test.each<[string, (call: FakeCall) => unknown]>([
@@ -184,6 +183,10 @@ describe("an attempt", () => {
   });
 
   test("for which the worker has no slot is repeated ever more rarely, and such a worker is replaced in the end", async () => {
+    await pauseAgain();
+    onTestFinished(async () => {
+      pauseAgain = await skipPauses(app.db);
+    });
     worker.refusesAll = true;
     const id = await app.member.create({ prompt: "refused" });
     await expect.poll(async () => (await outcomes(id)).length, { interval: 20, timeout: 10_000 }).toBeGreaterThan(1);

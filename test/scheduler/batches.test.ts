@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { CANCEL_BATCH, createBatch, finishedBatch, readBatch, readItems, readResults } from "../support/batches.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
+import { skipPauses } from "../support/pauses.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 
 const SLOTS = 8;
@@ -15,6 +16,7 @@ describe("the items of a batch", () => {
   beforeAll(async () => {
     worker = new FakeWorker(SLOTS);
     app = await createTestApp({ workers: worker });
+    await skipPauses(app.db);
   });
   afterEach(() => expectBalancedLedger(app.db));
   afterAll(() => app.stop());
@@ -60,7 +62,7 @@ describe("the items of a batch", () => {
   });
 
   test("are drawn in order, each once, never more than a window of them queued or running", async () => {
-    const total = 100;
+    const total = WINDOW + SLOTS;
     const id = await createBatch(
       app.member,
       Array.from({ length: total }, (_, i) => `picture ${i}`),

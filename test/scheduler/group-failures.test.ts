@@ -2,6 +2,7 @@ import { Status } from "nice-grpc";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
+import { skipPauses } from "../support/pauses.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 
 const GUILTY = "guilty";
@@ -13,6 +14,7 @@ describe("a group that its worker fails", () => {
   beforeEach(async () => {
     worker = new FakeWorker(4);
     app = await createTestApp({ workers: worker });
+    await skipPauses(app.db);
   });
   afterEach(async () => {
     await expectBalancedLedger(app.db);
@@ -104,6 +106,7 @@ describe("a group that its worker fails", () => {
 test("a worker that fails different generations is quarantined, and one that fails the same is not", async () => {
   const worker = new FakeWorker();
   const app = await createTestApp({ workers: worker });
+  await skipPauses(app.db);
   const report = async () => (await app.owner.query(`{ workers(pool: "local") { faults state } }`)).workers[0];
   try {
     const poison = await app.member.create({ prompt: "poison" });
