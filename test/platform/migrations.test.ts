@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PGlite } from "@electric-sql/pglite";
@@ -34,11 +34,21 @@ describe("the migrations", () => {
     expect(await diffMigrations(factory(client), { folder: FOLDER, schemaFile: "prisma/schema.prisma" })).toBe("");
   });
 
-  test("are applied in their order, once", async () => {
+  test("are applied in their order, once, and one that failed is not passed over", async () => {
     const fresh = new PGlite();
     const names = readdirSync(FOLDER).filter((name) => /^\d{4}_/.test(name));
     expect(await applyMigrations(factory(fresh), FOLDER)).toEqual(names.sort());
     expect(await applyMigrations(factory(fresh), FOLDER)).toEqual([]);
+
+    const later = mkdtempSync(join(tmpdir(), "atelier-migrations-"));
+    cpSync(FOLDER, later, { recursive: true });
+    mkdirSync(join(later, "9999_later"));
+    writeFileSync(join(later, "9999_later", "migration.sql"), "create table later (id int);\n");
+    expect(await applyMigrations(factory(fresh), later)).toEqual(["9999_later"]);
+    expect(await applyMigrations(factory(fresh), later)).toEqual([]);
+    await fresh.exec("update _prisma_migrations set finished_at = null where migration_name = '9999_later'");
+    await expect(applyMigrations(factory(fresh), later)).rejects.toThrow();
+    rmSync(later, { recursive: true });
     await fresh.close();
   });
 });
