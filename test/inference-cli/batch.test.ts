@@ -3,7 +3,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createFolder } from "../checkpoint/temporary-folder.ts";
-import { buildTinyModel, type TinyModel } from "../support/tiny-model.ts";
+import { openTinyModel, type TinyModel } from "../support/tiny-model.ts";
 import { runCommand } from "./command.ts";
 
 const SAMPLES = [{ prompt: "a red circle", tag: "first" }, { prompt: "  a blue square " }, { prompt: "a star" }];
@@ -11,7 +11,7 @@ const SHORT = ["--steps", "2", "--diffusion-steps", "3", "--seed", "5", "--batch
 
 let model: TinyModel;
 beforeAll(async () => {
-  model = await buildTinyModel();
+  model = openTinyModel();
 });
 afterAll(() => model.remove());
 

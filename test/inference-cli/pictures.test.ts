@@ -5,14 +5,14 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { render, type Scene } from "../../inference/eval/shapes-world.ts";
 import { writeImage } from "../../inference/image/rgb-image.ts";
 import { createFolder } from "../checkpoint/temporary-folder.ts";
-import { buildTinyModel, type TinyModel } from "../support/tiny-model.ts";
+import { openTinyModel, type TinyModel } from "../support/tiny-model.ts";
 import { runCommand } from "./command.ts";
 
 const SCENE: Scene = [{ shape: "circle", color: "red", x: 48, y: 48 }];
 
 let model: TinyModel;
 beforeAll(async () => {
-  model = await buildTinyModel();
+  model = openTinyModel();
 });
 afterAll(() => model.remove());
 

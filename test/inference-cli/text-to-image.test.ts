@@ -3,14 +3,14 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createFolder } from "../checkpoint/temporary-folder.ts";
-import { buildTinyModel, type TinyModel } from "../support/tiny-model.ts";
+import { openTinyModel, type TinyModel } from "../support/tiny-model.ts";
 import { runCommand } from "./command.ts";
 
 const SHORT = ["--prompt", "a red circle", "--steps", "2", "--diffusion-steps", "3"];
 
 let model: TinyModel;
 beforeAll(async () => {
-  model = await buildTinyModel();
+  model = openTinyModel();
 });
 afterAll(() => model.remove());
 

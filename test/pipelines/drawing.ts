@@ -6,7 +6,7 @@ import { openPipelines, type Pipelines } from "../../inference/pipelines/pipelin
 import { PrefixCache } from "../../inference/pipelines/prefix-cache.ts";
 import { type TextToImageRequest, textToImage } from "../../inference/pipelines/text-to-image.ts";
 import type { GraphRun, LoadedModel } from "../../inference/runtime/loaded-model.ts";
-import { buildTinyModel } from "../support/tiny-model.ts";
+import { openTinyModel } from "../support/tiny-model.ts";
 
 /** A short drawing of the tiny preset: few steps, so that tests may draw often. */
 export const REQUEST: TextToImageRequest = {
@@ -35,7 +35,7 @@ export interface TinyPipelines {
 
 /** The tiny preset, ready to draw on one thread. */
 export async function openTinyPipelines(): Promise<TinyPipelines> {
-  const model = await buildTinyModel();
+  const model = openTinyModel();
   const runs: GraphRun["graph"][] = [];
   const tiny: TinyPipelines = {
     pipelines: openPipelines(model.folder, {

@@ -27,7 +27,7 @@ import { imageToText } from "../../inference/pipelines/image-to-text.ts";
 import { openPipelines } from "../../inference/pipelines/pipelines.ts";
 import { LoadedModel } from "../../inference/runtime/loaded-model.ts";
 import { collect, REQUEST } from "../pipelines/drawing.ts";
-import { buildTinyModel, type TinyModel } from "../support/tiny-model.ts";
+import { openTinyModel, type TinyModel } from "../support/tiny-model.ts";
 
 /** Small and quick to open; the VAE's convolutions are laid out anew for a processor, products are packed. */
 const GRAPHS = ["mar-encoder", "diffusion-head", "vae-decoder"] as const satisfies readonly GraphName[];
@@ -35,7 +35,7 @@ const COPY_FILES = ["complete.json", "graph.onnx", "weights.bin"];
 
 let tiny: TinyModel;
 beforeAll(async () => {
-  tiny = await buildTinyModel();
+  tiny = openTinyModel();
 });
 afterAll(() => tiny.remove());
 

@@ -1,9 +1,10 @@
 /** The server as users run it: a process of its own, started from dist/. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { GraphqlClient } from "./graphql-client.ts";
+import { copyTemplate } from "./template-data.ts";
 
 export class ServerProcess {
   private output = "";
@@ -103,8 +104,7 @@ export class ServerProcess {
 
 /** A copy of a template, or an empty folder. */
 export function temporaryFolder(template?: string): { path: string; remove(): void } {
-  const path = mkdtempSync(join(tmpdir(), "atelier-server-"));
-  if (template !== undefined) cpSync(template, path, { recursive: true, preserveTimestamps: true });
+  const path = template === undefined ? mkdtempSync(join(tmpdir(), "atelier-server-")) : copyTemplate(template);
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 

@@ -3,7 +3,7 @@
  * which takes a fraction of a second where making it takes seconds.
  */
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { cpSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
@@ -34,6 +34,17 @@ export default async function setup(project: TestProject): Promise<() => void> {
 /** A data folder of one's own. */
 export function copyTemplate(template: string): string {
   const folder = mkdtempSync(join(tmpdir(), "atelier-test-"));
-  cpSync(template, folder, { recursive: true, preserveTimestamps: true });
+  cpSync(join(template, "database"), join(folder, "database"), { recursive: true });
+  linkFiles(join(template, "models"), join(folder, "models"));
   return folder;
+}
+
+/** The same files in another folder, for a model: nothing writes into a file of a model once it is there. */
+export function linkFiles(from: string, to: string): void {
+  mkdirSync(to);
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const [source, target] = [join(from, entry.name), join(to, entry.name)];
+    if (entry.isDirectory()) linkFiles(source, target);
+    else linkSync(source, target);
+  }
 }

@@ -4,14 +4,14 @@ import type { Compute } from "../../inference/worker/compute.ts";
 import type { RunEvent } from "../../inference/worker/compute-protocol.ts";
 import { InferenceService } from "../../inference/worker/inference-service.ts";
 import { Offer } from "../../inference/worker/offer.ts";
-import { buildTinyModel, type TinyModel } from "../support/tiny-model.ts";
+import { openTinyModel, type TinyModel } from "../support/tiny-model.ts";
 import { requestOf, SHORT } from "./attempts.ts";
 
 const TWO_MINUTES_MS = 120_000;
 
 let model: TinyModel;
 beforeAll(async () => {
-  model = await buildTinyModel();
+  model = openTinyModel();
 });
 afterAll(() => model.remove());
 beforeEach(() => void vi.useFakeTimers());

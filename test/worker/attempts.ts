@@ -9,7 +9,7 @@ import {
   GuidanceSchedule,
   Speed,
 } from "../../proto/gen/inference/v1/inference.ts";
-import { buildTinyModel, type TinyModel } from "../support/tiny-model.ts";
+import { openTinyModel, type TinyModel } from "../support/tiny-model.ts";
 import { startWorker, type WorkerProcess } from "../support/worker-process.ts";
 
 export type AttemptEvent = NonNullable<GenerateResponse["event"]>;
@@ -116,7 +116,7 @@ export function useTinyWorkers(): TinyWorkers {
   let model: TinyModel;
   const sharedWorkers = new Map<string, Promise<WorkerProcess>>();
   beforeAll(async () => {
-    model = await buildTinyModel();
+    model = openTinyModel();
   });
   afterAll(async () => {
     for (const worker of sharedWorkers.values()) await (await worker).dispose();

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vit
 import type { TextToImageRequest } from "../../inference/pipelines/text-to-image.ts";
 import type { Compute } from "../../inference/worker/compute.ts";
 import type { RunEvent } from "../../inference/worker/compute-protocol.ts";
-import { buildTinyModel, type TinyModel } from "../support/tiny-model.ts";
+import { openTinyModel, type TinyModel } from "../support/tiny-model.ts";
 
 // The computing thread is compiled code, and so is whoever starts it.
 const compiled = pathToFileURL(resolve("dist/inference/worker/compute.js")).href;
@@ -26,7 +26,7 @@ const LONG: TextToImageRequest = {
 
 let model: TinyModel;
 beforeAll(async () => {
-  model = await buildTinyModel();
+  model = openTinyModel();
 });
 afterAll(() => model.remove());
 
