@@ -250,8 +250,8 @@ function compose(config: Config, { db, clock, logger, metrics, pool, publicUrl }
   const tenantExport = new TenantExport({ db, images, links, clock });
   const purge = new ImagePurge({ db, images, logger });
   if (config.role !== "api") new Demand({ db, clock, registry: metrics.registry });
-  const poll = new MilestonePoll(db, logger);
-  const callers = new CallerWatch({ db, clock, logger });
+  const poll = new MilestonePoll(db, logger, metrics);
+  const callers = new CallerWatch({ db, clock, logger, metrics });
   const server = new ApiServer({
     auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, logger })),
     callers,

@@ -6,6 +6,7 @@ import { asAnyone } from "../platform/access.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database.ts";
 import type { Logger } from "../platform/logger.ts";
+import type { Metrics } from "../platform/metrics.ts";
 import { Ticker } from "../platform/ticker.ts";
 import { type CallerState, recheckCallers } from "./auth.store.ts";
 import type { Principal } from "./principal.ts";
@@ -22,9 +23,10 @@ export class CallerWatch {
   private readonly callers = new Set<Caller>();
   private readonly ticker: Ticker;
 
-  constructor(private readonly services: { db: Database; clock: Clock; logger: Logger }) {
-    const { logger } = services;
-    this.ticker = new Ticker({ name: "callers", intervalMs: INTERVAL_MS, runOnce: () => this.checkOnce(), logger });
+  constructor(private readonly services: { db: Database; clock: Clock; logger: Logger; metrics: Metrics }) {
+    const { logger, metrics } = services;
+    const runOnce = () => this.checkOnce();
+    this.ticker = new Ticker({ name: "callers", intervalMs: INTERVAL_MS, runOnce, logger, metrics });
   }
 
   start(): void {

@@ -3,7 +3,7 @@ import type { Tx } from "../platform/database.ts";
 import type { PageRequest } from "../platform/page.ts";
 import { type GenerationDetails, readGenerations } from "./generation.store.ts";
 
-/** Counted of all tenants, for who has to see that there are some. */
+/** That are looked at, the newest ones of all tenants: who has to see that there are some need not know of more. */
 const MAX_COUNTED = 1000;
 const OPEN_DAYS = 7;
 
@@ -11,11 +11,11 @@ const OPEN_DAYS = 7;
 export async function countOpenDeadLetters(tx: Tx): Promise<number> {
   const [row] = await tx.$queryRaw<{ count: number }[]>`
     select count(*)::int as count from (
-      select 1 from generation g
-      where g.state = 'DEAD_LETTERED' and g.deleted_at is null and g.finished_at > now() - make_interval(days => ${OPEN_DAYS}::int)
-        and not exists (select 1 from generation r where r.parent_id = g.id)
-      limit ${MAX_COUNTED}::int
-    ) as open`;
+      select id, finished_at from generation where state = 'DEAD_LETTERED' and deleted_at is null
+      order by id desc limit ${MAX_COUNTED}::int
+    ) as newest
+    where finished_at > now() - make_interval(days => ${OPEN_DAYS}::int)
+      and not exists (select 1 from generation replay where replay.parent_id = newest.id)`;
   return row?.count ?? 0;
 }
 

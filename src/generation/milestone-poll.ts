@@ -5,6 +5,7 @@
 import { asPoll } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import type { Logger } from "../platform/logger.ts";
+import type { Metrics } from "../platform/metrics.ts";
 import { Ticker } from "../platform/ticker.ts";
 import { newestSeqs } from "./milestone.store.ts";
 
@@ -24,12 +25,14 @@ export class MilestonePoll {
   constructor(
     private readonly db: Database,
     logger: Logger,
+    metrics?: Metrics,
   ) {
     this.ticker = new Ticker({
       name: "milestone poll",
       intervalMs: INTERVAL_MS,
       runOnce: () => this.pollOnce(),
       logger,
+      ...(metrics && { metrics }),
     });
   }
 

@@ -54,7 +54,7 @@ export class Demand {
     );
     const deadLetters: Gauge = new Gauge({
       name: "atelier_dead_letters_open",
-      help: "Generations that were dead-lettered in the last week and not replayed, up to 1000",
+      help: "Generations that were dead-lettered in the last week and not replayed, of the newest 1000",
       registers: [services.registry],
       collect: async () => deadLetters.set((await this.read()).deadLetters),
     });
