@@ -6,6 +6,8 @@ import type { AttemptOutcome, FailureClass } from "../generated/prisma/enums.ts"
 export const MAX_ATTEMPTS = 3;
 /** Failures of workers while they ran a generation; from then on it has no excuse. */
 export const MAX_EXCUSED = 8;
+/** So often something else may be to blame, half an hour of pauses at most: then it counts, so that nothing is tried for ever. */
+export const MAX_FREE = 50;
 /** At most by this part a pause is longer than it need be, so that not all come back at once. */
 const JITTER = 0.25;
 
@@ -13,8 +15,8 @@ interface FailureRule {
   readonly outcome: AttemptOutcome;
   /** The generation has failed: a repeat would, too. */
   readonly isFinal: boolean;
-  /** It is one of MAX_ATTEMPTS. */
-  readonly counts: boolean;
+  /** It is one of MAX_ATTEMPTS; LATE: not the first MAX_FREE times. */
+  readonly counts: "ALWAYS" | "LATE" | "NEVER";
   /** In company, nobody can tell whose failure it is: it counts for none, and they are told apart. */
   readonly isShared: boolean;
   /** A generation that got further than its attempts before is not to blame. */
@@ -29,7 +31,7 @@ interface FailureRule {
 const FINAL = {
   outcome: "FAILED",
   isFinal: true,
-  counts: false,
+  counts: "NEVER",
   isShared: false,
   isExcusedByProgress: false,
   worker: "FINE",
@@ -42,7 +44,7 @@ const FREE = { ...FINAL, outcome: "RETURNED", isFinal: false } as const;
 const SUSPECT = {
   outcome: "FAILED",
   isFinal: false,
-  counts: true,
+  counts: "ALWAYS",
   isShared: true,
   isExcusedByProgress: false,
   worker: "SUSPECT",
@@ -53,13 +55,13 @@ const SUSPECT = {
 export const FAILURE_RULES: Readonly<Record<FailureClass, FailureRule>> = {
   INVALID_INPUT: FINAL,
   CONTENT_BLOCKED: FINAL,
-  MODERATION_UNAVAILABLE: { ...FREE, outcome: "FAILED", counts: true, pauseMs: 30_000, maxPauseMs: 600_000 },
+  MODERATION_UNAVAILABLE: { ...FREE, outcome: "FAILED", counts: "ALWAYS", pauseMs: 30_000, maxPauseMs: 600_000 },
   INTERNAL: SUSPECT,
   WORKER_LOST: { ...SUSPECT, isExcusedByProgress: true },
   WORKER_STUCK: { ...SUSPECT, isExcusedByProgress: true, worker: "STUCK" },
-  NOT_TAKEN: { ...FREE, worker: "FAULTY", pauseMs: 200, maxPauseMs: 10_000 },
+  NOT_TAKEN: { ...FREE, counts: "LATE", worker: "FAULTY", pauseMs: 200, maxPauseMs: 30_000 },
   SERVER: { ...FREE, pauseMs: 10_000, maxPauseMs: 300_000 }, // a full disk does not get better at once
-  ORPHANED: { ...FREE, outcome: "ORPHANED" },
+  ORPHANED: { ...FREE, outcome: "ORPHANED", counts: "LATE" }, // it may be what ends the server
   STALE_CHECKPOINT: FREE,
 };
 
@@ -92,8 +94,10 @@ export function judgeFailure(attempt: FailedAttempt, past: PastFailures): Failur
   const rule = FAILURE_RULES[attempt.failureClass];
   const hasExcuse = (rule.isShared && attempt.hadCompany) || (rule.isExcusedByProgress && attempt.hasAdvanced);
   const isExcused = hasExcuse && suspiciousFailures(past) < MAX_EXCUSED;
-  const counts = rule.counts && !isExcused;
-  const repeats = isExcused ? 0 : rule.counts ? past.counted : (past.byClass[attempt.failureClass] ?? 0);
+  const ofClass = past.byClass[attempt.failureClass] ?? 0;
+  const counts =
+    rule.counts === "LATE" ? ofClass >= MAX_FREE && !attempt.hadCompany : rule.counts === "ALWAYS" && !isExcused;
+  const repeats = isExcused ? 0 : rule.counts === "ALWAYS" ? past.counted : ofClass;
   const pauseMs = Math.min(rule.pauseMs * 2 ** repeats, rule.maxPauseMs);
   return {
     counts,

@@ -339,7 +339,7 @@ export class Attempt {
     if (failureClass === "NOT_TAKEN" && (reason === "busy" || isBystander)) {
       logger.warn({ ...facts, failureClass }, "attempt failed");
       if (reason === "busy") pool.refused(worker);
-      return this.retry(failureClass, message);
+      return this.retry(failureClass, message, { hadCompany: true });
     }
     if (isBystander) {
       logger.warn({ ...facts, failureClass }, "attempt failed");

@@ -4,7 +4,9 @@ import {
   type FailedAttempt,
   type FailureVerdict,
   judgeFailure,
+  MAX_ATTEMPTS,
   MAX_EXCUSED,
+  MAX_FREE,
   type PastFailures,
 } from "../../src/generation/failure-rules.ts";
 
@@ -22,9 +24,20 @@ test("the third failure that counts is the last one, whatever the first two were
 });
 
 test("what is nobody's failure never counts, however often it happens", () => {
-  for (const failureClass of ["NOT_TAKEN", "SERVER", "ORPHANED", "STALE_CHECKPOINT"] as const) {
+  for (const failureClass of ["SERVER", "STALE_CHECKPOINT"] as const) {
     const past = { counted: 2, byClass: { [failureClass]: 100 } };
     expect(judge({ failureClass }, past), failureClass).toMatchObject({ counts: false, isLast: false });
+  }
+});
+
+test("what never starts, or ends every server that runs it, counts in the end, and not for its company", () => {
+  for (const failureClass of ["NOT_TAKEN", "ORPHANED"] as const) {
+    const after = (times: number, counted = 0, hadCompany = false) =>
+      judge({ failureClass, hadCompany }, { counted, byClass: { [failureClass]: times } });
+    expect(after(MAX_FREE - 1, 2), failureClass).toMatchObject({ counts: false, isLast: false });
+    expect(after(MAX_FREE)).toMatchObject({ counts: true, isLast: false });
+    expect(after(MAX_FREE, MAX_ATTEMPTS - 1)).toMatchObject({ counts: true, isLast: true });
+    expect(after(MAX_FREE, MAX_ATTEMPTS - 1, true)).toMatchObject({ counts: false, isLast: false });
   }
 });
 
@@ -53,7 +66,7 @@ test("whose workers failed again and again has no excuse any more", () => {
 });
 
 test("pauses double each time up to a maximum, and are at most a quarter longer", () => {
-  for (const [repeats, least] of [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000].entries()) {
+  for (const [repeats, least] of [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000].entries()) {
     const { pauseMs } = judge({ failureClass: "NOT_TAKEN" }, { byClass: { NOT_TAKEN: repeats } });
     expect(pauseMs).toBeGreaterThanOrEqual(least);
     expect(pauseMs).toBeLessThanOrEqual(1.25 * least);

@@ -4,7 +4,7 @@ import { Status } from "nice-grpc";
 import sharp from "sharp";
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { Stage } from "../../proto/gen/inference/v1/inference.ts";
-import { MAX_ATTEMPTS, MAX_EXCUSED } from "../../src/generation/failure-rules.ts";
+import { MAX_ATTEMPTS, MAX_EXCUSED, MAX_FREE } from "../../src/generation/failure-rules.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import type { Clock } from "../../src/platform/clock.ts";
 import { createLogger } from "../../src/platform/logger.ts";
@@ -80,6 +80,23 @@ describe("an attempt", () => {
     const { attempts, seq } = await app.member.generation(id);
     expect(attempts.map(({ failureClass }: any) => failureClass)).toEqual(Array(3).fill("WORKER_LOST"));
     expect(seq).toBe(8); // Queued, three times Started and AttemptFailed, Finished
+  });
+
+  test("whose worker is lost before it starts is tried often, not for ever", async () => {
+    const id = await app.member.create({ prompt: "kills its worker at once" });
+    const call = await worker.nextCall();
+    await app.db.transaction(
+      asPlatform,
+      (tx) => tx.$executeRaw`
+        with earlier as (
+          insert into attempt (generation_id, tenant_id, number, lease_id, worker, ended_at, outcome, failure_class)
+          select id, tenant_id, -n, gen_random_uuid(), 'earlier', now(), 'RETURNED', 'NOT_TAKEN'
+          from generation, generate_series(1, ${MAX_FREE}::int) as n where state = 'RUNNING'
+        )
+        update generation set failed_attempts = ${MAX_ATTEMPTS - 1}::int where state = 'RUNNING'`,
+    );
+    call.fail(Status.UNAVAILABLE);
+    expect(await app.member.finished(id)).toMatchObject({ state: "DEAD_LETTERED", failure: { code: "NOT_TAKEN" } });
   });
 
   test("leaves one checkpoint, and none once its generation has ended", async () => {
