@@ -42,7 +42,7 @@ describe("when the PostgreSQL server dies", () => {
         await vi.waitFor(() => expect(acknowledged.length).toBeGreaterThan(before + 3), { timeout: 60_000 });
         await postgres.kill();
         await vi.waitFor(() => expect(failures).toBeGreaterThan(failed + 2), { timeout: 60_000 });
-        postgres.restart();
+        await postgres.restart();
       }
       const after = acknowledged.length;
       await vi.waitFor(() => expect(acknowledged.length).toBeGreaterThan(after + 3), { timeout: 60_000 });

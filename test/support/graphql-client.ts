@@ -15,7 +15,7 @@ export class GraphqlClient {
   ) {}
 
   /** The answer, whatever it is. */
-  async send(query: string, variables: object = {}): Promise<ApiResult> {
+  async send(query: string, variables: object = {}, signal: AbortSignal | null = null): Promise<ApiResult> {
     const response = await fetch(this.url, {
       method: "POST",
       headers: {
@@ -23,6 +23,7 @@ export class GraphqlClient {
         ...(this.apiKey === undefined ? {} : { authorization: `Bearer ${this.apiKey}` }),
       },
       body: JSON.stringify({ query, variables }),
+      signal,
     });
     return (await response.json()) as ApiResult;
   }

@@ -1,5 +1,6 @@
 /** A private PostgreSQL server in a temporary folder, from the programs of this machine. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,8 +23,10 @@ export interface PostgresServer {
   createDatabase(): Promise<string>;
   /** Kills every process of it at once, as when the machine dies. */
   kill(): Promise<void>;
+  /** Its connections stay, and nothing answers. @returns what lets it go on */
+  freeze(): () => void;
   /** On the same data and port, after it was killed. */
-  restart(): void;
+  restart(): Promise<void>;
   stop(): void;
 }
 
@@ -34,12 +37,12 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
   const data = join(folder, "data");
   const port = await freePort();
   if (isRoot()) spawnSync("chown", [SYSTEM_USER, folder]);
-  run("initdb", ["--pgdata", data, "--username", "admin", "--auth", "trust", "--encoding", "UTF8", "--no-sync"]);
+  await run("initdb", ["--pgdata", data, "--username", "admin", "--auth", "trust", "--encoding", "UTF8", "--no-sync"]);
   const options = Object.entries({ listen_addresses: "127.0.0.1", unix_socket_directories: folder, ...settings, port });
   const given = options.map(([name, value]) => `-c ${name}='${value}'`).join(" ");
-  const start = (): void =>
+  const start = (): Promise<void> =>
     run("pg_ctl", ["start", "--wait", "--pgdata", data, "--log", join(folder, "log"), "--options", given]);
-  start();
+  await start();
   const admin = `postgresql://admin@127.0.0.1:${port}`;
   await query(`${admin}/postgres`, "create role atelier_login login createrole password 'atelier'");
   let databases = 0;
@@ -49,18 +52,24 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
       await query(`${admin}/postgres`, `create database ${name} owner atelier_login`);
       return `postgresql://atelier_login:atelier@127.0.0.1:${port}/${name}`;
     },
+    freeze() {
+      const pids = processesOf(data);
+      for (const pid of pids) signalIfThere(pid, "SIGSTOP");
+      return () => {
+        for (const pid of pids) signalIfThere(pid, "SIGCONT");
+      };
+    },
     async kill() {
-      const [postmaster = ""] = readFileSync(join(data, "postmaster.pid"), "utf8").split("\n");
-      const children = readFileSync(`/proc/${postmaster}/task/${postmaster}/children`, "utf8").trim().split(" ");
-      const pids = [postmaster, ...children].map(Number);
-      for (const pid of pids) process.kill(pid, "SIGKILL");
-      await vi.waitFor(() => expect(pids.filter(isRunning)).toEqual([]), { interval: 5 });
+      const pids = processesOf(data);
+      for (const pid of pids) signalIfThere(pid, "SIGKILL");
+      await vi.waitFor(() => expect(pids.filter(isRunning)).toEqual([]), { interval: 5, timeout: 10_000 });
       // Where nobody reaps it, its process would seem to be there.
       for (const lock of [join(data, "postmaster.pid"), join(folder, `.s.PGSQL.${port}.lock`)]) rmSync(lock);
     },
     restart: start,
     stop() {
-      run("pg_ctl", ["stop", "--pgdata", data, "--mode", "immediate", "--wait"]);
+      const [command, args] = asServer("pg_ctl", ["stop", "--pgdata", data, "--mode", "immediate", "--wait"]);
+      spawnSync(command, args, { stdio: "ignore", cwd: tmpdir() });
       rmSync(folder, { recursive: true, force: true });
     },
   };
@@ -76,12 +85,32 @@ async function query(url: string, sql: string): Promise<void> {
   }
 }
 
-function run(program: string, args: readonly string[]): void {
-  const path = join(PROGRAMS ?? "", program);
-  const [command, ...rest] = isRoot() ? ["runuser", "-u", SYSTEM_USER, "--", path, ...args] : [path, ...args];
+async function run(program: string, args: readonly string[]): Promise<void> {
+  const [command, rest] = asServer(program, args);
   // Nothing is piped: the server would keep the pipes open.
-  const { status } = spawnSync(command ?? "", rest, { stdio: "ignore", cwd: tmpdir() });
+  const [status] = await once(spawn(command, rest, { stdio: "ignore", cwd: tmpdir() }), "exit");
   if (status !== 0) throw new Error(`${program} ended with ${status}`);
+}
+
+function asServer(program: string, args: readonly string[]): [string, readonly string[]] {
+  const path = join(PROGRAMS ?? "", program);
+  return isRoot() ? ["runuser", ["-u", SYSTEM_USER, "--", path, ...args]] : [path, args];
+}
+
+/** The server's first. */
+function processesOf(data: string): readonly number[] {
+  const [postmaster = ""] = readFileSync(join(data, "postmaster.pid"), "utf8").split("\n");
+  const children = readFileSync(`/proc/${postmaster}/task/${postmaster}/children`, "utf8").trim().split(" ");
+  return [postmaster, ...children].map(Number);
+}
+
+/** A child may end by itself meanwhile. */
+function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
 }
 
 function isRoot(): boolean {

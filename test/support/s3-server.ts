@@ -5,6 +5,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout } from "node:timers/promises";
 import { signatureOf } from "./s3-signature.ts";
 
 interface StoredObject {
@@ -41,6 +42,8 @@ export class S3Server {
   failures = 0;
   /** Of a temporary key: requests and links have to bear it, and sign it. */
   sessionToken: string | undefined;
+  /** Before a request is looked at. */
+  delayMs = 0;
   /** Requests are not answered. */
   isSilent = false;
   /** The deletion of several, and the joining of parts, answer 200 with an error in it. */
@@ -82,6 +85,7 @@ export class S3Server {
     const body = Buffer.concat(chunks);
     const url = new URL(request.url ?? "", `http://${request.headers.host}`);
     if (this.isSilent) return;
+    if (this.delayMs > 0) await setTimeout(this.delayMs);
     const refusal = this.refusalOf(request, url, body);
     const { status, headers, body: content } = refusal ? error(...refusal) : this.answer(request, url, body);
     response.writeHead(status, { "content-length": Buffer.byteLength(content ?? ""), ...headers }).end(content);

@@ -1,6 +1,7 @@
 /** A compiled inference worker that listens on loopback TCP, and is started again when it ends, as whoever runs it would do. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { freePort } from "./free-port.ts";
 
 export interface TcpWorker {
   /** host:port, the same for every process. */
@@ -33,11 +34,11 @@ export async function startTcpWorker(options: TcpWorkerOptions): Promise<TcpWork
     child.once("close", () => {
       if (isStopped || !isRestarted) return;
       onRestart();
-      void launch(target);
+      launch(target).catch(() => {}); // it may be ended before it listens: then another one follows
     });
     return listeningOn(child);
   };
-  const target = await launch("127.0.0.1:0");
+  const target = await launch(`127.0.0.1:${await freePort()}`);
   return {
     target,
     get child() {

@@ -1,0 +1,85 @@
+/** How long what was hit took to go on. Times are of this machine and what else it does: printed, and never judged. */
+import { type Fault, isKill } from "./faults.ts";
+import type { Load } from "./load.ts";
+import { placeOf, type Verdict } from "./verdict.ts";
+import type { World } from "./world.ts";
+
+/** A leader that is gone is replaced within its lease and a little more. */
+const LEASE_MS = 15_000;
+/** What was killed needs so long to start. */
+const START_MS = 10_000;
+
+interface Moved {
+  readonly ms: number;
+  /** Somebody could see to it all the time. */
+  readonly hadDispatcher: boolean;
+}
+
+/** The lines to print. */
+export function figuresOf(world: World, load: Load, faults: readonly Fault[], verdict: Verdict): readonly string[] {
+  const { records, pictures } = verdict;
+  const counts = countBy(faults.map(({ kind }) => kind));
+  const states = countBy(records.generations.map(({ state }) => state));
+  const outcomes = countBy(
+    records.generations.flatMap(({ attempts }) => attempts.map((one) => one.failure_class ?? one.outcome ?? "none")),
+  );
+  const watchers = load.asked.map(({ watcher }) => watcher);
+  const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) => total + one, 0);
+  const moved = (kind: string) =>
+    faults.filter((fault) => fault.kind === kind).flatMap((one) => movedBy(one, world, faults, verdict));
+  const calm = (all: readonly Moved[]) => all.filter(({ hadDispatcher }) => hadDispatcher).map(({ ms }) => ms);
+  const resumed = watchers.flatMap((watcher) => watcher.resumed);
+  const isCalm = ({ at, ms }: { at: number; ms: number }): boolean =>
+    !faults.some(
+      (fault) =>
+        /api|postgres|rolling/.test(fault.kind) && fault.at !== at && fault.at < at + ms && fault.until > at - START_MS,
+    );
+  const [killed, frozen] = [moved("kill worker"), moved("freeze worker")];
+  return [
+    `faults: ${faults.filter(({ kind }) => isKill(kind)).length} kills and freezes of ${faults.length}: ${counts}`,
+    `generations: ${records.generations.length} (${load.batches.length} batches): ${states}`,
+    `attempts by end: ${outcomes}`,
+    `pictures: ${pictures.read} read, ${pictures.identical} byte for byte those of an undisturbed run`,
+    `clients: ${sum(watchers.map(({ sockets }) => sockets))} sockets for ${watchers.length} subscriptions, ${sum(watchers.map(({ milestones }) => milestones.length))} milestones, ${sum(watchers.map(({ frames }) => frames))} frames, ${load.retries} calls repeated`,
+    `worker killed -> its generations run again: ${quantiles(killed.map(({ ms }) => ms))}`,
+    `  of these, with a dispatcher and a database all the time: ${quantiles(calm(killed))}`,
+    `worker frozen -> its generations run again: ${quantiles(frozen.map(({ ms }) => ms))}`,
+    `API killed -> its clients are connected again: ${quantiles(resumed.map(({ ms }) => ms))}`,
+    `  of these, with the other API and the database all the time: ${quantiles(resumed.filter(isCalm).map(({ ms }) => ms))}`,
+  ];
+}
+
+/** Every generation that a worker ran when it was hit, and that had to run again. */
+function movedBy(
+  fault: Fault,
+  { workers, places }: World,
+  faults: readonly Fault[],
+  verdict: Verdict,
+): readonly Moved[] {
+  const place = places[workers.findIndex(({ name }) => name === fault.target)] ?? "";
+  return verdict.records.generations.flatMap(({ attempts }) =>
+    attempts.flatMap((attempt, index) => {
+      const [from, to] = [Date.parse(attempt.started_at), Date.parse(attempt.ended_at ?? "")];
+      const next = attempts[index + 1];
+      if (placeOf(attempt.worker) !== place || from > fault.at || to < fault.at || next === undefined) return [];
+      const again = Date.parse(next.started_at);
+      const isInTheWay = ({ kind, at, until }: Fault): boolean =>
+        /dispatcher|postgres|rolling/.test(kind) && at < again && until > fault.at - LEASE_MS;
+      return [{ ms: again - fault.at, hadDispatcher: !faults.some(isInTheWay) }];
+    }),
+  );
+}
+
+function countBy(names: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return [...counts].map(([name, count]) => `${name} ${count}`).join(", ");
+}
+
+function quantiles(all: readonly number[]): string {
+  const sorted = [...all].sort((a, b) => a - b);
+  if (sorted.length === 0) return "none";
+  const at = (share: number): string =>
+    ((sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN) / 1000).toFixed(1);
+  return `p50 ${at(0.5)} s, p99 ${at(0.99)} s, longest ${at(1)} s (${sorted.length})`;
+}
