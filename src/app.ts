@@ -40,9 +40,10 @@ import { Moderation } from "./moderation/moderation.ts";
 import { PolicyResolver } from "./moderation/policy.resolver.ts";
 import { PolicyService } from "./moderation/policy.service.ts";
 import { asAnyone, asTenant } from "./platform/access.ts";
-import { type Clock, systemClock } from "./platform/clock.ts";
+import type { Clock } from "./platform/clock.ts";
 import { type Config, ROOT } from "./platform/config.ts";
 import { Database, type DatabaseEngine } from "./platform/database.ts";
+import { DatabaseClock } from "./platform/database-clock.ts";
 import { openEmbeddedDatabase } from "./platform/database-embedded.ts";
 import { openPostgresDatabase } from "./platform/database-postgres.ts";
 import { invariant } from "./platform/errors.ts";
@@ -140,12 +141,14 @@ export async function startApp(
 
 async function start(
   config: Config,
-  { logger, clock = systemClock, workers }: Partial<Adapters> & { logger: Logger },
+  { logger, clock: givenClock, workers }: Partial<Adapters> & { logger: Logger },
   closables: Closables,
   stop: AbortSignal,
 ): Promise<App> {
   const { role } = config;
   const metrics = new Metrics(config);
+  const databaseClock = new DatabaseClock(logger);
+  const clock = givenClock ?? databaseClock;
   const engineOf = lockedEngine(config, closables, logger);
   await checkAddress(config);
   // Workers take longest to start, and need nothing of the rest.
@@ -153,8 +156,10 @@ async function start(
   const workersStarted = Promise.allSettled(role === "api" ? [] : [pool.start()]);
   closables.add(() => pool.stop());
   stop.addEventListener("abort", () => void pool.stop());
-  const db = await Database.open(await engineOf(), MIGRATIONS, metrics);
+  const db = await Database.open(await engineOf(), MIGRATIONS, { metrics, logger });
   closables.add(() => db.close());
+  await databaseClock.follow(db);
+  closables.add(() => databaseClock.stop());
   const address = { publicUrl: config.publicUrl ?? "" };
   const services = compose(config, { db, clock, logger, metrics, pool, publicUrl: () => address.publicUrl });
   const { server, bus, buckets, poll, callers, duties, dispatcher, images } = services;
@@ -253,7 +258,7 @@ function compose(config: Config, { db, clock, logger, metrics, pool, publicUrl }
   const poll = new MilestonePoll(db, logger, metrics);
   const callers = new CallerWatch({ db, clock, logger, metrics });
   const server = new ApiServer({
-    auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, logger })),
+    auth: new AuthService(db, config.oidc && new Oidc({ ...config.oidc, clock, logger })),
     callers,
     generationEvents: new GenerationEvents({ db, bus, poll, generations, metrics }),
     files: new StoredFiles({ images, links }),

@@ -14,6 +14,6 @@ export function makeImageStore(
   { dataDir, s3 }: Config,
   { links, ...services }: { links: SignedLinks; clock: Clock; logger: Logger; metrics: Metrics },
 ): ImageStore {
-  if (s3 === undefined) return new DiskImageStore({ folder: join(dataDir, "images"), links });
+  if (s3 === undefined) return new DiskImageStore({ folder: join(dataDir, "images"), links, logger: services.logger });
   return new S3ImageStore(new S3Client({ ...s3, ...services }), links);
 }

@@ -11,7 +11,7 @@ import {
 interface Level {
   /** What was taken and is not restored yet. */
   readonly taken: number;
-  /** Milliseconds since 1970. */
+  /** By the clock's elapsed milliseconds. */
   readonly at: number;
 }
 
@@ -26,16 +26,15 @@ export class InProcessCostBuckets implements CostBuckets {
   constructor(private readonly options: RateLimit & { readonly clock: Clock }) {}
 
   async spend(caller: string, cost: number): Promise<Spending> {
-    const { taken, at } = this.levelOf(caller);
+    const { taken } = this.levelOf(caller);
     const retryAfterMs = waitFor(this.options, taken, cost);
-    if (retryAfterMs !== undefined) return { ...stateOf(this.options, taken, at), retryAfterMs };
+    if (retryAfterMs !== undefined) return { ...this.told(taken), retryAfterMs };
     this.note(caller, taken + cost);
-    return { ...stateOf(this.options, taken + cost, at), retryAfterMs };
+    return { ...this.told(taken + cost), retryAfterMs };
   }
 
   async state(caller: string): Promise<RateLimitState> {
-    const { taken, at } = this.levelOf(caller);
-    return stateOf(this.options, taken, at);
+    return this.told(this.levelOf(caller).taken);
   }
 
   /** What was taken is known from elsewhere. */
@@ -61,7 +60,11 @@ export class InProcessCostBuckets implements CostBuckets {
     for (const caller of this.levels.keys()) if (this.levelOf(caller).taken === 0) this.levels.delete(caller);
   }
 
+  private told(taken: number): RateLimitState {
+    return stateOf(this.options, taken, this.options.clock.now().getTime());
+  }
+
   private now(): number {
-    return this.options.clock.now().getTime();
+    return this.options.clock.elapsedMs();
   }
 }

@@ -4,6 +4,7 @@
  */
 import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
 import { z } from "zod";
+import type { Clock } from "../platform/clock.ts";
 import { DomainError } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 
@@ -20,6 +21,7 @@ export interface OidcOptions {
   readonly audience: string;
   /** By discovery when undefined. */
   readonly jwksUrl: string | undefined;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -47,7 +49,7 @@ export class Oidc {
 
   /** Throws UNAUTHENTICATED for a token that is not valid, and UNAVAILABLE when that cannot be found out. */
   async verify(token: string): Promise<SignIn> {
-    const { issuer, audience } = this.options;
+    const { issuer, audience, clock } = this.options;
     try {
       const { payload } = await jwtVerify(token, this.findKey, {
         issuer,
@@ -55,6 +57,7 @@ export class Oidc {
         algorithms: ALGORITHMS,
         requiredClaims: ["sub", "exp"],
         clockTolerance: CLOCK_TOLERANCE_SECONDS,
+        currentDate: clock.now(),
       });
       return readClaims(payload, issuer);
     } catch (error) {

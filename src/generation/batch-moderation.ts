@@ -70,7 +70,7 @@ export class BatchModeration {
 
   /** What was said about items from `from` on. */
   private recall(batchId: string, from: number): JudgedItems {
-    const now = this.services.clock.now().getTime();
+    const now = this.services.clock.elapsedMs();
     for (const [id, { until }] of this.remembered) if (until <= now) this.remembered.delete(id);
     const judged = this.remembered.get(batchId)?.judged ?? new Map<number, JudgedItem>();
     for (const index of judged.keys()) if (index < from) judged.delete(index);

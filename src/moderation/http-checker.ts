@@ -60,7 +60,7 @@ export class HttpChecker {
   async ask(question: object, facts: object, signal: AbortSignal): Promise<HttpAnswer | undefined> {
     const { timeoutMs, clock, logger } = this.options;
     signal.throwIfAborted();
-    if (clock.now().getTime() < this.pausedUntil) return undefined;
+    if (clock.elapsedMs() < this.pausedUntil) return undefined;
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
       const answer = await this.tryAll(JSON.stringify(question), AbortSignal.any([signal, deadline]));
@@ -70,7 +70,7 @@ export class HttpChecker {
       signal.throwIfAborted();
       const reason = deadline.aborted ? "timeout" : error instanceof NoAnswerError ? error.message : "unreachable";
       logger.warn({ ...facts, reason }, "moderation service gave no verdict");
-      if (++this.failures >= MAX_FAILURES) this.pausedUntil = clock.now().getTime() + PAUSE_MS;
+      if (++this.failures >= MAX_FAILURES) this.pausedUntil = clock.elapsedMs() + PAUSE_MS;
       return undefined;
     }
   }

@@ -43,7 +43,7 @@ export class PolicyCache {
 
   /** In the order in which they are asked. Opens transactions of its own. */
   async checksOf(tenantId: string): Promise<readonly Check[]> {
-    if (this.services.clock.now().getTime() >= this.freshUntil) await this.refresh();
+    if (this.services.clock.elapsedMs() >= this.freshUntil) await this.refresh();
     const keys = keysOf(tenantId).filter((key) => this.versions.has(nameOf(key)));
     const lists: (readonly Check[])[] = [];
     for (const key of keys) lists.push(await this.compiledOf(key, asTenant(tenantId)));
@@ -67,7 +67,7 @@ export class PolicyCache {
 
   private async readChanges(): Promise<void> {
     const { db, clock } = this.services;
-    this.freshUntil = clock.now().getTime() + FRESH_MS;
+    this.freshUntil = clock.elapsedMs() + FRESH_MS;
     try {
       const since = new Date(this.newestChange.getTime() - LATE_MS);
       for (const change of await db.transaction(asDispatcher, (tx) => listChanged(tx, since))) {

@@ -9,7 +9,9 @@ import type { Access } from "./access.ts";
 import { applyMigrations } from "./database-migrations.ts";
 import type { Doorbell } from "./doorbell.ts";
 import { DomainError, invariant } from "./errors.ts";
+import type { Logger } from "./logger.ts";
 import { type Metrics, secondsSince } from "./metrics.ts";
+import { Seldom } from "./seldom.ts";
 
 /** An open transaction: what stores query with. */
 export type Tx = Prisma.TransactionClient;
@@ -46,21 +48,31 @@ const MAX_WAIT_MS = 60_000;
 const TIMEOUT_MS = 15_000;
 /** For a statement, or between two of them: as long as a transaction may last. */
 const HUNG_MS = String(TIMEOUT_MS);
+/** disk_full, as PostgreSQL has it: in the code of its own errors, and in the words of others that pass them on. */
+const DISK_FULL = "53100";
+const FULL_RETRY_AFTER_MS = 30_000;
+
+/** Who is told what happens here. */
+interface Told {
+  readonly metrics?: Metrics;
+  readonly logger?: Logger;
+}
 
 export class Database {
   private readonly inside = new AsyncLocalStorage<true>();
+  private readonly complaints = new Seldom();
 
   private constructor(
     private readonly engine: DatabaseEngine,
     private readonly prisma: PrismaClient,
-    private readonly metrics: Metrics | undefined,
+    private readonly told: Told,
   ) {}
 
   /** Applies missing migrations. Owns the engine from here on, also when this fails. */
-  static async open(engine: DatabaseEngine, migrationsFolder: string, metrics?: Metrics): Promise<Database> {
+  static async open(engine: DatabaseEngine, migrationsFolder: string, told: Told = {}): Promise<Database> {
     try {
       await engine.migrate((factory) => applyMigrations(factory, migrationsFolder));
-      return new Database(engine, new PrismaClient({ adapter: engine.factory, errorFormat: "minimal" }), metrics);
+      return new Database(engine, new PrismaClient({ adapter: engine.factory, errorFormat: "minimal" }), told);
     } catch (error) {
       await engine.close();
       throw error;
@@ -103,15 +115,31 @@ export class Database {
   private async timed<T>({ role }: Access, run: () => Promise<T>): Promise<T> {
     const startedAt = performance.now();
     const note = (outcome: "committed" | "undone" | "failed"): void =>
-      this.metrics?.transactionSeconds.observe({ role, outcome }, secondsSince(startedAt));
+      this.told.metrics?.transactionSeconds.observe({ role, outcome }, secondsSince(startedAt));
     try {
       const result = await run();
       note("committed");
       return result;
     } catch (error) {
       note(error instanceof DomainError ? "undone" : "failed");
+      if (isDiskFull(error)) this.refuseFull(error);
       throw error;
     }
+  }
+
+  /** What it did is undone; reading goes on. */
+  private refuseFull(cause: unknown): never {
+    if (this.complaints.isDue("full"))
+      this.told.logger?.error({ err: cause }, "the disk of the database is full: make room there, nothing is lost");
+    throw new DomainError(
+      "UNAVAILABLE",
+      "The server has no room to store this. Try again later: its operator has to make room.",
+      {
+        retryable: true,
+        retryAfterMs: FULL_RETRY_AFTER_MS,
+        cause,
+      },
+    );
   }
 
   async vacuum(): Promise<void> {
@@ -132,4 +160,9 @@ async function enter(tx: Tx, { role, tenantIds }: Access): Promise<void> {
   await tx.$executeRaw`
     select set_config('role', ${role}, true), set_config('app.tenant_ids', ${tenantIds.join(",")}, true),
       set_config('idle_in_transaction_session_timeout', ${HUNG_MS}, true), set_config('statement_timeout', ${HUNG_MS}, true)`;
+}
+
+function isDiskFull(error: unknown): boolean {
+  if (!(error instanceof Error) || error instanceof DomainError) return false;
+  return ("code" in error && error.code === DISK_FULL) || error.message.includes(DISK_FULL);
 }

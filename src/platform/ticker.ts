@@ -1,6 +1,7 @@
 /** Runs something again and again: at an interval, and at once when triggered. Never twice at the same time. */
 import type { Logger } from "./logger.ts";
 import { type Metrics, secondsSince } from "./metrics.ts";
+import { Seldom } from "./seldom.ts";
 
 export interface TickerOptions {
   readonly name: string;
@@ -16,6 +17,7 @@ export class Ticker {
   private running: Promise<void> | undefined;
   private isDue = false;
   private isStopped = false;
+  private readonly failures = new Seldom();
 
   constructor(private readonly options: TickerOptions) {
     const { metrics, name: duty } = options;
@@ -48,11 +50,13 @@ export class Ticker {
       const startedAt = performance.now();
       try {
         const done = await runOnce();
+        this.failures.forget();
         metrics?.dutySeconds.observe({ duty: name, outcome: "done" }, secondsSince(startedAt));
         if (typeof done === "number") metrics?.dutyItems.inc({ duty: name }, done);
       } catch (error) {
         metrics?.dutySeconds.observe({ duty: name, outcome: "failed" }, secondsSince(startedAt));
-        logger.error({ duty: name, err: error }, "duty failed");
+        const isNews = this.failures.isDue(error instanceof Error ? error.message : "");
+        logger[isNews ? "error" : "debug"]({ duty: name, err: error }, "duty failed");
       }
     }
     this.running = undefined;

@@ -35,14 +35,14 @@ export class PoolCatalog {
       }
     }
     const presets = [...byName.values()];
-    this.recent = { presets, readAt: this.clock.now().getTime() };
+    this.recent = { presets, readAt: this.clock.elapsedMs() };
     return presets;
   }
 
   /** As they were at most a second ago. */
   async listRecent(tx: Tx): Promise<readonly OfferedPreset[]> {
     const { recent } = this;
-    const isRecent = recent !== undefined && this.clock.now().getTime() - recent.readAt < RECENT_MS;
+    const isRecent = recent !== undefined && this.clock.elapsedMs() - recent.readAt < RECENT_MS;
     return isRecent ? recent.presets : this.list(tx);
   }
 }

@@ -72,12 +72,13 @@ export interface WorkerReport {
   readonly presets: readonly { readonly name: string; readonly buildDigest: string }[];
   /** Times that it was quarantined. */
   readonly faults: number;
-  readonly quarantinedUntil: Date | undefined;
+  /** By the clock's elapsed milliseconds. */
+  readonly quarantinedUntil: number | undefined;
 }
 
 /** A slot that somebody holds. */
 interface Held {
-  /** When its attempt is expected to have taken its steps, in milliseconds since the epoch; undefined while that is far away. */
+  /** When its attempt is expected to have taken its steps, by the clock's elapsed milliseconds; undefined while that is far away. */
   endsAt: number | undefined;
   /** What waited behind it waited for too long. */
   hasExpired: boolean;
@@ -93,12 +94,12 @@ interface Member {
   readonly running: Set<Held>;
   /** On standby behind those that run. */
   readonly waiting: Set<Held>;
-  /** When it became ready, or what it ran last ended, in milliseconds since the epoch. */
+  /** When it became ready, or what it ran last ended, by the clock's elapsed milliseconds. */
   idleSince: number;
   faults: number;
   /** In milliseconds since the epoch. */
   quarantinedUntil: number;
-  /** Gets nothing before this time, in milliseconds since the epoch. */
+  /** Gets nothing before this time, by the clock's elapsed milliseconds. */
   pausedUntil: number;
   /** Since its first refusal with none accepted in between. */
   refusing: { readonly since: number; pauseMs: number } | undefined;
@@ -152,7 +153,7 @@ export class WorkerPool {
       standby,
       presets: offers.map((offer) => ({ name: offer.name, buildDigest: offer.buildDigest })),
       faults,
-      quarantinedUntil: quarantinedUntil > now ? new Date(quarantinedUntil) : undefined,
+      quarantinedUntil: quarantinedUntil > now ? quarantinedUntil : undefined,
     }));
   }
 
@@ -354,7 +355,7 @@ export class WorkerPool {
   }
 
   private now(): number {
-    return this.clock.now().getTime();
+    return this.clock.elapsedMs();
   }
 
   private notify(): void {

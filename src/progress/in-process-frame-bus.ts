@@ -44,14 +44,14 @@ export class InProcessFrameBus implements FrameBus {
     const known = kept.frames.get(slotOf(frame));
     if (known !== undefined && !isNewer(frame, known)) return;
     kept.frames.set(slotOf(frame), frame);
-    kept.publishedAt = this.clock.now().getTime();
+    kept.publishedAt = this.clock.elapsedMs();
     this.kept.delete(frame.generationId);
     this.kept.set(frame.generationId, kept);
     this.dropOld();
   }
 
   private dropOld(): void {
-    const limit = this.clock.now().getTime() - NEWEST_FRAME_SECONDS * 1000;
+    const limit = this.clock.elapsedMs() - NEWEST_FRAME_SECONDS * 1000;
     for (const [generationId, { publishedAt }] of this.kept) {
       if (publishedAt > limit) return;
       this.kept.delete(generationId);

@@ -103,16 +103,16 @@ export class AttemptProgress {
 
   publish({ stage, stepsDone, totalSteps, previews }: Extract<WorkerEvent, { kind: "frame" }>): void {
     const { generationId, attempt, seq } = this.subject;
-    const { bus, metrics } = this.services;
-    const at = this.now();
+    const { bus, metrics, clock } = this.services;
+    const now = this.now();
     if (stepsDone > this.stepsDone) {
-      metrics.noteSteps(this.subject, stepsDone - this.stepsDone, at - this.steppedAt);
-      this.steppedAt = at;
+      metrics.noteSteps(this.subject, stepsDone - this.stepsDone, now - this.steppedAt);
+      this.steppedAt = now;
     }
     this.stepsDone = stepsDone;
     const stepMs = this.stepMs();
     const etaMs = stepMs === undefined ? undefined : Math.round(stepMs * (totalSteps - stepsDone));
-    const base = { generationId, attempt, seq, at };
+    const base = { generationId, attempt, seq, at: clock.now().getTime() };
     bus.publish({ kind: "progress", ...base, frame: ++this.frame, stage, stepsDone, totalSteps, etaMs });
     if (this.withholdsPreviews) return;
     for (const preview of previews) bus.publish({ kind: "preview", ...base, frame: ++this.frame, ...preview });
@@ -122,12 +122,13 @@ export class AttemptProgress {
   publishText(words: string): void {
     this.text += words;
     const { generationId, attempt, seq } = this.subject;
-    this.services.bus.publish({
+    const { bus, clock } = this.services;
+    bus.publish({
       kind: "text",
       generationId,
       attempt,
       seq,
-      at: this.now(),
+      at: clock.now().getTime(),
       frame: ++this.frame,
       text: this.text,
     });
@@ -145,6 +146,6 @@ export class AttemptProgress {
   }
 
   private now(): number {
-    return this.services.clock.now().getTime();
+    return this.services.clock.elapsedMs();
   }
 }

@@ -55,6 +55,6 @@ export class AttemptTimes {
   }
 
   private now(): number {
-    return this.clock.now().getTime();
+    return this.clock.elapsedMs();
   }
 }

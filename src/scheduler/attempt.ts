@@ -12,7 +12,7 @@ import type { Fence } from "../generation/transition.store.ts";
 import type { Moderation, Ruling } from "../moderation/moderation.ts";
 import { asDispatcher } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
-import { invariant } from "../platform/errors.ts";
+import { DomainError, invariant } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 import { type Recipe, WorkerCallError, type WorkerEvent } from "../pool/worker-call.ts";
 import type { Slot, WorkerPool } from "../pool/worker-pool.ts";
@@ -47,6 +47,7 @@ export interface AttemptServices extends ProgressServices {
   readonly logger: Logger;
 }
 
+const UNKEPT = "result of an attempt could not be kept";
 const UNASKED: Ruling = { verdicts: [], refusal: undefined };
 
 /** A claimed generation. */
@@ -165,6 +166,7 @@ export class Attempt {
   private async runCall(): Promise<FencedResult> {
     const { leaseId, preset, generationId, tenantId, task } = this.claimed;
     const { prepared, group } = await this.departure.prepare(async () => {
+      if (task.kind !== "IMAGE_TO_TEXT") await this.services.images.checkWritable();
       this.progress.withholdsPreviews = await this.services.moderation.mayBlockPictures(tenantId);
       const resumeFrom = await this.services.db.transaction(asDispatcher, (tx) => findCheckpoint(tx, generationId));
       const attemptTask = await attemptTaskOf(task, this.services.images);
@@ -374,11 +376,11 @@ export class Attempt {
   /** This server could not keep what the worker sent: neither the generation nor the worker is to blame. */
   private async writeOwnFailure(error: unknown): Promise<FencedResult> {
     const { generationId, attempt, leaseId } = this.claimed;
-    this.services.logger.error(
-      { generationId, attempt, leaseId, err: error },
-      "result of an attempt could not be kept",
-    );
-    return this.retry("SERVER", "the server could not keep its result");
+    const facts = { generationId, attempt, leaseId };
+    const hasBeenTold = error instanceof DomainError && error.code === "UNAVAILABLE"; // by what failed, with its reason
+    if (hasBeenTold) this.services.logger.warn({ ...facts, reason: error.message }, UNKEPT);
+    else this.services.logger.error({ ...facts, err: error }, UNKEPT);
+    return this.retry("SERVER", "The server could not store its result. It tries again by itself; nothing is lost.");
   }
 
   /** The model refuses the request; or only the checkpoint, of an older build: then it starts anew. */

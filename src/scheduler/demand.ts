@@ -74,7 +74,7 @@ export class Demand {
 
   private read(): Promise<AllDemand> {
     const { db, clock } = this.services;
-    const now = clock.now().getTime();
+    const now = clock.elapsedMs();
     if (this.recent !== undefined && now - this.recent.readAt < KEPT_MS) return this.recent.read;
     const read = db.transaction(asDispatcher, async (tx) => ({
       pools: await readPools(tx),

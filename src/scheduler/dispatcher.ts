@@ -276,10 +276,10 @@ export class Dispatcher {
     for (const { claimed, slot, turn } of members) {
       if (claimed.attempt > 1) continue;
       const { priority, createdAt } = turn.candidate;
-      const secondsFrom = (since: number): number => Math.max(0, now - since) / 1000; // clocks may differ a little
-      metrics.generationWaitSeconds.observe({ pool, priority }, secondsFrom(createdAt.getTime()));
+      const waitedMs = Math.max(0, now - createdAt.getTime()); // clocks may differ a little
+      metrics.generationWaitSeconds.observe({ pool, priority }, waitedMs / 1000);
       if (slot.idleSince === undefined) continue;
-      metrics.slotWaitSeconds.observe({ pool }, secondsFrom(Math.max(createdAt.getTime(), slot.idleSince)));
+      metrics.slotWaitSeconds.observe({ pool }, Math.min(waitedMs, clock.elapsedMs() - slot.idleSince) / 1000);
     }
   }
 

@@ -35,7 +35,7 @@ export class PoolForecasts {
 
   /** As it was at most a second ago. */
   of(pool: string): Promise<PoolForecast> {
-    const now = this.services.clock.now().getTime();
+    const now = this.services.clock.elapsedMs();
     const recent = this.recent.get(pool);
     if (recent !== undefined && now - recent.readAt < KEPT_MS) return recent.made;
     const made = this.make(pool);

@@ -55,11 +55,11 @@ export class WorkerRecords {
   private async record(): Promise<void> {
     const { db, pool, clock } = this.services;
     const reports = pool.report();
-    const now = clock.now().getTime();
+    const now = clock.elapsedMs();
     const news = reports.map(({ faults, quarantinedUntil, ...report }) => ({
       ...report,
       newFaults: faults - (this.faults.get(report.name) ?? 0),
-      quarantineMs: quarantinedUntil === undefined ? null : quarantinedUntil.getTime() - now,
+      quarantineMs: quarantinedUntil === undefined ? null : quarantinedUntil - now,
     }));
     this.mayHaveWishes = false;
     const recording = db.transaction(asDispatcher, async (tx) => ({

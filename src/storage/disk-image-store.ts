@@ -1,21 +1,42 @@
 /** Pictures as files under a folder; links lead to this server. */
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { DomainError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
+import type { Logger } from "../platform/logger.ts";
+import { Seldom } from "../platform/seldom.ts";
 import { type ImageStore, isKey, requireKey, type StoredStream } from "./image-store.ts";
 import type { SignedLinks } from "./signed-links.ts";
 import { FILES_PATH } from "./stored-files.ts";
 
+/** Of the disk: pictures leave it to the embedded database beside them, and to what is being sent. */
+const MIN_FREE_BYTES = 32 * 1024 * 1024;
+/** What a disk says that is full, or over somebody's quota. */
+const FULL = new Set(["ENOSPC", "EDQUOT"]);
+/** What it says that fails, is mounted to be read only, or is not there. */
+const BROKEN = new Set(["EIO", "EROFS", "ESTALE", "ENOTDIR", "EACCES", "EPERM", "EMFILE", "ENFILE"]);
+const FULL_RETRY_AFTER_MS = 30_000;
+const BROKEN_RETRY_AFTER_MS = 5000;
+
 export interface DiskImageStoreOptions {
   readonly folder: string;
   readonly links: SignedLinks;
+  readonly logger: Logger;
 }
 
 export class DiskImageStore implements ImageStore {
+  private readonly complaints = new Seldom();
+
   constructor(private readonly options: DiskImageStoreOptions) {}
 
   async prepare(): Promise<void> {
     await mkdir(this.options.folder, { recursive: true });
+  }
+
+  async checkWritable(): Promise<void> {
+    const { bavail, bsize } = await statfs(this.options.folder).catch((error) => this.fail(error));
+    if (bavail * bsize < MIN_FREE_BYTES)
+      this.fail(Object.assign(new Error("less than 32 MiB are free"), { code: "ENOSPC" }));
   }
 
   put(key: string, bytes: Uint8Array): Promise<void> {
@@ -25,23 +46,24 @@ export class DiskImageStore implements ImageStore {
   async putStream(key: string, source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
     const path = this.pathOf(key);
     const unfinished = `${path}.${newId()}`;
-    await mkdir(dirname(path), { recursive: true });
+    await this.checkWritable();
     try {
+      await mkdir(dirname(path), { recursive: true });
       await writeDurably(unfinished, source);
       await rename(unfinished, path);
+      await syncFolder(dirname(path));
     } catch (error) {
-      await rm(unfinished, { force: true });
-      throw error;
+      await rm(unfinished, { force: true }).catch(() => {});
+      this.fail(error);
     }
-    await syncFolder(dirname(path));
   }
 
   get(key: string): Promise<Uint8Array | undefined> {
-    return readFile(this.pathOf(key)).catch(undefinedIfAbsent);
+    return readFile(this.pathOf(key)).catch((error) => this.undefinedIfAbsent(error));
   }
 
   async getStream(key: string): Promise<StoredStream | undefined> {
-    const file = await open(this.pathOf(key)).catch(undefinedIfAbsent);
+    const file = await open(this.pathOf(key)).catch((error) => this.undefinedIfAbsent(error));
     return file && { sizeBytes: (await file.stat()).size, content: file.createReadStream() };
   }
 
@@ -64,6 +86,29 @@ export class DiskImageStore implements ImageStore {
 
   async deleteFolder(folder: string): Promise<void> {
     await rm(this.pathOf(folder), { recursive: true, force: true });
+  }
+
+  private undefinedIfAbsent(error: unknown): undefined {
+    return codeOf(error) === "ENOENT" ? undefined : this.fail(error);
+  }
+
+  /** What the disk is to blame for is told to the operator, now and then; the caller learns that later is better. */
+  private fail(cause: unknown): never {
+    const code = codeOf(cause);
+    const isFull = FULL.has(code);
+    if (!isFull && !BROKEN.has(code)) throw cause;
+    const { logger, folder } = this.options;
+    if (this.complaints.isDue(code)) {
+      const phrase = isFull
+        ? "the disk of the image store is full: make room there, nothing is lost"
+        : "the image store failed";
+      logger.error({ err: cause, folder }, phrase);
+    }
+    const message = isFull
+      ? "The server has no room for files. Try again later: its operator has to make room."
+      : "Stored files cannot be reached at the moment. Try again in a few seconds.";
+    const retryAfterMs = isFull ? FULL_RETRY_AFTER_MS : BROKEN_RETRY_AFTER_MS;
+    throw new DomainError("UNAVAILABLE", message, { retryable: true, retryAfterMs, cause });
   }
 
   private pathOf(key: string): string {
@@ -89,10 +134,7 @@ export class DiskImageStore implements ImageStore {
   }
 }
 
-function undefinedIfAbsent(error: unknown): undefined {
-  if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-  throw error;
-}
+const codeOf = (error: unknown): string => (error instanceof Error && "code" in error ? String(error.code) : "");
 
 async function writeDurably(path: string, source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
   const file = await open(path, "wx", 0o600);

@@ -10,6 +10,8 @@ import { invariant } from "../platform/errors.ts";
 export interface ImageStore {
   /** Before first use. Throws a StartupError when it cannot ever work as it is set up. */
   prepare(): Promise<void>;
+  /** Throws UNAVAILABLE when what is stored next would not be kept, as far as that is known: before work that would be lost. */
+  checkWritable(): Promise<void>;
   /** Durable when it resolves. */
   put(key: string, bytes: Uint8Array): Promise<void>;
   /** Durable when it resolves; leaves nothing when the source throws, which it then throws, too. */

@@ -68,6 +68,8 @@ export class S3Refusal extends Error {
 export class S3Client {
   /** Of derived signing keys, one a day. */
   private readonly signingKeys = new Map<string, ArrayBuffer>();
+  /** The last request that ended was given up. */
+  isFailing = false;
 
   constructor(readonly options: S3ClientOptions) {}
 
@@ -111,6 +113,7 @@ export class S3Client {
       this.options.metrics?.s3Seconds.observe({ method, outcome }, secondsSince(startedAt));
     try {
       const answer = await ask();
+      this.isFailing = false;
       note("done");
       return answer;
     } catch (error) {
@@ -172,6 +175,7 @@ export class S3Client {
   }
 
   private fail({ method, key }: S3Request, cause: unknown): never {
+    this.isFailing = true;
     this.options.logger.error({ err: cause, method, key }, "the image store failed");
     throw new DomainError("UNAVAILABLE", "Stored files cannot be reached at the moment. Try again in a few seconds.", {
       retryable: true,

@@ -32,6 +32,11 @@ export class S3ImageStore implements ImageStore {
     });
   }
 
+  /** A service that failed is asked for something small first. */
+  async checkWritable(): Promise<void> {
+    if (this.client.isFailing) await this.listPage({ "max-keys": "1" });
+  }
+
   async put(key: string, body: Uint8Array): Promise<void> {
     const headers = headersOf(key);
     await this.client.send({ method: "PUT", key: requireKey(key), headers, body }, (response) =>

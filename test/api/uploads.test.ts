@@ -134,7 +134,7 @@ describe("uploads", () => {
     await send(target, red);
     const signer = new UrlSigner({ id: "test", secret: "" });
     const links = new SignedLinks({ signer, clock, publicUrl: () => "", logger: createLogger("silent") });
-    const images = new DiskImageStore({ folder: join(app.dataDir, "images"), links });
+    const images = new DiskImageStore({ folder: join(app.dataDir, "images"), links, logger: createLogger("silent") });
     const read = images.get.bind(images);
     images.get = async (key) => {
       const bytes = await read(key);

@@ -12,7 +12,10 @@ import { imageStoreConformance } from "./image-store.ts";
 
 imageStoreConformance("the disk", async (clock) => {
   const folder = mkdtempSync(join(tmpdir(), "atelier-images-"));
-  const { store, close } = await linkedStore(clock, (links) => new DiskImageStore({ folder, links }));
+  const { store, close } = await linkedStore(
+    clock,
+    (links) => new DiskImageStore({ folder, links, logger: createLogger("silent") }),
+  );
   return {
     store,
     async age(attempt, at) {

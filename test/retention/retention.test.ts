@@ -44,7 +44,7 @@ describe("retention", () => {
       publicUrl: () => "",
       logger: createLogger("silent"),
     });
-    const images = new DiskImageStore({ folder: join(app.dataDir, "images"), links });
+    const images = new DiskImageStore({ folder: join(app.dataDir, "images"), links, logger: createLogger("silent") });
     const services = { db: app.db, images, logger: createLogger("silent"), quota: new QuotaService() };
     duty = new RetentionDuty({ ...services, purge: new ImagePurge(services) });
     expiry = new UploadExpiry(services);

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test 
 import { Stage } from "../../proto/gen/inference/v1/inference.ts";
 import { MAX_ATTEMPTS, MAX_EXCUSED, MAX_FREE } from "../../src/generation/failure-rules.ts";
 import { asPlatform } from "../../src/platform/access.ts";
-import type { Clock } from "../../src/platform/clock.ts";
+import { type Clock, systemClock } from "../../src/platform/clock.ts";
 import { createLogger } from "../../src/platform/logger.ts";
 import { StorageSweep } from "../../src/scheduler/storage-sweep.ts";
 import { DiskImageStore } from "../../src/storage/disk-image-store.ts";
@@ -248,10 +248,10 @@ describe("an attempt", () => {
     await app.member.query(CANCEL, { id });
     await app.member.finished(id);
     const folder = join(app.dataDir, "images");
-    const tomorrow: Clock = { now: () => new Date(Date.now() + 24 * 3600_000) };
+    const tomorrow: Clock = { ...systemClock, now: () => new Date(Date.now() + 24 * 3600_000) };
     const signer = new UrlSigner({ id: "test", secret: "secret" });
     const links = new SignedLinks({ signer, clock: tomorrow, publicUrl: () => "", logger: createLogger("silent") });
-    const images = new DiskImageStore({ folder, links });
+    const images = new DiskImageStore({ folder, links, logger: createLogger("silent") });
     const left = async (): Promise<string[]> => {
       const folders: string[] = [];
       for await (const attempt of images.listFolders(tomorrow.now())) folders.push(attempt);

@@ -8,6 +8,10 @@ export class FakeClock implements Clock {
     return new Date(this.time);
   }
 
+  elapsedMs(): number {
+    return this.time;
+  }
+
   advance(ms: number): void {
     this.time += ms;
   }

@@ -46,6 +46,8 @@ export class S3Server {
   delayMs = 0;
   /** Requests are not answered. */
   isSilent = false;
+  /** How many of the next requests with a body break off in the middle of it, and of the next answers with one. */
+  cuts = { requests: 0, answers: 0 };
   /** The deletion of several, and the joining of parts, answer 200 with an error in it. */
   hidesErrors = false;
 
@@ -81,14 +83,23 @@ export class S3Server {
 
   private async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk);
+    for await (const chunk of request) {
+      if (this.cuts.requests > 0) {
+        this.cuts.requests--;
+        return void request.socket.destroy();
+      }
+      chunks.push(chunk);
+    }
     const body = Buffer.concat(chunks);
     const url = new URL(request.url ?? "", `http://${request.headers.host}`);
     if (this.isSilent) return;
     if (this.delayMs > 0) await setTimeout(this.delayMs);
     const refusal = this.refusalOf(request, url, body);
     const { status, headers, body: content } = refusal ? error(...refusal) : this.answer(request, url, body);
-    response.writeHead(status, { "content-length": Buffer.byteLength(content ?? ""), ...headers }).end(content);
+    response.writeHead(status, { "content-length": Buffer.byteLength(content ?? ""), ...headers });
+    if (this.cuts.answers === 0 || content === undefined) return void response.end(content);
+    this.cuts.answers--;
+    response.write(content.slice(0, content.length / 2), () => request.socket.destroy());
   }
 
   private answer({ method = "", headers }: IncomingMessage, url: URL, body: Buffer): Answer {

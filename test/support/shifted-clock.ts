@@ -8,6 +8,10 @@ export class ShiftedClock implements Clock {
     return new Date(Date.now() + this.shiftMs);
   }
 
+  elapsedMs(): number {
+    return performance.now() + this.shiftMs;
+  }
+
   advance(ms: number): void {
     this.shiftMs += ms;
   }

@@ -32,7 +32,7 @@ describe("uploads that nobody finishes or uses", () => {
       publicUrl: () => "",
       logger: createLogger("silent"),
     });
-    images = new DiskImageStore({ folder: join(app.dataDir, "images"), links });
+    images = new DiskImageStore({ folder: join(app.dataDir, "images"), links, logger: createLogger("silent") });
     expiry = new UploadExpiry({ db: app.db, images, quota: new QuotaService() });
   });
   afterAll(() => app.stop());
