@@ -9,8 +9,10 @@ const COMMON: TestProjectInlineConfiguration = {
   resolve: { alias: [{ find: /^graphql$/, replacement: createRequire(import.meta.url).resolve("graphql/index.js") }] },
   test: {
     pool: "forks",
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Far longer than anything takes on a machine that is busy with other things: how long it takes decides no test.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    expect: { poll: { timeout: 60_000, interval: 20 } },
     server: { deps: { inline: [/type-graphql/] } },
   },
 };

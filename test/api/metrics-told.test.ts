@@ -1,10 +1,11 @@
 /** What is told of generations and those who watch them, as they go by. */
 import { Status } from "nice-grpc";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { documentedMetrics, Told } from "../support/metrics.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 
 let app: TestApp;
 const worker = new FakeWorker();
@@ -61,10 +62,7 @@ test("attempts that fail are told by how, and what starts again has no second wa
     ],
     async () => {
       (await worker.nextCall()).started().fail(Status.INTERNAL);
-      await vi.waitFor(
-        async () => expect((await read()).value("atelier_attempts_ended_total", failures)).toBe(1),
-        5000,
-      );
+      await until(async () => expect((await read()).value("atelier_attempts_ended_total", failures)).toBe(1));
       await app.member.query(`mutation($id: ID!) { cancelGeneration(id: $id) { generation { id } } }`, { id });
       await app.member.finished(id);
     },
@@ -84,11 +82,11 @@ test("sockets, subscriptions and the frames that they are sent are told while th
     }
     if (event.__typename === "PreviewEvent") await call.succeed();
   }
-  await vi.waitFor(async () => {
+  await until(async () => {
     const told = await read();
     expect([told.value("atelier_sockets_open"), told.value("atelier_subscriptions_open")]).toEqual([0, 0]);
     expect(told.value("atelier_frames_sent_total")).toBeGreaterThan(sent);
-  }, 5000);
+  });
 });
 
 test("operations and transactions are told by how they end", async () => {
@@ -127,7 +125,7 @@ test("a ledger that does not agree with a balance is told when the nightly check
   });
   await first.stop({ keepData: true });
   const app = await createTestApp({ workers: new FakeWorker() }, { DATA_DIR: first.dataDir });
-  await vi.waitFor(async () => expect((await read(app)).value("atelier_ledger_drift_credits")).toBe(2.5), 5000);
+  await until(async () => expect((await read(app)).value("atelier_ledger_drift_credits")).toBe(2.5));
   const told = await read(app);
   expect([told.value("atelier_ledger_unbalanced_tenants"), told.value("atelier_dead_letters_open")]).toEqual([1, 1]);
   expect(id).toBeDefined();

@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FakeClock } from "../support/fake-clock.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 
 const read = (app: TestApp, headers: Record<string, string> = {}) => fetch(`${app.publicUrl}/metrics`, { headers });
 
@@ -45,7 +46,7 @@ test("metrics tell of each pool what waits, how long it is expected to take, and
       [...text.matchAll(/^atelier_(\w+)\{pool="local"\} (\S+)$/gm)].map(([, name, value]) => [name, Number(value)]),
     );
   };
-  await vi.waitFor(async () => expect(await figures()).toMatchObject({ live_workers: 1 }), 5000);
+  await until(async () => expect(await figures()).toMatchObject({ live_workers: 1 }));
   expect(await figures()).toMatchObject({ queued_generations: 0, queued_gpu_seconds: 0, busy_workers: 0 });
   const running = await app.member.create({ prompt: "running" });
   const call = (await worker.nextCall()).started();

@@ -1,10 +1,11 @@
 import { generateKeyPair, SignJWT, UnsecuredJWT } from "jose";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { CREATE, GraphqlClient, newInput } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 import { AUDIENCE, TokenIssuer } from "../support/token-issuer.ts";
+import { until } from "../support/until.ts";
 
 const ME = "{ viewer { user { id name } role apiKey { id } tenant { id name } tenants { id name role } } }";
 const ADD = `mutation($input: AddMemberInput!) { addMember(input: $input) { member { user { id } } userErrors { message } } }`;
@@ -163,12 +164,12 @@ describe("people who sign in", () => {
     expect((await ask(old)).status).toBe(200); // its keys are known
     await issuer.rotate("RS256");
     const fresh = await issuer.token(claims);
-    await vi.waitFor(async () => expect(await ask(fresh)).toMatchObject({ status: 503 }), { timeout: 20_000 });
+    await until(async () => expect(await ask(fresh)).toMatchObject({ status: 503 }));
     expect((await ask(fresh)).error).toMatchObject({
       message: expect.stringMatching(/cannot be reached|does not publish/),
     });
     issuer.isDown = false;
-    await vi.waitFor(async () => expect((await ask(fresh)).status).toBe(200), { timeout: 20_000 });
+    await until(async () => expect((await ask(fresh)).status).toBe(200));
     expect((await ask(old)).status).toBe(401);
   });
 });

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findPrincipal } from "../../src/auth/auth.store.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
@@ -16,6 +16,7 @@ import { FakeClock } from "../support/fake-clock.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import type { GraphqlClient } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 import {
   CREATE_UPLOAD,
   createUpload,
@@ -154,7 +155,7 @@ describe("uploads", () => {
     const target = await createUpload(member, "PICTURE");
     await send(target, red);
     const late = startSending(target, 10);
-    await vi.waitFor(() => expect(filesOf(target.uploadId)).toHaveLength(2), { interval: 5 });
+    await until(() => expect(filesOf(target.uploadId)).toHaveLength(2));
     expect((await finishUpload(member, target.uploadId, sha256Of(red))).upload.status).toBe("READY");
     const answer = new Promise<Buffer>((resolve) => late.once("data", resolve));
     late.write("x".repeat(5));
@@ -286,9 +287,9 @@ describe("uploads", () => {
   test("a connection that is cut off leaves nothing, and the file can be sent again", async () => {
     const target = await createUpload(member, "PICTURE");
     const socket = startSending(target, 1000);
-    await vi.waitFor(() => expect(filesOf(target.uploadId)).toHaveLength(1), { interval: 5 });
+    await until(() => expect(filesOf(target.uploadId)).toHaveLength(1));
     socket.destroy();
-    await vi.waitFor(() => expect(filesOf(target.uploadId)).toEqual([]), { interval: 5 });
+    await until(() => expect(filesOf(target.uploadId)).toEqual([]));
     expect((await refusalOf(target.uploadId, sha256Of(red))).message).toContain("No file was sent yet.");
     expect((await send(target, red)).status).toBe(204);
     expect((await finishUpload(member, target.uploadId, sha256Of(red))).userErrors).toEqual([]);
@@ -300,7 +301,7 @@ describe("uploads", () => {
     const answer = new Promise<Buffer>((resolve) => socket.once("data", resolve));
     expect((await answer).toString("utf8")).toMatch(/^HTTP\/1\.1 400 /);
     socket.destroy();
-    await vi.waitFor(() => expect(filesOf(target.uploadId)).toEqual([]), { interval: 5 });
+    await until(() => expect(filesOf(target.uploadId)).toEqual([]));
     expect((await refusalOf(target.uploadId, sha256Of(red))).message).toContain("No file was sent yet.");
   });
 

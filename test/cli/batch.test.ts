@@ -3,12 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Status } from "nice-grpc";
 import sharp from "sharp";
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { CANCEL_BATCH } from "../support/batches.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 import { createUpload } from "../support/uploads.ts";
 import { Command, runCommand } from "./command.ts";
 
@@ -72,9 +73,7 @@ describe("batch", () => {
   test("goes on with the same batch after an interruption, and leaves alone what is there", async () => {
     const first = start("--grid-size", "1");
     await draw(["a red circle.", "a blue square."]);
-    await vi.waitFor(() => expect(readdirSync(join(folder, "pictures"))).toContain("00000001.json"), {
-      timeout: 20_000,
-    });
+    await until(() => expect(readdirSync(join(folder, "pictures"))).toContain("00000001.json"));
     first.kill("SIGINT");
     expect(await first.ended()).toBe(130);
     expect(first.output).toMatch(/bat_\S+ goes on\. Run the command again to fetch its pictures\.\n$/);
@@ -144,7 +143,7 @@ describe("batch", () => {
     writeFileSync(join(folder, "prompts.json"), JSON.stringify(prompts));
     const before = await countBatches();
     const first = start();
-    await vi.waitFor(() => expect(first.output).toContain("(1001 prompts)"), { timeout: 20_000 });
+    await until(() => expect(first.output).toContain("(1001 prompts)"));
     const state = JSON.parse(readFileSync(out("batch.json"), "utf8"));
     expect(await countBatches()).toBe(before + 1);
     first.kill("SIGINT");
@@ -154,7 +153,7 @@ describe("batch", () => {
     const asked = { key: "another", uploadId };
     writeFileSync(out("batch.json"), JSON.stringify({ ...state, asked }));
     const second = start();
-    await vi.waitFor(() => expect(second.output).toContain("(1001 prompts)"), { timeout: 20_000 });
+    await until(() => expect(second.output).toContain("(1001 prompts)"));
     second.kill("SIGINT");
     await second.ended();
     await app.member.query(CANCEL_BATCH, { id: state.asked.id });

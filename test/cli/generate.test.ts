@@ -3,11 +3,12 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Speed } from "../../proto/gen/inference/v1/inference.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 import { Command, runCommand } from "./command.ts";
 
 /** 96 x 96 pixels, 18 steps. */
@@ -181,13 +182,10 @@ describe("generate", () => {
       const connected = new Promise((resolve) => silent.once("connection", resolve));
       const command = generate("a red circle", "--out", "circle.png", "--credentials", credentials);
       await connected;
-      await vi.waitFor(
-        () => {
-          command.kill("SIGINT");
-          expect(command.isRunning).toBe(false);
-        },
-        { interval: 50, timeout: 10_000 },
-      );
+      await until(() => {
+        command.kill("SIGINT");
+        expect(command.isRunning).toBe(false);
+      });
       expect(await command.ended()).toBe(130);
       silent.close();
     });
@@ -207,7 +205,7 @@ describe("when the server goes away in mid-run", () => {
     call.started().step(1);
     void call.yieldRequested.then(() => call.yielded());
     await before.stop({ keepData: true });
-    await vi.waitFor(() => expect(command.output).toMatch(/lost the server \(.*\), trying again for 60 s …/));
+    await until(() => expect(command.output).toMatch(/lost the server \(.*\), trying again for 60 s …/));
 
     const second = new FakeWorker();
     const PORT = new URL(before.credentials.url).port;

@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { InProcessCostBuckets } from "../../src/api/in-process-cost-buckets.ts";
 import { RedisCostBuckets } from "../../src/api/redis-cost-buckets.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { connect, hasRedis, RedisServer } from "../support/redis-server.ts";
+import { until } from "../support/until.ts";
 import { costBucketsConformance, LIMIT } from "./cost-buckets.ts";
 
 costBucketsConformance("buckets in a process", async () => {
@@ -36,7 +37,7 @@ describe.runIf(hasRedis)("Redis", () => {
     const options = { limit: 1000, restorePerSecond: 2, replicas: 2 };
     const [first, second] = [await open(own.url, options), await open(own.url, options)];
     const isUp = (expected: boolean) =>
-      vi.waitFor(() => expect([first.connection.isUp, second.connection.isUp]).toEqual([expected, expected]));
+      until(() => expect([first.connection.isUp, second.connection.isUp]).toEqual([expected, expected]));
     try {
       await first.buckets.spend("greedy", 1000);
       expect((await second.buckets.spend("greedy", 50)).retryAfterMs).toBeGreaterThan(0);
@@ -74,7 +75,7 @@ describe.runIf(hasRedis)("Redis", () => {
       for (let i = 0; i < 40; i++) await buckets.spend("one", 10);
       expect(performance.now() - startedAt).toBeLessThan(500);
       own.thaw();
-      await vi.waitFor(() => expect(connection.isUp).toBe(true), { timeout: 10_000 });
+      await until(() => expect(connection.isUp).toBe(true));
       expect(await buckets.state("one")).toMatchObject({ limit: 1000 });
     } finally {
       buckets.close();

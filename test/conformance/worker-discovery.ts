@@ -1,6 +1,7 @@
 import { connect } from "node:net";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { WorkerAddress, WorkerDiscovery } from "../../src/pool/worker-discovery.ts";
+import { until } from "../support/until.ts";
 
 export interface DiscoveryUnderTest {
   readonly discovery: WorkerDiscovery;
@@ -82,7 +83,7 @@ class Arrivals<T> {
 }
 
 async function untilAnswers(target: string): Promise<void> {
-  await vi.waitFor(async () => expect(await answers(target)).toBe(true), { timeout: 30_000, interval: 50 });
+  await until(async () => expect(await answers(target)).toBe(true));
 }
 
 /** Whether something listens there. */

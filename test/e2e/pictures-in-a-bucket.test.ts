@@ -98,7 +98,7 @@ describe("a server with its pictures in a bucket", () => {
     const value = { index: 0, size: { width: 96, height: 96 }, mimeType: "image/png", data: PICTURE };
     const before = server.objects.size;
     call.send({ $case: "image", value });
-    await expect.poll(() => server.objects.size, { interval: 20 }).toBe(before + 3);
+    await expect.poll(() => server.objects.size).toBe(before + 3);
     await app.member.query(CANCEL, { id });
     await app.member.finished(id);
     const { endpoint, bucket, region } = server;

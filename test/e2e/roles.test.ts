@@ -1,7 +1,7 @@
 /** The parts of a server as processes of their own, with a PostgreSQL server, Redis where there is one, and a worker on the network. */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { newSecret } from "../../src/auth/api-key.ts";
 import { GraphqlClient } from "../support/graphql-client.ts";
 import { hasPostgres, type PostgresServer, startPostgres } from "../support/postgres-server.ts";
@@ -9,6 +9,7 @@ import { hasRedis, RedisServer } from "../support/redis-server.ts";
 import { ServerProcess, temporaryFolder } from "../support/server-process.ts";
 import { slowTest } from "../support/slow-test.ts";
 import { startTcpWorker, type TcpWorker } from "../support/tcp-worker.ts";
+import { until } from "../support/until.ts";
 
 const TOKEN = "a token for workers";
 const KEY = newSecret();
@@ -55,10 +56,10 @@ describe.skipIf(!hasPostgres)("two API servers and two dispatchers (needs Postgr
     const startApi = () => ServerProcess.start(folder.path, { ...environment, ROLE: "api" });
     apis = await Promise.all([startApi(), startApi()]);
     dispatchers = [await startDispatcher()];
-    await vi.waitFor(async () => {
+    await until(async () => {
       const { presets } = await clientOf(apis[0]!).query("{ presets { name } }");
       expect(presets).toHaveLength(1);
-    }, 30_000);
+    });
     dispatchers.push(await startDispatcher());
   });
 
@@ -114,10 +115,10 @@ describe.skipIf(!hasPostgres)("two API servers and two dispatchers (needs Postgr
       }
       expect(steps.at(-1)).toBeLessThan(36);
       await redis!.restart();
-      await vi.waitFor(async () => {
+      await until(async () => {
         const next = await one.create({ prompt: "watched when it is back", steps: 8 });
         expect(await kinds(two, next)).toEqual(new Set(ALL_KINDS));
-      }, 20_000);
+      });
     },
   );
 
@@ -144,7 +145,7 @@ describe.skipIf(!hasPostgres)("two API servers and two dispatchers (needs Postgr
   slowTest("lose nothing when the leader is killed: the other one goes on when its leases have run out", async () => {
     const [api] = apis as [ServerProcess];
     const id = await clientOf(api).create({ prompt: "green stars", count: 4 });
-    await vi.waitFor(async () => expect(await stateOf(api, id)).toBe("RUNNING"), { timeout: 20_000, interval: 20 });
+    await until(async () => expect(await stateOf(api, id)).toBe("RUNNING"));
     await dispatchers.shift()!.end("SIGKILL");
     const killedAt = performance.now();
     expect((await clientOf(api).finished(id)).state).toBe("SUCCEEDED");

@@ -1,4 +1,4 @@
-import { describe, expect, inject, onTestFinished, test, vi } from "vitest";
+import { describe, expect, inject, onTestFinished, test } from "vitest";
 import { Database } from "../../src/platform/database.ts";
 import { openPostgresDatabase } from "../../src/platform/database-postgres.ts";
 import { createLogger } from "../../src/platform/logger.ts";
@@ -7,6 +7,7 @@ import { expectBalancedLedger } from "../support/ledger.ts";
 import { hasPostgres, startPostgres } from "../support/postgres-server.ts";
 import { ServerProcess, temporaryFolder } from "../support/server-process.ts";
 import { slowTest } from "../support/slow-test.ts";
+import { until } from "../support/until.ts";
 
 const KILLS = 3;
 
@@ -39,24 +40,21 @@ describe("when the PostgreSQL server dies", () => {
       });
       for (let kill = 0; kill < KILLS; kill++) {
         const [before, failed] = [acknowledged.length, failures];
-        await vi.waitFor(() => expect(acknowledged.length).toBeGreaterThan(before + 3), { timeout: 60_000 });
+        await until(() => expect(acknowledged.length).toBeGreaterThan(before + 3));
         await postgres.kill();
-        await vi.waitFor(() => expect(failures).toBeGreaterThan(failed + 2), { timeout: 60_000 });
+        await until(() => expect(failures).toBeGreaterThan(failed + 2));
         await postgres.restart();
       }
       const after = acknowledged.length;
-      await vi.waitFor(() => expect(acknowledged.length).toBeGreaterThan(after + 3), { timeout: 60_000 });
+      await until(() => expect(acknowledged.length).toBeGreaterThan(after + 3));
       isOver = true;
       await Promise.all(asking);
       for (const id of acknowledged) {
-        const { seq, state, attempts } = await vi.waitFor(
-          async () => {
-            const generation = await client.generation(id);
-            expect(generation.finishedAt).not.toBeNull();
-            return generation;
-          },
-          { timeout: 120_000 },
-        );
+        const { seq, state, attempts } = await until(async () => {
+          const generation = await client.generation(id);
+          expect(generation.finishedAt).not.toBeNull();
+          return generation;
+        });
         expect(state).toBe("SUCCEEDED");
         expect(attempts.filter(({ outcome }: any) => outcome === "SUCCEEDED")).toHaveLength(1);
         expect(seq).toBe(1 + 2 * attempts.length); // Queued, and of each attempt Started and AttemptFailed or Finished

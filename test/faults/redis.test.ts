@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { BusMessage, PreviewFrame } from "../../src/progress/frame.ts";
 import { RedisFrameBus } from "../../src/progress/redis-frame-bus.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { connect, hasRedis, RedisServer } from "../support/redis-server.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 
 if (!hasRedis) test.skip("Redis that dies: there is none on this machine", () => {});
 
@@ -124,15 +125,13 @@ describe.runIf(hasRedis)("a subscriber that does not keep up", () => {
       const [memoryBefore, ownBefore] = [await redis.figure("used_memory"), process.memoryUsage().external];
       for (let round = 1; round <= 25; round++) {
         for (const id of GENERATIONS) dispatcher.bus.publish(frameOf(id, round));
-        await vi.waitFor(() => expect(newest).toBe(round), { timeout: 2000, interval: 5 });
+        await until(() => expect(newest).toBe(round));
       }
       // 60 MB went through; what stays is a frame of each generation and a cut-off subscriber's buffer, at most.
       expect((await redis.figure("used_memory")) - memoryBefore).toBeLessThan(GENERATIONS.length * BYTES * 2 + 8e6);
       expect(process.memoryUsage().external - ownBefore).toBeLessThan(40e6);
       await isBack;
-      await vi.waitFor(() => expect(GENERATIONS.map((id) => heard.get(id))).toEqual(GENERATIONS.map(() => 25)), {
-        timeout: 15_000,
-      });
+      await until(() => expect(GENERATIONS.map((id) => heard.get(id))).toEqual(GENERATIONS.map(() => 25)));
     } finally {
       for (const { bus } of [dispatcher, healthy, slow]) await bus.close();
       await redis.stop();

@@ -1,15 +1,16 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, inject, test, vi } from "vitest";
+import { describe, expect, inject, test } from "vitest";
 import { isRunning, ServerProcess, temporaryFolder } from "../support/server-process.ts";
 import { slowTest } from "../support/slow-test.ts";
+import { until } from "../support/until.ts";
 
 describe("a first start", () => {
   /** A server that builds its model: the model tool is its only child. */
   async function setup() {
     const folder = temporaryFolder();
     const server = ServerProcess.launch(folder.path);
-    await vi.waitFor(() => expect(server.childPids).toHaveLength(1), { interval: 5, timeout: 20_000 });
+    await until(() => expect(server.childPids).toHaveLength(1));
     const [builder] = server.childPids;
     const isFree = async () => {
       const next = await ServerProcess.start(folder.path);
@@ -31,7 +32,7 @@ describe("a first start", () => {
   slowTest("that is killed leaves no process behind, and the next one succeeds", async () => {
     const { server, builder, isFree } = await setup();
     await server.end("SIGKILL");
-    await vi.waitFor(() => expect(isRunning(builder)).toBe(false), { interval: 20, timeout: 10_000 });
+    await until(() => expect(isRunning(builder)).toBe(false));
     await isFree();
   });
 });

@@ -1,8 +1,9 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
-import { expect, inject, test, vi } from "vitest";
+import { expect, inject, test } from "vitest";
 import { ServerProcess, temporaryFolder } from "../support/server-process.ts";
+import { until } from "../support/until.ts";
 import { createUpload, finishUpload, send, sha256Of, startSending } from "../support/uploads.ts";
 
 test("a server killed between sending and finishing has lost nothing that was sent, and takes files again", async () => {
@@ -15,7 +16,7 @@ test("a server killed between sending and finishing has lost nothing that was se
   expect((await send(sent, bytes)).status).toBe(204);
   const half = await createUpload(server.client, "PICTURE");
   const socket = startSending(half, 1000);
-  await vi.waitFor(() => expect(storedFiles(folder.path)).toHaveLength(2), { interval: 5 });
+  await until(() => expect(storedFiles(folder.path)).toHaveLength(2));
   await server.end("SIGKILL");
   socket.destroy();
 

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lockForFeeding } from "../../src/generation/batch-item.store.ts";
 import { GenerationLifecycle } from "../../src/generation/generation-lifecycle.ts";
 import { asPlatform, asTenant } from "../../src/platform/access.ts";
@@ -9,6 +9,7 @@ import { FakeClock } from "../support/fake-clock.ts";
 import { addPayer } from "../support/payers.ts";
 import { hasPostgres } from "../support/postgres-server.ts";
 import { databasesHere, type TestDatabase } from "../support/test-database.ts";
+import { until } from "../support/until.ts";
 
 // The embedded database has one connection: its transactions never meet.
 describe.runIf(hasPostgres)("transactions on a PostgreSQL server", () => {
@@ -40,7 +41,7 @@ describe.runIf(hasPostgres)("transactions on a PostgreSQL server", () => {
     const feeding = db.transaction(asTenant(tenantId), async (tx) => {
       await lockForFeeding(tx, batchId);
       isFeeding();
-      await vi.waitFor(async () => {
+      await until(async () => {
         const [waiting] = await tx.$queryRaw<{ count: number }[]>`
           select count(*)::int as count from pg_locks where not granted`;
         expect(waiting?.count).toBeGreaterThan(0);

@@ -16,9 +16,6 @@ import { createTestApp, type TestApp } from "../support/test-app.ts";
 const SETTINGS = { MODERATION_SECRET: "a secret of the two of us", MODERATION_TIMEOUT_SECONDS: "3" };
 const guard = (input: object = {}) => ({ name: "guard", kind: "HTTP", ...input });
 
-/** On a machine that is busy with other tests, too. */
-const PATIENT = { timeout: 20_000, interval: 20 };
-
 const service = new CheckerService();
 const clock = new ShiftedClock();
 const worker = new FakeWorker(1);
@@ -106,7 +103,7 @@ describe("a service that is asked about prompts", () => {
     await setChecks(app.owner, [guard({ stages: ["PROMPT"] })]);
     const prompts = Array.from({ length: 70 }, (_, i) => `picture ${i}`);
     const id = await createBatch(app.member, prompts);
-    await expect.poll(async () => (await readBatch(app.member, id)).counts.waiting, PATIENT).toBe(6);
+    await expect.poll(async () => (await readBatch(app.member, id)).counts.waiting).toBe(6);
     expect(service.questions.map(({ body }) => body.texts[0].text).sort()).toEqual(prompts.slice(0, 64).sort());
     expect(service.mostOpen).toBeLessThanOrEqual(8);
     const call = await worker.nextCall();
@@ -166,7 +163,7 @@ describe("a service that is asked about pictures", () => {
     service.answer = () => new Promise((resolve) => (answer = resolve));
     const id = await app.member.create({ prompt: "judged" });
     await (await worker.nextCall()).started().succeed();
-    await expect.poll(() => service.questions, PATIENT).toHaveLength(1);
+    await expect.poll(() => service.questions).toHaveLength(1);
     expect(await app.member.generation(id)).toMatchObject({ state: "RUNNING", images: [] });
     await setChecks(app.owner, []);
     const next = await app.member.create({ prompt: "next" });
@@ -211,7 +208,7 @@ describe("a service that is asked about pictures", () => {
         for await (const { __typename } of app.member.events(id)) seen.push(__typename);
       })();
       const call = (await worker.nextCall()).started().step(1);
-      await expect.poll(() => seen, PATIENT).toContain("ProgressEvent");
+      await expect.poll(() => seen).toContain("ProgressEvent");
       await call.step(2).succeed();
       await watching;
       return seen;
@@ -229,7 +226,7 @@ describe("a service that is asked about pictures", () => {
     service.answer = hang;
     const id = await app.member.create({ prompt: "canceled" });
     await (await worker.nextCall()).started().step(18).succeed();
-    await expect.poll(() => service.questions, PATIENT).toHaveLength(1);
+    await expect.poll(() => service.questions).toHaveLength(1);
     await app.member.query(CANCEL, { id });
     expect((await app.member.finished(id)).state).toBe("CANCELED");
     expect(await app.member.generation(id)).toMatchObject({ images: [], creditsCharged: "0.165888" });
@@ -241,7 +238,7 @@ describe("a service that is asked about pictures", () => {
     const outcomes = async () => (await app.member.generation(id)).attempts.map(({ outcome }: any) => outcome);
     for (let i = 1; i <= 3; i++) {
       await (await worker.nextCall()).started().succeed();
-      await expect.poll(async () => (await outcomes()).slice(0, i), PATIENT).toEqual(Array(i).fill("FAILED"));
+      await expect.poll(async () => (await outcomes()).slice(0, i)).toEqual(Array(i).fill("FAILED"));
       expect((await app.member.generation(id)).images).toEqual([]);
     }
     expect(await app.member.finished(id)).toMatchObject({
@@ -255,7 +252,7 @@ describe("a service that is asked about pictures", () => {
     service.answer = fail(400);
     const id = await app.member.create({ prompt: "judged late" });
     await (await worker.nextCall()).started().succeed();
-    await expect.poll(async () => (await app.member.generation(id)).attempts[0]?.outcome, PATIENT).toBe("FAILED");
+    await expect.poll(async () => (await app.member.generation(id)).attempts[0]?.outcome).toBe("FAILED");
     service.answer = allow;
     await (await worker.nextCall()).started().succeed();
     expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
@@ -289,7 +286,7 @@ test("a picture that is being judged while the server stops is drawn and judged 
   checker.answer = hang;
   const id = await before.member.create({ prompt: "judged twice" });
   await (await first.nextCall()).started().succeed();
-  await expect.poll(() => checker.questions, PATIENT).toHaveLength(1);
+  await expect.poll(() => checker.questions).toHaveLength(1);
   await before.stop({ keepData: true });
 
   checker.answer = allow;

@@ -1,9 +1,10 @@
 import { pino } from "pino";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Metrics } from "../../src/platform/metrics.ts";
 import { RedisConnection } from "../../src/platform/redis.ts";
 import { Told } from "../support/metrics.ts";
 import { hasRedis, RedisServer } from "../support/redis-server.ts";
+import { until } from "../support/until.ts";
 
 describe.skipIf(!hasRedis)("a connection to Redis (needs redis-server)", () => {
   let server: RedisServer;
@@ -26,9 +27,7 @@ describe.skipIf(!hasRedis)("a connection to Redis (needs redis-server)", () => {
 
   test("says once that it is not let in, and why, without the password", async () => {
     const { connection, lines, told } = open("open barley");
-    await vi.waitFor(async () => expect(await server.figure("errorstat_WRONGPASS", "sesame")).toBeGreaterThan(2), {
-      timeout: 10_000,
-    });
+    await until(async () => expect(await server.figure("errorstat_WRONGPASS", "sesame")).toBeGreaterThan(2));
     connection.close();
     expect(connection.isUp).toBe(false);
     expect((await told()).value("atelier_redis_up", { connection: "test" })).toBe(0);
@@ -62,9 +61,9 @@ describe.skipIf(!hasRedis)("a connection to Redis (needs redis-server)", () => {
     const { connection, lines } = open("sesame");
     await new Promise<void>((resolve) => connection.onUp(resolve));
     await server.kill();
-    await vi.waitFor(() => expect(connection.isUp).toBe(false));
+    await until(() => expect(connection.isUp).toBe(false));
     await server.restart();
-    await vi.waitFor(() => expect(connection.isUp).toBe(true), { timeout: 10_000 });
+    await until(() => expect(connection.isUp).toBe(true));
     expect(messages(lines)).toEqual(["redis is away", "redis is back"]);
     connection.close();
   });

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
 import { deleteImageRow } from "../../src/retention/deletion.store.ts";
@@ -8,6 +8,7 @@ import { FakeWorker } from "../support/fake-worker.ts";
 import { CREATE, type GraphqlClient, newInput } from "../support/graphql-client.ts";
 import { rowsOfTenant } from "../support/tenant-rows.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 
 const DELETED = "deletedId userErrors { code message path retryable }";
 const DELETE = `mutation($id: ID!) { result: deleteGeneration(id: $id) { ${DELETED} } }`;
@@ -146,7 +147,7 @@ describe("deleting", () => {
       const text = `query($id: ID!) { batch(id: $id) { status items(first: 5) { nodes { ${shown} } } } }`;
       return (await app.member.query(text, { id: createBatch.batch.id })).batch;
     };
-    await vi.waitFor(async () => expect((await batch()).status).toBe("FINISHED"));
+    await until(async () => expect((await batch()).status).toBe("FINISHED"));
     const [{ generation }] = (await batch()).items.nodes;
     await remove(app.member, generation.id);
     const [deleted, kept] = (await batch()).items.nodes;
@@ -167,6 +168,6 @@ describe("deleting", () => {
     await app.stop({ keepData: true });
     worker = new FakeWorker();
     app = await createTestApp({ workers: worker }, { DATA_DIR: dataDir });
-    await vi.waitFor(() => expect(folders.map((folder) => existsSync(folder))).toEqual([false, false]));
+    await until(() => expect(folders.map((folder) => existsSync(folder))).toEqual([false, false]));
   });
 });

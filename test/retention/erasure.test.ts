@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
 import { closeTenant } from "../../src/retention/tenant-erasure.store.ts";
@@ -8,6 +8,7 @@ import { FakeWorker } from "../support/fake-worker.ts";
 import { GraphqlClient } from "../support/graphql-client.ts";
 import { rowsOfTenant } from "../support/tenant-rows.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 import { upload } from "../support/uploads.ts";
 
 const CREATE = `mutation($input: CreateTenantInput!) { result: createTenant(input: $input) { secret tenant { id etag } } }`;
@@ -51,8 +52,8 @@ describe("erasing a tenant", () => {
     return rows.flatMap(([table, content]) => (content === null ? [] : [table])).sort();
   };
   const isGone = async (uuid: string) => {
-    await vi.waitFor(async () => expect(await tablesOf(uuid)).toEqual(["audit_head", "tenant"]), { timeout: 20_000 });
-    await vi.waitFor(() => expect(existsSync(join(app.dataDir, "images", uuid))).toBe(false));
+    await until(async () => expect(await tablesOf(uuid)).toEqual(["audit_head", "tenant"]));
+    await until(() => expect(existsSync(join(app.dataDir, "images", uuid))).toBe(false));
     const people = await app.db.transaction(asPlatform, (tx) => tx.user.count({ where: { email: "ada@example.org" } }));
     expect(people).toBe(0);
   };

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
 import { createLogger } from "../../src/platform/logger.ts";
@@ -17,6 +17,7 @@ import { FakeWorker } from "../support/fake-worker.ts";
 import { CREATE, type GraphqlClient, newInput } from "../support/graphql-client.ts";
 import { rowsOfTenant } from "../support/tenant-rows.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 import { createUpload, finishUpload, send, sha256Of, upload } from "../support/uploads.ts";
 
 const RETENTION = "retention { outputsDays inputsDays promptsDays }";
@@ -181,7 +182,7 @@ describe("retention", () => {
     await (await worker.nextCall()).started().succeed();
     const cancel = "mutation($id: ID!) { cancelBatch(id: $id) { userErrors { code } } }";
     await app.member.query(cancel, { id });
-    await vi.waitFor(async () => {
+    await until(async () => {
       const { batch } = await app.member.query("query($id: ID!) { batch(id: $id) { status } }", { id });
       expect(batch.status).toBe("CANCELED");
     });

@@ -1,10 +1,11 @@
 /** One tenant with members of every role, the kinds of callers that there are, and things of the tenant to act on. */
-import { expect, vi } from "vitest";
+import { expect } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId, newId, toGlobalId } from "../../src/platform/ids.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { GraphqlClient } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 import { createUpload, finishUpload, send, sha256Of } from "../support/uploads.ts";
 
 /** Who asks. `maker` made what is asked for; all behind it are of the same tenant. */
@@ -66,7 +67,7 @@ export class Things {
       { input },
     );
     const { id } = createBatch.batch;
-    await vi.waitFor(async () => {
+    await until(async () => {
       const { batch } = await this.maker.query("query($id: ID!) { batch(id: $id) { counts { queued } } }", { id });
       expect(batch.counts.queued).toBe(1);
     });

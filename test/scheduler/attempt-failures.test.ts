@@ -192,7 +192,7 @@ describe("an attempt", () => {
     const call = await worker.nextCall();
     misbehave(call);
     await call.hungUp;
-    await expect.poll(async () => (await outcomes(id))[0], { interval: 20 }).toMatch(/FAILED|RETURNED/);
+    await expect.poll(async () => (await outcomes(id))[0]).toMatch(/FAILED|RETURNED/);
     expect((await checkpoints()).filter(({ bytes }) => bytes !== null)).toEqual([]);
     clock.advance(10_000); // a worker that fails before it starts is left alone for a while
     await (await worker.nextCall()).started().succeed();
@@ -206,10 +206,10 @@ describe("an attempt", () => {
     });
     worker.refusesAll = true;
     const id = await app.member.create({ prompt: "refused" });
-    await expect.poll(async () => (await outcomes(id)).length, { interval: 20, timeout: 10_000 }).toBeGreaterThan(1);
+    await expect.poll(async () => (await outcomes(id)).length).toBeGreaterThan(1);
     expect(worker.stuck).toEqual([]);
     clock.advance(120_000);
-    await expect.poll(() => worker.stuck, { interval: 20, timeout: 10_000 }).toEqual(["fake"]);
+    await expect.poll(() => worker.stuck).toEqual(["fake"]);
     worker.refusesAll = false;
     clock.advance(10_000);
     await (await worker.nextCall()).started().succeed();

@@ -180,7 +180,7 @@ describe("a dispatcher", () => {
           select lease_expires_at > now() as "isHeld" from generation where state = 'RUNNING'`;
         return row?.isHeld;
       });
-    await expect.poll(isHeld, { interval: 20, timeout: 10_000 }).toBe(true);
+    await expect.poll(isHeld).toBe(true);
     await call.succeed();
     expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
     const { attempts } = await app.member.generation(id);

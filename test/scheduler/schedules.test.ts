@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { type GraphqlClient, newInput } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 import { randomFrom } from "./scenario.ts";
 
 const SCHEDULE = `state textToImage { prompt } queuePosition { startsBefore isEstimate } estimatedStartAt estimatedFinishAt
@@ -31,7 +32,7 @@ describe("schedules", () => {
       await client.finished(id);
     }
     const stored = () => app.db.transaction(asPlatform, (tx) => tx.learnedDuration.count());
-    await vi.waitFor(async () => expect(await stored()).toBeGreaterThan(0), { timeout: 10_000 });
+    await until(async () => expect(await stored()).toBeGreaterThan(0));
   });
   afterAll(() => app.stop());
 

@@ -118,7 +118,7 @@ describe("what comes next on a worker", () => {
   test("goes back uncounted when its worker dies or has no room for it, and both are done elsewhere", async () => {
     const { first, running, second, ahead } = await runAndQueue();
     ahead.fail(Status.RESOURCE_EXHAUSTED);
-    await expect.poll(() => outcomesOf(second), { interval: 20 }).toEqual(["RETURNED"]);
+    await expect.poll(() => outcomesOf(second)).toEqual(["RETURNED"]);
     clock.advance(1000); // a pause after a refusal
     const again = await worker.nextCall();
     expect([again.prompt, isAhead(again)]).toEqual(["second", true]);
@@ -134,7 +134,7 @@ describe("what comes next on a worker", () => {
     const { first, running, second, ahead } = await runAndQueue();
     await begin(second, ahead);
     for (const call of [running, ahead]) call.fail(Status.UNAVAILABLE);
-    for (const id of [first, second]) await expect.poll(() => outcomesOf(id), { interval: 20 }).toContain("FAILED");
+    for (const id of [first, second]) await expect.poll(() => outcomesOf(id)).toContain("FAILED");
     const counted = async (id: string) =>
       app.db.transaction(asPlatform, (tx) =>
         tx.generation.findUniqueOrThrow({
@@ -154,7 +154,7 @@ describe("what comes next on a worker", () => {
     clock.advance(4 * STEP_MS);
     await ahead.yieldRequested;
     ahead.yielded();
-    await expect.poll(() => outcomesOf(second), { interval: 20 }).toEqual(["RETURNED"]);
+    await expect.poll(() => outcomesOf(second)).toEqual(["RETURNED"]);
     expect(worker.stuck).toEqual([]);
     await running.succeed();
     const again = await worker.nextCall();
@@ -180,7 +180,7 @@ describe("what comes next on a worker", () => {
   test("may not yield before its start unless it was sent ahead", async () => {
     const id = await create("first");
     (await worker.nextCall()).yielded();
-    await expect.poll(() => outcomesOf(id), { interval: 20 }).toEqual(["RETURNED"]);
+    await expect.poll(() => outcomesOf(id)).toEqual(["RETURNED"]);
     expect((await app.member.generation(id)).attempts[0].message).toBe("no worker took it");
     await app.member.query(CANCEL, { id });
   });

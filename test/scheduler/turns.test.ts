@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { allow, CheckerService } from "../support/checker-service.ts";
 import { setChecks } from "../support/checks.ts";
@@ -6,6 +6,7 @@ import { FakeClock } from "../support/fake-clock.ts";
 import { type FakeCall, FakeWorker } from "../support/fake-worker.ts";
 import { GraphqlClient } from "../support/graphql-client.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 
 /** Of one worker that takes as long for everything. */
 class Served {
@@ -123,7 +124,7 @@ test("the time that a check takes for a picture is charged to nobody: its worker
   const [other, third] = await Promise.all([1, 2].map(() => app.addMember("MEMBER", { credits: 1_000_000_000n })));
   const id = await app.member.create({ prompt: "checked" });
   await served.next(1); // 100 ms
-  await vi.waitFor(() => expect(checker.questions).toHaveLength(1));
+  await until(() => expect(checker.questions).toHaveLength(1));
   clock.advance(10_000);
   answer();
   await app.member.finished(id);

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Prisma } from "../../src/generated/prisma/client.ts";
 import { claimAll } from "../../src/generation/claim.store.ts";
 import { takeIn } from "../../src/generation/intake.store.ts";
@@ -12,6 +12,7 @@ import { listHeads } from "../../src/scheduler/queue.store.ts";
 import { readTurns } from "../../src/scheduler/share.store.ts";
 import { addPayer, candidateFor } from "../support/payers.ts";
 import { databasesHere, type TestDatabase } from "../support/test-database.ts";
+import { until } from "../support/until.ts";
 
 const PLENTY = 1_000_000_000n;
 const slot = { worker: { worker: { name: "test" } } } as unknown as Slot;
@@ -99,7 +100,7 @@ describe.each(databasesHere())("what a pool's leader knows of its queues, in $na
     const attempt = { outcome: "FAILED", stepsDone: 1 } as const;
     await database.db.transaction(asDispatcher, (tx) => requeue(tx, first!, { attempt, counts: true, delayMs: 300 }));
     expect(idsOf(await start(5))).toEqual([queued[1]]);
-    await vi.waitFor(async () => expect(idsOf(await start(1))).toEqual([queued[0]]), { timeout: 10_000 });
+    await until(async () => expect(idsOf(await start(1))).toEqual([queued[0]]));
   });
 
   test("holds back whose limit is reached, without holding up others, until something ends or the limit is raised", async () => {
@@ -115,7 +116,7 @@ describe.each(databasesHere())("what a pool's leader knows of its queues, in $na
     queue.ended(running.turn, { ms: 1, isWhole: true });
     expect(idsOf(await start(2))).toEqual([queued[1]]);
     await held.limit({ level: "TENANT", kind: "RUNNING" }, 2n);
-    await vi.waitFor(async () => expect(idsOf(await start(1))).toEqual([queued[2]]), { timeout: 10_000 });
+    await until(async () => expect(idsOf(await start(1))).toEqual([queued[2]]));
   });
 
   test.skipIf(!name.includes("PostgreSQL"))(

@@ -1,11 +1,12 @@
 import { Status } from "nice-grpc";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { PoolForecasts } from "../../src/scheduler/pool-forecasts.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { hasPostgres, startPostgres } from "../support/postgres-server.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 
 const WORKER = `pool name state slots standby running faults quarantinedUntil since seenAt drainRequestedAt
   presets { name buildDigest }`;
@@ -23,7 +24,7 @@ describe("a worker", () => {
   const shown = async (): Promise<any> =>
     (await app.owner.query(`{ workers(pool: "local") { ${WORKER} } }`)).workers[0];
   const untilState = (state: string): Promise<void> =>
-    vi.waitFor(async () => expect(await shown()).toMatchObject({ state }), { timeout: 5000, interval: 20 });
+    until(async () => expect(await shown()).toMatchObject({ state }));
   const change = async (field: "drainWorker" | "resumeWorker", input: object = {}): Promise<any> => {
     const type = field === "drainWorker" ? "DrainWorkerInput" : "ResumeWorkerInput";
     const text = `mutation($input: ${type}!) { ${field}(input: $input) { worker { ${WORKER} } userErrors { code path } } }`;
@@ -66,11 +67,11 @@ describe("a worker", () => {
     expect(userErrors).toEqual([]);
     expect(draining).toMatchObject({ state: "DRAINING", running: 1 });
     const waiting = await app.member.create({ prompt: "waiting" });
-    await vi.waitFor(async () => {
+    await until(async () => {
       const trace = "query($id: ID!) { generation(id: $id) { state estimatedStartAt schedulingTrace { kind } } }";
       const { generation } = await app.member.query(trace, { id: waiting });
       expect(generation).toEqual({ state: "QUEUED", estimatedStartAt: null, schedulingTrace: [{ kind: "NO_WORKER" }] });
-    }, 5000);
+    });
     expect(await isSettled(call.yieldRequested)).toBe(false);
     await call.succeed();
     expect((await app.member.finished(running)).state).toBe("SUCCEEDED");
@@ -166,7 +167,7 @@ test.skipIf(!hasPostgres)(
     const { drainWorker } = await other.owner.query(drain, { input });
     expect(drainWorker.worker.state).toBe("DRAINING");
     await call.yieldRequested;
-    await vi.waitFor(async () => expect(await kinds()).toContain("NO_WORKER"), 5000);
+    await until(async () => expect(await kinds()).toContain("NO_WORKER"));
     await call.succeed();
     expect((await other.member.finished(running)).state).toBe("SUCCEEDED");
     await other.stop();

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { SignedLinks } from "../../src/storage/signed-links.ts";
 import { UrlSigner } from "../../src/storage/url-signer.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { until } from "../support/until.ts";
 
 describe("a download", () => {
   const signer = new UrlSigner({ id: "test", secret: randomBytes(32).toString("base64url") });
@@ -62,7 +63,7 @@ describe("a download", () => {
     const response = await fetch(link("/endless"), { signal: leaving.signal });
     await response.body!.getReader().read();
     leaving.abort();
-    await vi.waitFor(() => expect(left).toHaveBeenCalled());
+    await until(() => expect(left).toHaveBeenCalled());
     expect(lines).toEqual([]);
   });
 });

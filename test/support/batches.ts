@@ -57,8 +57,8 @@ export const readResults = async (client: GraphqlClient, id: string): Promise<an
 };
 
 /** The batch once it has ended. */
-export const finishedBatch = (client: GraphqlClient, id: string, timeout = 60_000): Promise<any> =>
+export const finishedBatch = (client: GraphqlClient, id: string): Promise<any> =>
   expect
-    .poll(() => readBatch(client, id), { interval: 20, timeout })
+    .poll(() => readBatch(client, id))
     .toMatchObject({ finishedAt: expect.any(String) })
     .then(() => readBatch(client, id));

@@ -5,9 +5,10 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { expect, vi } from "vitest";
+import { expect } from "vitest";
 import { freePort } from "./free-port.ts";
 import { isRunning } from "./server-process.ts";
+import { until } from "./until.ts";
 
 const VERSIONS = "/usr/lib/postgresql";
 /** The oldest that is supported. */
@@ -62,7 +63,7 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
     async kill() {
       const pids = processesOf(data);
       for (const pid of pids) signalIfThere(pid, "SIGKILL");
-      await vi.waitFor(() => expect(pids.filter(isRunning)).toEqual([]), { interval: 5, timeout: 10_000 });
+      await until(() => expect(pids.filter(isRunning)).toEqual([]));
       // Where nobody reaps it, its process would seem to be there.
       for (const lock of [join(data, "postmaster.pid"), join(folder, `.s.PGSQL.${port}.lock`)]) rmSync(lock);
     },
