@@ -5,6 +5,7 @@ import { expectSamePicture, pictureOf } from "../support/company.ts";
 import { CANCEL, CREATE, newInput } from "../support/graphql-client.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { createTogether } from "../support/together.ts";
 
 describe("the whole product", () => {
   let app: TestApp;
@@ -116,11 +117,9 @@ describe("the whole product", () => {
 
   test("draws what waits together, each with the picture that it has alone, also when one of them is cancelled", async () => {
     const requests = ["a red circle", "two stars", "a blue square"].map((prompt, i) => ({ prompt, seed: `${i}` }));
-    const blocker = await app.member.create({ prompt: "a star", count: offer.maxCount, steps: offer.maxSteps });
-    const ids = await Promise.all(requests.map((request) => app.member.create(request)));
-    const cancelled = await app.member.create({ prompt: "a heart" });
-    const other = await app.member.create({ prompt: "a heart", speed: "FAST" });
-    await app.member.finished(blocker);
+    const all = [...requests, { prompt: "a heart" }, { prompt: "a heart", speed: "FAST" }];
+    const created = await createTogether(app.owner, () => Promise.all(all.map((each) => app.member.create(each))));
+    const [ids, cancelled, other] = [created.slice(0, 3), created[3]!, created[4]!];
     for await (const event of app.member.events(cancelled)) if (event.step >= 2) break;
     await app.member.query(CANCEL, { id: cancelled });
     expect((await app.member.finished(cancelled)).state).toBe("CANCELED");

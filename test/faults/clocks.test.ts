@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, inject, onTestFinished, test, vi } from "vitest";
+import { describe, expect, inject, onTestFinished, test } from "vitest";
 import { newSecret } from "../../src/auth/api-key.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import type { Clock } from "../../src/platform/clock.ts";
@@ -12,6 +12,7 @@ import { ServerProcess, temporaryFolder } from "../support/server-process.ts";
 import { slowTest } from "../support/slow-test.ts";
 import { startTcpWorker } from "../support/tcp-worker.ts";
 import { createTestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 
 const HOUR_MS = 3600_000;
 const FAKETIME = findFaketime();
@@ -100,7 +101,7 @@ describe.skipIf(FAKETIME === undefined || !hasPostgres)(
         for (const server of [late, dispatcher])
           expect(server.logged("the time of day was put right: the database's counts")).toHaveLength(1);
         expect(Date.parse(late.logged("listening")[0].time)).toBeLessThan(Date.now() - HOUR_MS / 2);
-        await vi.waitFor(async () => expect((await one.query("{ presets { name } }")).presets).toHaveLength(1), 30_000);
+        await until(async () => expect((await one.query("{ presets { name } }")).presets).toHaveLength(1));
 
         const id = await one.create({ prompt: "a red circle", steps: 2 }, { deadlineMs: 60_000 });
         expect((await two.finished(id)).state).toBe("SUCCEEDED");

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { Database } from "../../src/platform/database.ts";
 import { openEmbeddedDatabase } from "../../src/platform/database-embedded.ts";
 import { lockFolder } from "../../src/platform/folder-lock.ts";
@@ -6,6 +6,8 @@ import { expectSamePicture, pictureOf } from "../support/company.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { ServerProcess, temporaryFolder } from "../support/server-process.ts";
 import { slowTest } from "../support/slow-test.ts";
+import { createTogether } from "../support/together.ts";
+import { until } from "../support/until.ts";
 
 const STEPS = 36;
 const REQUESTS = ["a red circle at the top left", "two stars", "an orange diamond above a pink heart"].map(
@@ -41,16 +43,13 @@ const start = () => ServerProcess.start(folder.path, { SHUTDOWN_GRACE_SECONDS: "
 
 /** Generations that run as one group, and have left a checkpoint each. */
 async function startGroup(): Promise<string[]> {
-  let blocker = "";
-  // Near the end of what runs, what comes next is claimed: while the first one runs, that is the second one.
-  for (let i = 0; i < 2; i++) blocker = await server.client.create({ prompt: "a star", count: 4, steps: STEPS });
-  const ids = await Promise.all(REQUESTS.map((request) => server.client.create(request)));
-  await server.client.finished(blocker);
+  const create = () => Promise.all(REQUESTS.map((request) => server.client.create(request)));
+  const ids = await createTogether(server.owner, create);
   const hasCheckpoint = async (id: string) => {
     const { attempts } = await server.client.generation(id);
     expect(attempts[0]?.checkpointSteps).toBeGreaterThan(0);
   };
-  await vi.waitFor(() => Promise.all(ids.map(hasCheckpoint)), { interval: 5, timeout: 10_000 });
+  await until(() => Promise.all(ids.map(hasCheckpoint)));
   const groups = server.logged("attempt started").slice(-ids.length);
   expect(new Set(groups.map(({ group }) => group)).size).toBe(1);
   return ids;

@@ -6,6 +6,7 @@ import { fromGlobalId } from "../../src/platform/ids.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
 import { ServerProcess, temporaryFolder } from "../support/server-process.ts";
 import { slowTest } from "../support/slow-test.ts";
+import { createTogether } from "../support/together.ts";
 
 const STEPS = 36;
 const PROMPTS = ["a red circle", "two stars", "an orange diamond", "a pink heart"];
@@ -42,13 +43,9 @@ async function killEachWorkerOf(id: string): Promise<any[]> {
 slowTest(
   "one of a group that kills every worker is found and given up, and the others are finished",
   async () => {
-    // Near the end of what runs, what comes next is claimed: while the first one runs, that is the second one.
-    let blocker = "";
-    for (let i = 0; i < 2; i++) blocker = await server.client.create({ prompt: "a star", count: 4, steps: STEPS });
-    const ids = await Promise.all(PROMPTS.map((prompt) => server.client.create({ prompt, steps: STEPS })));
-    const killing = killEachWorkerOf(ids[GUILTY]!);
-    await server.client.finished(blocker);
-    const events = await killing;
+    const create = () => Promise.all(PROMPTS.map((prompt) => server.client.create({ prompt, steps: STEPS })));
+    const ids = await createTogether(server.owner, create);
+    const events = await killEachWorkerOf(ids[GUILTY]!);
     expect(events.filter(({ __typename }) => __typename === "FinishedEvent")).toHaveLength(1);
     expect(events.at(-1)).toMatchObject({ __typename: "FinishedEvent", state: "DEAD_LETTERED" });
     const milestones = events.filter(({ __typename }) => !/Progress|Preview/.test(__typename));

@@ -1,9 +1,10 @@
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { CuttingProxy } from "../support/cutting-proxy.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { GraphqlClient } from "../support/graphql-client.ts";
 import { Told } from "../support/metrics.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
+import { until } from "../support/until.ts";
 
 const SUBSCRIBERS = 20;
 const STEPS = 8;
@@ -50,8 +51,5 @@ test("subscribers whose sockets are cut again and again get each milestone once,
   }
   for (const milestones of await Promise.all(following)) expect(milestones).toEqual(MILESTONES);
   expect(proxy.cuts).toBeGreaterThan(SUBSCRIBERS / 5);
-  await vi.waitFor(async () => expect(await openOn(app)).toEqual({ sockets: 0, subscriptions: 0 }), {
-    timeout: 5000,
-    interval: 20,
-  });
+  await until(async () => expect(await openOn(app)).toEqual({ sockets: 0, subscriptions: 0 }));
 });

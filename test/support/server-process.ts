@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Credentials } from "../../src/bootstrap.ts";
 import { GraphqlClient } from "./graphql-client.ts";
 import { copyTemplate } from "./template-data.ts";
 
@@ -44,9 +45,20 @@ export class ServerProcess {
     return this.output;
   }
 
+  /** Of a member. */
   get client(): GraphqlClient {
-    const { url, apiKey } = JSON.parse(readFileSync(join(this.dataDir, "credentials.json"), "utf8"));
+    const { url, apiKey } = this.credentials;
     return new GraphqlClient(url, apiKey);
+  }
+
+  /** Of the administrator. */
+  get owner(): GraphqlClient {
+    const { url, adminApiKey } = this.credentials;
+    return new GraphqlClient(url, adminApiKey);
+  }
+
+  private get credentials(): Credentials {
+    return JSON.parse(readFileSync(join(this.dataDir, "credentials.json"), "utf8"));
   }
 
   /** Process ids of its children. */
