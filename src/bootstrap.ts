@@ -38,10 +38,13 @@ export async function bootstrap(
   const path = join(dataDir, CREDENTIALS_FILE);
   const known = readCredentials(path);
   const credentials = await db.transaction(asPlatform, async (tx) => {
+    await tx.$executeRaw`select pg_advisory_xact_lock(${BOOTSTRAP_LOCK}::bigint)`;
     const tenant = await firstTenant(tx, quota);
     const works = known !== undefined && (await bothWork(tx, known));
     const current = works ? { ...known, url } : { url, apiKey: newSecret(), adminApiKey: newSecret() };
-    if (!works) await replaceKeys(tx, tenant, current);
+    // What a lost file held is of no use any more; but other processes on a server may have their own files.
+    if (!works && db.isExclusive) await revokeKeys(tx, tenant);
+    if (!works) await insertKeys(tx, tenant, current);
     return current;
   });
   writePrivateFile(path, credentials);
@@ -82,18 +85,17 @@ async function bothWork(tx: Tx, { apiKey, adminApiKey }: Credentials): Promise<b
   return (await findPrincipal(tx, apiKey)) !== undefined && (await findPrincipal(tx, adminApiKey)) !== undefined;
 }
 
-async function replaceKeys(
+async function revokeKeys(tx: Tx, { id: tenantId, memberId, ownerId }: FirstTenant): Promise<void> {
+  for (const userId of [memberId, ownerId]) await revokeApiKeys(tx, { tenantId, userId, name: KEY_NAME });
+}
+
+async function insertKeys(
   tx: Tx,
   { id: tenantId, memberId, ownerId }: FirstTenant,
   { apiKey, adminApiKey }: Credentials,
 ): Promise<void> {
-  for (const [userId, secret] of [
-    [memberId, apiKey],
-    [ownerId, adminApiKey],
-  ] as const) {
-    await revokeApiKeys(tx, { tenantId, userId, name: KEY_NAME });
-    await insertApiKey(tx, { tenantId, userId, name: KEY_NAME, secret });
-  }
+  await insertApiKey(tx, { tenantId, userId: memberId, name: KEY_NAME, secret: apiKey });
+  await insertApiKey(tx, { tenantId, userId: ownerId, name: KEY_NAME, secret: adminApiKey });
 }
 
 function readCredentials(path: string): Credentials | undefined {
