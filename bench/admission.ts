@@ -88,6 +88,7 @@ async function carryOut({ url, principals, calls, callers, intervalMs, endsAfter
     presets: new PoolCatalog(systemClock, new Map()),
     moderation: new Moderation({ db, clock: systemClock, checker: undefined }),
     outlooks: { outlook: async () => undefined },
+    logger: createLogger("silent"),
   });
   const counts = { accepted: 0, refused: 0, failed: 0 };
   const latencies: number[] = [];

@@ -14,6 +14,7 @@ import { Compute } from "./worker/compute.ts";
 import { InferenceService } from "./worker/inference-service.ts";
 import { Offer } from "./worker/offer.ts";
 import { readSettings, type WorkerSettings } from "./worker/settings.ts";
+import { startTracing } from "./worker/tracing.ts";
 import { requireToken, serverCredentials } from "./worker/who-may-call.ts";
 
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
@@ -31,6 +32,7 @@ try {
 async function serve(settings: WorkerSettings): Promise<void> {
   const { model: modelFolder, listen, healthListen, threads, slots, tokens, tls } = settings;
   const { provider, fallback } = await chooseProvider(settings.provider);
+  const stopTracing = settings.isTraced ? await startTracing() : undefined;
   if (fallback !== undefined) process.stderr.write(`worker: ${fallback}\n`);
   const computing = {
     modelFolder,
@@ -55,12 +57,16 @@ async function serve(settings: WorkerSettings): Promise<void> {
   const probes = healthListen === undefined ? undefined : await listenForProbes(health, healthListen);
   health.setStatus("healthy");
   process.stdout.write(`listening on ${listen.replace(/:0$/, `:${port}`)}\n`);
-  process.once("SIGTERM", async () => {
+  let isStopping = false;
+  process.on("SIGTERM", async () => {
+    if (isStopping) return; // told twice
+    isStopping = true;
     health.setStatus("unhealthy");
     await service.drain();
     // Callers still have to read what was sent last; one that does not read is not waited for.
     await Promise.race([server.shutdown(), setTimeout(FLUSH_TIMEOUT_MS)]);
     probes?.forceShutdown();
+    await stopTracing?.();
     process.exit(0);
   });
 }

@@ -53,6 +53,8 @@ import { createLogger, type Logger } from "./platform/logger.ts";
 import { Metrics } from "./platform/metrics.ts";
 import { ReadSession } from "./platform/read-session.ts";
 import { loadSecrets } from "./platform/secrets.ts";
+import { startTracing } from "./platform/tracing.ts";
+import type { ExportOptions } from "./platform/tracing-export.ts";
 import { PoolCatalog } from "./pool/pool-catalog.ts";
 import { PresetResolver } from "./pool/preset.resolver.ts";
 import { WorkerResolver } from "./pool/worker.resolver.ts";
@@ -146,6 +148,7 @@ async function start(
   stop: AbortSignal,
 ): Promise<App> {
   const { role } = config;
+  if (config.isTraced) closables.add(await startTracing(exportOf(logger)));
   const metrics = new Metrics(config);
   const databaseClock = new DatabaseClock(logger);
   const clock = givenClock ?? databaseClock;
@@ -200,6 +203,13 @@ async function start(
   };
 }
 
+/** Spans that get lost are told once, however long that lasts. */
+const exportOf = (logger: Logger): ExportOptions => ({
+  serviceName: "atelier",
+  onChange: (problem) =>
+    problem === undefined ? logger.info("spans arrive again") : logger.warn({ err: problem }, "spans get lost"),
+});
+
 /** Takes the data folder at once, unless processes may share it. @returns what opens the database */
 function lockedEngine(config: Config, closables: Closables, logger: Logger): () => Promise<DatabaseEngine> {
   const { dataDir, databaseUrl: url, databaseDirectUrl: directUrl, databasePoolSize: poolSize } = config;
@@ -246,7 +256,7 @@ function compose(config: Config, { db, clock, logger, metrics, pool, publicUrl }
   const moderation = makeModeration(config, { db, clock, logger });
   const attempts = { db, lifecycle, bus, images, pool, moderation, clock, logger, metrics };
   const { dispatcher, schedules } = makeScheduling(config, attempts);
-  const generations = new GenerationService({ db, lifecycle, presets, moderation, outlooks: schedules });
+  const generations = new GenerationService({ db, lifecycle, presets, moderation, outlooks: schedules, logger });
   const batchModeration = new BatchModeration({ db, presets, moderation, clock });
   const batchQueue = new BatchQueue({ db, quota, lifecycle, moderation: batchModeration });
   const batches = new BatchService({ db, quota, presets, images, batchQueue });

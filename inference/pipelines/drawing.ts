@@ -21,6 +21,7 @@ import {
 } from "./mar-sampler.ts";
 import type { Prefix } from "./prefix.ts";
 import type { PrefixCache } from "./prefix-cache.ts";
+import { asStage, type OnStage } from "./stages.ts";
 import type { StepMember } from "./step-group.ts";
 import { decodePixels } from "./vae-decode.ts";
 
@@ -66,6 +67,7 @@ export interface DrawingOptions {
   readonly signal: AbortSignal;
   /** Its part in a group that takes its steps together; alone unless given. */
   readonly member?: StepMember | undefined;
+  readonly onStage?: OnStage | undefined;
 }
 
 /** The two prompts of a drawing as token ids. */
@@ -97,7 +99,14 @@ export interface DrawingContext {
 export async function* draw(
   model: LoadedModel,
   settings: DrawingSettings,
-  { plan, read, from, signal, member }: DrawingOptions & { plan: DrawingPlan; read: () => Promise<DrawingContext> },
+  {
+    plan,
+    read,
+    from,
+    signal,
+    member,
+    onStage,
+  }: DrawingOptions & { plan: DrawingPlan; read: () => Promise<DrawingContext> },
 ): AsyncGenerator<DrawingEvent> {
   const { grid, kept } = plan;
   const steps = stepsOf({ grid, steps: settings.steps }, kept);
@@ -116,13 +125,14 @@ export async function* draw(
     ...(kept === undefined || known === undefined ? {} : { kept: { ...kept, tokens: known } }),
   };
   let state = earlier ?? initialState(model, sampling);
-  for await (const progress of sampleTokens(model, sampling, { from: state, signal, member })) {
+  for await (const progress of sampleTokens(model, sampling, { from: state, signal, member, onStage })) {
     state = progress;
     yield { kind: "step", progress };
   }
   for (const [index, tokens] of state.tokens.entries()) {
     signal.throwIfAborted();
-    yield { kind: "image", index, image: rgbImageOf(await decodePixels(model, tokens, grid), settings) };
+    const pixels = await asStage(onStage, "decode picture", () => decodePixels(model, tokens, grid));
+    yield { kind: "image", index, image: rgbImageOf(pixels, settings) };
   }
 }
 

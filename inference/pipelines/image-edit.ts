@@ -23,6 +23,7 @@ import { imagePrompt } from "./image-prompt.ts";
 import type { KeptPlaces } from "./mar-sampler.ts";
 import { prefillBranches } from "./prefix.ts";
 import { canvasOf, encodePixels, encodeTokens } from "./source-picture.ts";
+import { asStage } from "./stages.ts";
 
 export interface ImageEditRequest extends DrawingSettings {
   /** Cropped around its centre and resized to the size of the request. */
@@ -46,14 +47,17 @@ export async function* imageEdit(
   const { grid, prompts, mask } = prepare(unipic, request);
   const source = resizeBicubic(cropToAspect(request.source, request), request);
   const read = async (): Promise<DrawingContext> => {
-    const tokens = await encodePixels(model, source);
-    const features = await encodeTokens(model, tokens, grid);
+    const { onStage } = options;
+    const { tokens, features, canvas } = await asStage(onStage, "encode source picture", async () => {
+      const tokens = await encodePixels(model, source);
+      const features = await encodeTokens(model, tokens, grid);
+      return { tokens, features, canvas: await canvasOf(model, features) };
+    });
     const unconditional = request.guidanceScale === 1 ? undefined : prompts.unconditional;
-    return {
-      ...(await prefillBranches(model, { ...prompts, unconditional }, features.embeddings)),
-      canvas: await canvasOf(model, features),
-      tokens,
-    };
+    const branches = await asStage(onStage, "prefill", () =>
+      prefillBranches(model, { ...prompts, unconditional }, features.embeddings),
+    );
+    return { ...branches, canvas, tokens };
   };
   const plan = mask === undefined ? { grid } : { grid, kept: keptOf(mask) };
   for await (const event of draw(model, request, { plan, read, ...options })) {

@@ -20,6 +20,7 @@ import { imagePrompt } from "./image-prompt.ts";
 import { InvalidRequestError } from "./invalid-request.ts";
 import { embedPrompt, type Reading, readOn } from "./prefix.ts";
 import { encodePixels, encodeTokens } from "./source-picture.ts";
+import { asStage, type OnStage, timeNow } from "./stages.ts";
 
 const DEFAULT_MAX_TOKENS = 1024;
 const MAX_TEMPERATURE = 10;
@@ -58,7 +59,7 @@ export type ImageToTextEvent =
 export async function* imageToText(
   unipic: Unipic,
   request: ImageToTextRequest,
-  { from = [], signal }: { from?: readonly number[]; signal: AbortSignal },
+  { from = [], signal, onStage }: { from?: readonly number[]; signal: AbortSignal; onStage?: OnStage | undefined },
 ): AsyncGenerator<ImageToTextEvent> {
   const { model, tokenizer } = unipic;
   const { grid, prompt, maxTokens } = prepareImageToText(unipic, request);
@@ -66,14 +67,21 @@ export async function* imageToText(
   yield { kind: "started" };
   const size = { width: request.size, height: request.size };
   const picture = resizeBicubic(padToSquare(request.image, PADDING), size);
-  const features = await encodeTokens(model, await encodePixels(model, picture), grid);
+  const features = await asStage(onStage, "encode source picture", async () =>
+    encodeTokens(model, await encodePixels(model, picture), grid),
+  );
   signal.throwIfAborted();
   const stop = model.manifest.tokens.eos;
   const ids = [...from];
   let pending = ids.slice();
   let isStopped = false;
   const embeddings = embedPrompt(model, prompt, features.embeddings);
-  for await (const id of answerIds(model, embeddings, { maxTokens, from, sampling })) {
+  let startedAt = timeNow();
+  const onPrefill: OnStage = (stage) => {
+    startedAt = stage.endedAt;
+    onStage?.(stage);
+  };
+  for await (const id of answerIds(model, embeddings, { maxTokens, from, sampling, onStage: onPrefill })) {
     signal.throwIfAborted();
     ids.push(id);
     isStopped = id === stop;
@@ -86,6 +94,7 @@ export async function* imageToText(
   }
   const rest = tokenizer.decode(pending);
   if (rest !== "") yield { kind: "text", text: rest, ids: ids.slice() };
+  onStage?.({ kind: "write answer", startedAt, endedAt: timeNow(), tokens: ids.length - from.length });
   yield { kind: "end", reason: isStopped ? "stop" : "length", tokens: ids.length };
 }
 
@@ -95,6 +104,7 @@ export interface AnswerOptions {
   readonly from?: readonly number[];
   readonly sampling?: AnswerSampling | undefined;
   readonly onLogits?: (logits: Float32Array) => void;
+  readonly onStage?: OnStage | undefined;
 }
 
 /**
@@ -105,11 +115,11 @@ export interface AnswerOptions {
 export async function* answerIds(
   model: LoadedModel,
   prompt: Float32Array,
-  { maxTokens, from = [], sampling, onLogits }: AnswerOptions,
+  { maxTokens, from = [], sampling, onLogits, onStage }: AnswerOptions,
 ): AsyncGenerator<number> {
   const { repetitionPenalty, tokens } = model.manifest;
   const generated = new Set(from);
-  let reading = await readOn(model, prompt);
+  let reading = await asStage(onStage, "prefill", () => readOn(model, prompt));
   let embeds = model.embed(from);
   for (let count = from.length; count < maxTokens; count++) {
     reading = await readOn(model, embeds, reading);

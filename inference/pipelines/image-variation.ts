@@ -21,6 +21,7 @@ import {
 import { InvalidRequestError } from "./invalid-request.ts";
 import { tokenCountOf } from "./mar-sampler.ts";
 import { encodePixels } from "./source-picture.ts";
+import { asStage } from "./stages.ts";
 
 export interface ImageVariationRequest extends DrawingSettings {
   /** Cropped around its centre and resized to the size of the request. */
@@ -41,10 +42,15 @@ export async function* imageVariation(
   const { model, prefixes } = unipic;
   const { plan, prompts } = prepare(unipic, request);
   const guidanceScale = request.prompt === undefined ? 1 : request.guidanceScale;
+  const { onStage } = options;
   const read = async (): Promise<DrawingContext> => ({
-    conditional: await prefixes.read(prompts.conditional),
-    unconditional: guidanceScale === 1 ? undefined : await prefixes.read(prompts.unconditional),
-    tokens: await encodePixels(model, resizeBicubic(cropToAspect(request.source, request), request)),
+    ...(await asStage(onStage, "prefill", async () => ({
+      conditional: await prefixes.read(prompts.conditional),
+      unconditional: guidanceScale === 1 ? undefined : await prefixes.read(prompts.unconditional),
+    }))),
+    tokens: await asStage(onStage, "encode source picture", () =>
+      encodePixels(model, resizeBicubic(cropToAspect(request.source, request), request)),
+    ),
   });
   yield* draw(model, { ...request, guidanceScale }, { plan, read, ...options });
 }

@@ -13,6 +13,7 @@ import { resumeStep, type Speed, type StepRun, stepRuns } from "../sampling/spee
 import { requireFinite } from "./finite.ts";
 import type { StepPicture } from "./mar-step.ts";
 import type { Prefix } from "./prefix.ts";
+import type { OnStage } from "./stages.ts";
 import { StepGroup, type StepMember } from "./step-group.ts";
 
 export interface MarRequest {
@@ -90,7 +91,7 @@ export function stepsOf({ grid, steps }: Pick<MarRequest, "grid" | "steps">, kep
 export async function* sampleTokens(
   model: LoadedModel,
   request: MarRequest,
-  { from, signal, member = new StepGroup(model).join() }: SamplingOptions,
+  { from, signal, member = new StepGroup(model).join(), onStage }: SamplingOptions,
 ): AsyncGenerator<MarProgress> {
   const schedule = stepsOf(request, request.kept);
   const runs = stepRuns(schedule, request.speed, request.unconditional.length > 0);
@@ -107,6 +108,8 @@ export async function* sampleTokens(
       return pictureOf(request, { image, order, run, ahead, tokens, guidance: guidance[image] });
     });
     const results = await member.take(pictures, signal);
+    for (const times of new Set(results.map((result) => result.times)))
+      onStage?.({ kind: "steps", from: run.from, to: run.to, ...times });
     for (const [image, { predicted }] of pictures.entries()) {
       // The other steps could not mend the picture.
       place(requireFinite(results[image]?.latents ?? new Float32Array(0), "latents"), predicted, tokens[image]);
@@ -126,6 +129,7 @@ interface SamplingOptions {
   readonly signal: AbortSignal;
   /** Alone unless given. */
   readonly member?: StepMember | undefined;
+  readonly onStage?: OnStage | undefined;
 }
 
 /** The places of a picture as they become known, from the end to the start. Kept ones stand where known ones are. */

@@ -9,6 +9,7 @@ import { float32, int64, type Tensor, valuesOf } from "../runtime/tensor.ts";
 import { DiffusionSampler, type FillNoise } from "./diffusion-sampler.ts";
 import { joined, withGuidance } from "./guidance-cache.ts";
 import { type Prefix, pastOf } from "./prefix.ts";
+import { type StepTimes, timeNow } from "./stages.ts";
 
 /** All that a step needs to know of a picture. */
 export interface StepPicture {
@@ -50,6 +51,8 @@ export interface StepResult {
   readonly latents: Float32Array;
   /** What is set aside, of the places ahead, or of the later ones: [ahead or later, D] */
   readonly guidance: Float32Array;
+  /** The same for all pictures that shared its run. */
+  readonly times: StepTimes;
 }
 
 /**
@@ -124,16 +127,19 @@ export class MarStep {
     const { latentChannels, decoderWidth } = this.model.manifest.dimensions;
     const [first] = pictures;
     if (first === undefined) throw new RangeError("a step without pictures");
+    const startedAt = timeNow();
     const sampler = await this.samplerOf(first);
     throwIfAllAborted(signals);
     const { conditions, aside } = withGuidance(await this.conditionsOf(pictures), pictures);
+    const diffusionAt = timeNow();
     const count = first.predicted.length;
     const rows = float32(conditions, [conditions.length / decoderWidth, decoderWidth]);
     const latents = await sampler.sample({ conditions: rows, tokensPerPart: count, parts: pictures }, () =>
       throwIfAllAborted(signals),
     );
     const span = count * latentChannels;
-    return aside.map((guidance, i) => ({ latents: latents.subarray(i * span, (i + 1) * span), guidance }));
+    const times = { startedAt, diffusionAt, endedAt: timeNow(), pictures: pictures.length };
+    return aside.map((guidance, i) => ({ latents: latents.subarray(i * span, (i + 1) * span), guidance, times }));
   }
 
   private samplerOf(diffusion: Diffusion): Promise<DiffusionSampler> {

@@ -18,6 +18,7 @@ import {
   requireText,
   type Unipic,
 } from "./drawing.ts";
+import { asStage } from "./stages.ts";
 
 export interface TextToImageRequest extends DrawingSettings {
   readonly prompt: string;
@@ -32,10 +33,11 @@ export async function* textToImage(
 ): AsyncGenerator<DrawingEvent> {
   const { model, prefixes } = unipic;
   const { grid, prompts } = prepare(unipic, request);
-  const read = async (): Promise<DrawingContext> => ({
-    conditional: await prefixes.read(prompts.conditional),
-    unconditional: request.guidanceScale === 1 ? undefined : await prefixes.read(prompts.unconditional),
-  });
+  const read = (): Promise<DrawingContext> =>
+    asStage(options.onStage, "prefill", async () => ({
+      conditional: await prefixes.read(prompts.conditional),
+      unconditional: request.guidanceScale === 1 ? undefined : await prefixes.read(prompts.unconditional),
+    }));
   yield* draw(model, request, { plan: { grid }, read, ...options });
 }
 

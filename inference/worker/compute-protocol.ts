@@ -2,6 +2,7 @@
 import type { DrawingEvent, DrawingSettings } from "../pipelines/drawing.ts";
 import type { AnswerSampling } from "../pipelines/image-to-text.ts";
 import type { Preview } from "../pipelines/latent-preview.ts";
+import type { Stage as RunStage } from "../pipelines/stages.ts";
 import type { TextToImageRequest } from "../pipelines/text-to-image.ts";
 import type { Provider } from "../runtime/provider.ts";
 
@@ -55,6 +56,8 @@ export interface StartRun {
   readonly checkpoint: Uint8Array | undefined;
   /** It computes nothing while anything else does. */
   readonly isOnStandby: boolean;
+  /** Its stages are told. */
+  readonly isTraced: boolean;
 }
 
 export type ComputeCommand =
@@ -99,7 +102,8 @@ export type ComputeMessage =
   | { readonly kind: "ready" }
   /** The thread finished one graph run: it lives. */
   | { readonly kind: "tick" }
-  | { readonly kind: "run"; readonly run: string; readonly event: RunEvent };
+  | { readonly kind: "run"; readonly run: string; readonly event: RunEvent }
+  | { readonly kind: "stage"; readonly run: string; readonly stage: RunStage };
 
 /** Nothing of the run follows. */
 export const isLastEvent = ({ kind }: RunEvent): boolean => kind === "done" || kind === "yielded" || kind === "failed";

@@ -6,6 +6,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { InvalidRequestError } from "../pipelines/invalid-request.ts";
 import { openPipelines, warmUp } from "../pipelines/pipelines.ts";
+import type { Stage } from "../pipelines/stages.ts";
 import { StepGroup } from "../pipelines/step-group.ts";
 import type { ComputeCommand, ComputeMessage, ComputeSettings, RunEvent, StartRun } from "./compute-protocol.ts";
 import { runAnswer } from "./run-answer.ts";
@@ -72,18 +73,19 @@ function startTogether(starts: readonly StartRun[]): void {
 }
 
 async function start(
-  { run: id, task, checkpoint }: StartRun,
+  { run: id, task, checkpoint, isTraced }: StartRun,
   company: Pick<RunControl, "member" | "groupSize">,
 ): Promise<void> {
   const run: Run = { controller: new AbortController(), shouldYield: false };
   const { signal } = run.controller;
   const emit = (event: RunEvent): void => post({ kind: "run", run: id, event });
+  const onStage = isTraced ? (stage: Stage): void => post({ kind: "stage", run: id, stage }) : undefined;
   let startedAt = performance.now();
   const turn = async (): Promise<void> => {
     await gate.turn(id, signal);
     startedAt = performance.now();
   };
-  const control = { ...company, signal, checkpoint, emit, turn, shouldYield: () => run.shouldYield };
+  const control = { ...company, signal, checkpoint, emit, onStage, turn, shouldYield: () => run.shouldYield };
   runs.set(id, run);
   try {
     const outcome =

@@ -1,5 +1,6 @@
 /** The computing thread as its parent sees it. */
 import { Worker } from "node:worker_threads";
+import type { OnStage } from "../pipelines/stages.ts";
 import {
   type ComputeCommand,
   type ComputeMessage,
@@ -26,6 +27,8 @@ interface AttemptToRun {
   readonly task: Task;
   readonly checkpoint: Uint8Array | undefined;
   readonly group: Group & { readonly standby: boolean };
+  /** Told of its stages; nobody is unless given. */
+  readonly onStage?: OnStage | undefined;
 }
 
 interface Run {
@@ -33,6 +36,7 @@ interface Run {
   readonly group: Group;
   /** On standby, as far as is known: nothing was heard of it yet. */
   isWaiting: boolean;
+  readonly onStage: OnStage | undefined;
 }
 
 export class Compute {
@@ -67,9 +71,13 @@ export class Compute {
    * Runs one attempt, as soon as its group is there; on standby, once the others have ended. While nothing new happens but the thread lives, the newest
    * frame comes again, without previews, every five seconds. Ends after `done`, `yielded` or `failed`; leaving early cancels the run.
    */
-  async *run(id: string, { task, checkpoint, group }: AttemptToRun, signal: AbortSignal): AsyncGenerator<RunEvent> {
+  async *run(
+    id: string,
+    { task, checkpoint, group, onStage }: AttemptToRun,
+    signal: AbortSignal,
+  ): AsyncGenerator<RunEvent> {
     const queue = new EventQueue();
-    const run = { queue, group, isWaiting: group.standby };
+    const run = { queue, group, isWaiting: group.standby, onStage };
     this.runs.set(id, run);
     const cancel = (): void => this.tell({ kind: "cancel", run: id }, group);
     const abort = (): void => {
@@ -78,7 +86,10 @@ export class Compute {
     };
     signal.addEventListener("abort", abort);
     try {
-      this.arrivals.add({ run: id, task, checkpoint, isOnStandby: group.standby }, group);
+      this.arrivals.add(
+        { run: id, task, checkpoint, isOnStandby: group.standby, isTraced: onStage !== undefined },
+        group,
+      );
       if (signal.aborted) abort();
       let frame: RunEvent | undefined;
       for (;;) {
@@ -125,8 +136,12 @@ export class Compute {
 
   private receive(message: ComputeMessage): void {
     this.lastSign = performance.now();
-    const run = message.kind === "run" ? this.runs.get(message.run) : undefined;
-    if (message.kind !== "run" || run === undefined) return;
+    const run = "run" in message ? this.runs.get(message.run) : undefined;
+    if (!("run" in message) || run === undefined) return;
+    if (message.kind === "stage") {
+      run.onStage?.(message.stage);
+      return;
+    }
     run.isWaiting = false;
     run.queue.push(message.event);
   }

@@ -8,11 +8,13 @@ import {
   Stage,
 } from "../../proto/gen/inference/v1/inference.ts";
 import { toPng } from "../pipelines/pipelines.ts";
+import type { Stage as RunStage } from "../pipelines/stages.ts";
 import { type Compute, ComputeLostError } from "./compute.ts";
 import type { Stage as ComputeStage, RunEvent } from "./compute-protocol.ts";
 import type { Group } from "./group-arrivals.ts";
 import type { Offer } from "./offer.ts";
 import { taskOf } from "./task-request.ts";
+import { RunTrace } from "./tracing.ts";
 
 const STAGES: Record<ComputeStage, Stage> = {
   preparing: Stage.PREPARING,
@@ -43,7 +45,25 @@ export class InferenceService implements InferenceServiceImplementation {
     return this.offer.describe();
   }
 
-  async *generate(request: GenerateRequest, { signal }: CallContext): AsyncGenerator<GenerateResponse> {
+  async *generate(request: GenerateRequest, context: CallContext): AsyncGenerator<GenerateResponse> {
+    const { leaseId, preset } = request;
+    const trace = new RunTrace(context, { "atelier.lease.id": leaseId, "atelier.preset": preset });
+    try {
+      yield* this.run(request, context, trace);
+    } catch (error) {
+      const code = error instanceof ServerError ? error.code : undefined;
+      trace.fail(code === undefined ? "unknown" : (Status[code] ?? "unknown"), code);
+      throw error;
+    } finally {
+      trace.end();
+    }
+  }
+
+  private async *run(
+    request: GenerateRequest,
+    { signal }: CallContext,
+    trace: RunTrace,
+  ): AsyncGenerator<GenerateResponse> {
     if (this.isDraining) throw new ServerError(Status.UNAVAILABLE, "The worker is stopping.");
     const task = taskOf(request, this.offer.model);
     const { leaseId } = request;
@@ -54,10 +74,13 @@ export class InferenceService implements InferenceServiceImplementation {
       watchdog = setTimeout(this.onStuck, ABANDONED_MS).unref();
     });
     try {
-      const attempt = { task, checkpoint: request.resumeFrom?.state, group };
+      const onStage = trace.isRecording ? (stage: RunStage) => trace.note(stage) : undefined;
+      const attempt = { task, checkpoint: request.resumeFrom?.state, group, onStage };
       for await (const event of this.compute.run(leaseId, attempt, signal)) {
         if (this.standby.delete(leaseId)) this.running.add(leaseId);
-        yield await toResponse(event, this.offer);
+        if (event.kind === "started") trace.start(event);
+        const respond = (): Promise<GenerateResponse> => toResponse(event, this.offer);
+        yield event.kind === "image" ? await trace.during("encode picture", respond) : await respond();
       }
     } catch (error) {
       if (error instanceof ComputeLostError) throw new ServerError(Status.UNAVAILABLE, error.message);

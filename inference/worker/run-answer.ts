@@ -10,7 +10,7 @@ const CHECKPOINT_INTERVAL_MS = 1000;
 export async function runAnswer(
   pipelines: Pipelines,
   request: EncodedImageToText,
-  { signal, checkpoint, groupSize, turn, shouldYield, emit }: RunControl,
+  { signal, checkpoint, groupSize, turn, shouldYield, emit, onStage }: RunControl,
 ): Promise<Outcome> {
   const from = checkpoint === undefined ? [] : decodeAnswer(checkpoint, request.maxTokens);
   const image = await readPicture(request.image);
@@ -21,7 +21,7 @@ export async function runAnswer(
     savedAt = performance.now();
   };
   let length = 0;
-  for await (const event of imageToText(pipelines, { ...request, image }, { signal, from })) {
+  for await (const event of imageToText(pipelines, { ...request, image }, { signal, from, onStage })) {
     switch (event.kind) {
       case "started":
         await turn();

@@ -1,3 +1,4 @@
+import type { OnStage } from "../pipelines/stages.ts";
 import type { StepMember } from "../pipelines/step-group.ts";
 import type { RunEvent } from "./compute-protocol.ts";
 
@@ -15,6 +16,8 @@ export interface RunControl {
   /** Whether to stop after the step, with a checkpoint. */
   shouldYield(): boolean;
   emit(event: RunEvent): void;
+  /** Undefined unless somebody traces it. */
+  readonly onStage: OnStage | undefined;
 }
 
 export type Outcome = "done" | "yielded";

@@ -61,9 +61,9 @@ export async function runDrawing(pipelines: Pipelines, task: DrawingTask, contro
 async function eventsOf(
   pipelines: Pipelines,
   task: DrawingTask,
-  { signal, checkpoint, member }: RunControl,
+  { signal, checkpoint, member, onStage }: RunControl,
 ): Promise<AsyncIterable<DrawingEvent>> {
-  const options = { signal, from: checkpoint, member };
+  const options = { signal, from: checkpoint, member, onStage };
   switch (task.kind) {
     case "textToImage":
       return textToImage(pipelines, task.request, options);

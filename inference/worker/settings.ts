@@ -9,7 +9,7 @@ const USAGE =
   "usage: --model <model folder> --listen <unix:/path or host:port> [--health-listen <host:port>] [--provider name] [--threads n] " +
   "[--slots n] [--standby 0|1], or the variables MODEL_DIR, LISTEN, HEALTH_LISTEN, WORKER_PROVIDER, WORKER_THREADS and WORKER_SLOTS";
 
-/** Of the environment, as far as a worker reads it. */
+/** Of the environment, as far as a worker reads it; those of traces mean what they mean to the server. */
 export const WORKER_VARIABLES = [
   "MODEL_DIR",
   "LISTEN",
@@ -22,6 +22,15 @@ export const WORKER_VARIABLES = [
   "WORKER_TLS_CERT",
   "WORKER_TLS_KEY",
   "WORKER_TLS_CA",
+  "OTEL_EXPORTER_OTLP_ENDPOINT",
+  "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+  "OTEL_EXPORTER_OTLP_HEADERS",
+  "OTEL_EXPORTER_OTLP_PROTOCOL",
+  "OTEL_SERVICE_NAME",
+  "OTEL_RESOURCE_ATTRIBUTES",
+  "OTEL_TRACES_SAMPLER",
+  "OTEL_TRACES_SAMPLER_ARG",
+  "OTEL_SDK_DISABLED",
 ] as const;
 
 export interface WorkerSettings {
@@ -41,6 +50,8 @@ export interface WorkerSettings {
   readonly tokens: (() => readonly string[]) | undefined;
   readonly tls: CertificateFiles | undefined;
   readonly endsWithStdin: boolean;
+  /** Somebody collects traces. */
+  readonly isTraced: boolean;
 }
 
 export function readSettings(): WorkerSettings {
@@ -70,6 +81,9 @@ export function readSettings(): WorkerSettings {
     standby: flags.standby === "0" ? 0 : 1,
     ...access,
     endsWithStdin: flags["ends-with-stdin"],
+    isTraced:
+      variable("OTEL_SDK_DISABLED") !== "true" &&
+      (variable("OTEL_EXPORTER_OTLP_ENDPOINT") ?? variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")) !== undefined,
   };
 }
 

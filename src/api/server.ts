@@ -28,6 +28,7 @@ import { MetricsEndpoint } from "./metrics-endpoint.ts";
 import { metricsPlugin } from "./metrics-plugin.ts";
 import type { OperationGate } from "./operation-gate.ts";
 import { LIMITS, MAX_TOKENS } from "./query-limits.ts";
+import { traceRequests, tracesPlugin } from "./request-traces.ts";
 import { serveSockets } from "./sockets.ts";
 import type { QueryRequest, TrustedDocuments } from "./trusted-documents.ts";
 
@@ -94,7 +95,12 @@ export class ApiServer {
       validationRules: [...LIMITS],
       stopOnTerminationSignals: false, // this process stops in an order of its own
       formatError: (formatted, error) => formatError(formatted, error, logger),
-      plugins: [ApolloServerPluginDrainHttpServer({ httpServer: this.http }), costPlugin(gate), metricsPlugin(metrics)],
+      plugins: [
+        ApolloServerPluginDrainHttpServer({ httpServer: this.http }),
+        costPlugin(gate),
+        metricsPlugin(metrics),
+        tracesPlugin(),
+      ],
     });
     await apollo.start();
     this.apollo = apollo;
@@ -148,6 +154,7 @@ export class ApiServer {
     );
     app.use(
       GRAPHQL_PATH,
+      traceRequests(GRAPHQL_PATH),
       cors({ origin: (origin, answer) => answer(null, origin !== undefined && options.isAllowedOrigin(origin)) }),
       express.json({ limit: MAX_BODY }),
       this.requireTrusted,

@@ -102,6 +102,8 @@ export interface NextItem {
   readonly generationId: string;
   /** Why it is not queued: a check refuses it. */
   readonly refusal?: string | undefined;
+  /** Of the trace that it is part of. */
+  readonly traceparent: string | undefined;
 }
 
 /**
@@ -115,15 +117,16 @@ export async function queueItems(
 ): Promise<void> {
   const ids = items.map(({ generationId }) => generationId);
   const refusals = items.map(({ refusal = null }) => refusal);
+  const traceparents = items.map(({ traceparent = null }) => traceparent);
   await tx.$executeRaw`
     with queued as (
       insert into generation (id, tenant_id, user_id, api_key_id, pool, preset, task, priority, settings, total_steps, milestone_seq, batch_id, batch_index,
-        state, finished_at, failure_code, failure_message)
+        traceparent, state, finished_at, failure_code, failure_message)
       select new.id, b.tenant_id, b.user_id, b.api_key_id, b.pool, b.preset, 'TEXT_TO_IMAGE', 'BATCH',
-        b.settings || i.settings, ((b.settings || i.settings)->>'steps')::int, 1, b.id, i.index,
+        b.settings || i.settings, ((b.settings || i.settings)->>'steps')::int, 1, b.id, i.index, new.traceparent,
         (case when new.refusal is null then 'QUEUED' else 'FAILED' end)::generation_state, case when new.refusal is not null then now() end,
         case when new.refusal is not null then 'CONTENT_BLOCKED' end, new.refusal
-      from unnest(${ids}::uuid[], ${refusals}::text[]) with ordinality as new (id, refusal, number)
+      from unnest(${ids}::uuid[], ${refusals}::text[], ${traceparents}::text[]) with ordinality as new (id, refusal, traceparent, number)
       join batch b on b.id = ${batchId}::uuid
       join batch_item i on i.batch_id = b.id and i.index = ${from}::int + new.number - 1
         and i.index >= ${from}::int and i.index < ${from}::int + ${items.length}::int

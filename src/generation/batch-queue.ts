@@ -8,6 +8,7 @@ import { insertVerdicts } from "../moderation/verdict.store.ts";
 import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { newId } from "../platform/ids.ts";
+import { beginSpan, headersOf, NOBODY, SpanKind } from "../platform/tracing.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { countOpen, noteItemEnds } from "./batch.store.ts";
 import {
@@ -82,7 +83,11 @@ export class BatchQueue {
     if (items.length === 0) return [];
     await queueItems(tx, batchId, {
       from,
-      items: items.map(({ generationId, refusal }) => ({ generationId, refusal: refusal?.message })),
+      items: items.map(({ generationId, refusal }) => ({
+        generationId,
+        refusal: refusal?.message,
+        traceparent: beginTrace({ batchId, tenantId, generationId }),
+      })),
     });
     await insertVerdicts(
       tx,
@@ -105,6 +110,18 @@ export class BatchQueue {
     for (const { generationId } of items)
       await this.services.quota.settle(tx, generationId, { done: 0n, whole: 1n, reason: "prompt refused", work });
   }
+}
+
+/** Each generation has a trace of its own, however many are queued together. @returns what continues it */
+function beginTrace(ids: { readonly batchId: string; readonly tenantId: string; readonly generationId: string }) {
+  const attributes = {
+    "atelier.batch.id": ids.batchId,
+    "atelier.tenant.id": ids.tenantId,
+    "atelier.generation.id": ids.generationId,
+  };
+  const [span, context] = beginSpan("queue batch item", { kind: SpanKind.PRODUCER, parent: NOBODY, attributes });
+  span.end();
+  return headersOf(context)["traceparent"];
 }
 
 const unjudged = (): JudgedItem => ({ generationId: newId(), verdicts: [], refusal: undefined });

@@ -8,6 +8,7 @@ import type { FailureClass, GenerationState } from "../generated/prisma/enums.ts
 import { insertVerdicts, type Verdict } from "../moderation/verdict.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
+import { inSpan, noteOnSpan } from "../platform/tracing.ts";
 import type { BusMessage } from "../progress/frame.ts";
 import type { FrameBus } from "../progress/frame-bus.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
@@ -205,12 +206,22 @@ export class GenerationLifecycle {
     attempt: AttemptEnd,
     write: (tx: Tx) => Promise<TransitionedRow | undefined>,
   ): Promise<FencedResult> {
-    const row = await this.db.transaction(asDispatcher, async (tx) => {
-      await lockGeneration(tx, fence.generationId);
-      return write(tx);
+    const row = await inSpan("write end of attempt", {}, async (span) => {
+      const written = await this.db.transaction(asDispatcher, async (tx) => {
+        await lockGeneration(tx, fence.generationId);
+        return write(tx);
+      });
+      if (written === undefined) return undefined;
+      span.setAttributes({ "atelier.generation.state": written.state, "atelier.milestone.seq": written.milestoneSeq });
+      return written;
     });
     if (row !== undefined) {
-      this.observer?.attemptEnded(row.state === "CANCELED" ? { outcome: "CANCELED" } : attempt);
+      const ended = row.state === "CANCELED" ? { outcome: row.state } : attempt;
+      this.observer?.attemptEnded(ended);
+      noteOnSpan(
+        { "atelier.attempt.outcome": ended.outcome, "atelier.attempt.steps": attempt.stepsDone },
+        "failureClass" in ended ? ended.failureClass : undefined,
+      );
       this.announce(row);
       return "written";
     }

@@ -8,7 +8,9 @@ import { asTenant } from "../platform/access.ts";
 import type { Database, Tx } from "../platform/database.ts";
 import { DomainError, invariant } from "../platform/errors.ts";
 import { fromGlobalId, newId } from "../platform/ids.ts";
+import type { Logger } from "../platform/logger.ts";
 import { pageOf } from "../platform/page.ts";
+import { activeTraceparent, inSpan, SpanKind } from "../platform/tracing.ts";
 import { formatCredits, priceOf } from "../quota/tariff.ts";
 import { choosePreset } from "./admission.ts";
 import type { CreateGenerationInput, EstimateInput } from "./generation.input.ts";
@@ -33,6 +35,7 @@ export interface GenerationServices {
   readonly presets: PresetCatalog;
   readonly moderation: Moderation;
   readonly outlooks: Outlooks;
+  readonly logger: Logger;
 }
 
 export class GenerationService {
@@ -53,13 +56,29 @@ export class GenerationService {
   }
 
   /** Under the checks, limits and prices of now. */
-  async takeIn(caller: Omit<Caller, "verdicts">): Promise<{ generation: Generation; replayed: boolean }> {
+  async takeIn(
+    caller: Omit<Caller, "verdicts" | "traceparent">,
+  ): Promise<{ generation: Generation; replayed: boolean }> {
     const { principal, input, use } = caller;
-    await this.checkDeadline(principal, input, use);
-    const verdicts = await this.moderate(principal, input, use);
-    const { row, replayed } = await this.intake.take({ ...caller, verdicts });
-    if (!replayed) this.services.lifecycle.announce(row);
-    return { generation: toGeneration(row), replayed };
+    const { tenantId } = principal;
+    const attributes = { "atelier.tenant.id": tenantId, "atelier.priority": input.priority };
+    return inSpan("admit generation", { kind: SpanKind.PRODUCER, attributes }, async (span) => {
+      await this.checkDeadline(principal, input, use);
+      const verdicts = await this.moderate(principal, input, use);
+      const { row, replayed } = await this.intake.take({ ...caller, verdicts, traceparent: activeTraceparent() });
+      const { id: generationId, preset, task } = row;
+      span.setAttributes({
+        "atelier.generation.id": generationId,
+        "atelier.preset": preset,
+        "atelier.task": task,
+        "atelier.replayed": replayed,
+      });
+      if (!replayed) {
+        this.services.logger.info({ generationId, tenantId }, "generation queued");
+        this.services.lifecycle.announce(row);
+      }
+      return { generation: toGeneration(row), replayed };
+    });
   }
 
   /** What a task would reserve now, and be charged at most. Nothing is stored. */

@@ -19,6 +19,8 @@ export interface NewGeneration {
   readonly deadlineMs: number | undefined;
   /** The generation that it replays. */
   readonly parentId: string | null;
+  /** Of the trace that it is part of. */
+  readonly traceparent: string | null;
 }
 
 const DETAILS = {

@@ -39,7 +39,8 @@ export async function takeIn(tx: Tx, tenantId: string, candidates: readonly Cand
     with candidate as materialized (
       select * from jsonb_to_recordset(${toJson(candidates.map(toItem))}::jsonb) as c (${ASKED_COLUMNS},
         field text, key text, body_hash text,
-        pool text, preset text, priority priority, task task_kind, settings jsonb, total_steps integer, deadline_ms float8, parent_id uuid)
+        pool text, preset text, priority priority, task task_kind, settings jsonb, total_steps integer, deadline_ms float8, parent_id uuid,
+        traceparent text)
     ), used as (
       insert into idempotency_record (tenant_id, user_id, field, key, body_hash, created_id)
       select ${tenantId}::uuid, user_id, field, key, body_hash, generation_id from candidate order by user_id, field, key
@@ -48,9 +49,10 @@ export async function takeIn(tx: Tx, tenantId: string, candidates: readonly Cand
     ), asked as (
       select candidate.* from candidate join used on created_id = generation_id
     ), ${reserving(tenantId, "generation queued")}, queued as (
-      insert into generation (id, tenant_id, user_id, api_key_id, pool, preset, priority, task, settings, total_steps, deadline_at, parent_id, milestone_seq)
+      insert into generation (id, tenant_id, user_id, api_key_id, pool, preset, priority, task, settings, total_steps, deadline_at, parent_id, traceparent,
+        milestone_seq)
       select generation_id, ${tenantId}::uuid, user_id, api_key_id, pool, preset, priority, task, settings, total_steps,
-        now() + make_interval(secs => deadline_ms / 1000), parent_id, 1
+        now() + make_interval(secs => deadline_ms / 1000), parent_id, traceparent, 1
       from admitted
       returning id, created_at, deadline_at
     ), told as (
@@ -84,6 +86,7 @@ const toItem = ({ generation, use, demand }: Candidate, place: number) => ({
   total_steps: totalStepsOf(generation.task),
   deadline_ms: generation.deadlineMs,
   parent_id: generation.parentId,
+  traceparent: generation.traceparent,
 });
 
 /** As it is stored when it was just queued. */

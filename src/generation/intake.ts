@@ -39,6 +39,8 @@ export interface Caller {
   readonly parentId: string | null;
   /** Of the checks that let it pass. */
   readonly verdicts: readonly Verdict[];
+  /** Of the trace that it is part of, if any. */
+  readonly traceparent: string | undefined;
 }
 
 export interface Created {
@@ -132,7 +134,7 @@ async function outcomeOf<Value>(act: () => Promise<Value>): Promise<Outcome<Valu
 
 async function prepare(
   tx: Tx,
-  { principal, input, use, parentId }: Caller,
+  { principal, input, use, parentId, traceparent }: Caller,
   presets: readonly OfferedPreset[],
 ): Promise<Candidate> {
   const { tenantId, userId, apiKeyId, allowedPresets } = principal;
@@ -145,7 +147,14 @@ async function prepare(
   }
   const task = await resolveTask(tx, principal, input.task, preset);
   const owner = { id: use.createdId, tenantId, userId, apiKeyId, pool: preset.pool, preset: preset.name };
-  const generation: NewGeneration = { ...owner, priority, task, deadlineMs, parentId };
+  const generation: NewGeneration = {
+    ...owner,
+    priority,
+    task,
+    deadlineMs,
+    parentId,
+    traceparent: traceparent ?? null,
+  };
   const work = workOf(task);
   return { generation, use, demand: { credits: priceOf(work, preset.priceFactor), pixels: pixelsOf(work) } };
 }

@@ -2,7 +2,7 @@
 import type { NewGeneration } from "./generation.store.ts";
 
 /** What somebody thinks of asking for. */
-export type WantedWork = Omit<NewGeneration, "id" | "deadlineMs" | "parentId">;
+export type WantedWork = Omit<NewGeneration, "id" | "deadlineMs" | "parentId" | "traceparent">;
 
 /** When something would end, from now. */
 export interface Outlook {

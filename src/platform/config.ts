@@ -6,6 +6,7 @@ import { z } from "zod";
 import { StartupError } from "./errors.ts";
 import { type PoolWorkers, poolWorkersSchema } from "./pool-workers.ts";
 import { type S3Settings, s3Of, s3Variables } from "./s3-settings.ts";
+import { isTracedBy, traceVariables } from "./trace-settings.ts";
 
 /** Messages say what is accepted, with an example: operators read them, who do not know of our checks. */
 function integer(min: number, max: number, example: number) {
@@ -121,6 +122,7 @@ export const environmentSchema = z.object({
   METRICS_TOKEN: z.string().min(16, { error: "Give at least 16 characters." }).optional(),
   /** trace, debug, info, warn, error or silent. */
   LOG_LEVEL: z.enum(LOG_LEVELS, { error: `Give one of ${LOG_LEVELS.join(", ")}.` }).default("info"),
+  ...traceVariables,
   /** Pool of workers that this process leads, if no other one does. */
   POOL: z
     .string()
@@ -196,6 +198,8 @@ export interface Config {
   /** Undefined when only this machine reads metrics. */
   readonly metricsToken: string | undefined;
   readonly logLevel: string;
+  /** Somebody collects traces. */
+  readonly isTraced: boolean;
   /** That this process leads. */
   readonly pool: string;
   readonly workers: {
@@ -247,7 +251,7 @@ function findRoot(folder: string): string {
   return existsSync(join(folder, "package.json")) ? folder : findRoot(dirname(folder));
 }
 
-const IS_SECRET = /(TOKEN|SECRET|_KEY)$/;
+const IS_SECRET = /(TOKEN|SECRET|_KEY|_HEADERS)$/;
 
 /** Reports every wrong variable at once. */
 export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config {
@@ -286,6 +290,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     replicas: data.REPLICAS,
     metricsToken: data.METRICS_TOKEN,
     logLevel: data.LOG_LEVEL,
+    isTraced: isTracedBy(data),
     pool: data.POOL,
     workers: {
       count: data.WORKERS,

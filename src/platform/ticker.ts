@@ -1,7 +1,11 @@
-/** Runs something again and again: at an interval, and at once when triggered. Never twice at the same time. */
+/**
+ * Runs something again and again: at an interval, and at once when triggered. Never twice at the same time, nor as part of
+ * the trace of whoever triggered it.
+ */
 import type { Logger } from "./logger.ts";
 import { type Metrics, secondsSince } from "./metrics.ts";
 import { Seldom } from "./seldom.ts";
+import { NOBODY, within } from "./tracing.ts";
 
 export interface TickerOptions {
   readonly name: string;
@@ -32,7 +36,7 @@ export class Ticker {
   trigger(): void {
     if (this.isStopped) return;
     this.isDue = true;
-    this.running ??= this.run();
+    this.running ??= within(NOBODY, () => this.run());
   }
 
   /** Resolves when nothing runs any more. */

@@ -36,10 +36,11 @@ export class WorkerAccess {
     this.token = token;
   }
 
-  /** For each call. */
-  get metadata(): Metadata {
+  /** For each call, with what that has of its own. */
+  metadataOf({ metadata }: CallOptions): Metadata {
     const token = this.token();
-    return token === undefined ? Metadata() : Metadata({ authorization: `Bearer ${token}` });
+    const shown = Metadata(metadata);
+    return token === undefined ? shown : shown.set("authorization", `Bearer ${token}`);
   }
 }
 
@@ -66,7 +67,7 @@ export class WorkerChannel {
   clientOf<Service extends CompatServiceDefinition>(service: Service): Client<Service> {
     const { access } = this;
     const show = <Request, Response>(call: ClientMiddlewareCall<Request, Response>, options: CallOptions) =>
-      call.next(call.request, { ...options, metadata: access.metadata });
+      call.next(call.request, { ...options, metadata: access.metadataOf(options) });
     return createClientFactory().use(show).create(service, this.channel);
   }
 

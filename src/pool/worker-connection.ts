@@ -1,8 +1,9 @@
 /** The gRPC connection to one worker: kept up until closed, and ready while the worker says that it serves. */
-import { type Client, ClientError, Status } from "nice-grpc";
+import { type Client, ClientError, Metadata, Status } from "nice-grpc";
 import { HealthDefinition } from "nice-grpc-server-health";
 import { type DescribeResponse, InferenceServiceDefinition } from "../../proto/gen/inference/v1/inference.ts";
 import type { Logger } from "../platform/logger.ts";
+import { beginSpan, failSpan, headersOf, SpanKind } from "../platform/tracing.ts";
 import {
   type AttemptRequest,
   toCallError,
@@ -21,6 +22,9 @@ const YIELD_TIMEOUT_MS = 2000;
 const UNREACHABLE_MS = 10_000;
 /** grpc.health.v1.HealthCheckResponse.ServingStatus */
 const SERVING = 1;
+
+const SERVICE = InferenceServiceDefinition.fullName;
+const RPC = { "rpc.system": "grpc", "rpc.service": SERVICE, "rpc.method": "Generate" };
 
 export interface ConnectionListener {
   ready(description: DescribeResponse): void;
@@ -51,8 +55,10 @@ export class WorkerConnection {
   async *generate(request: AttemptRequest, signal: AbortSignal): AsyncGenerator<WorkerEvent> {
     let last: WorkerEvent | undefined;
     const check = new WorkerEventCheck(request);
+    const [span, context] = beginSpan(`${SERVICE}/Generate`, { kind: SpanKind.CLIENT, attributes: RPC });
+    const options = { signal, metadata: Metadata(headersOf(context)) };
     try {
-      for await (const response of this.inference.generate(toGenerateRequest(request), { signal })) {
+      for await (const response of this.inference.generate(toGenerateRequest(request), options)) {
         const event = toWorkerEvent(response);
         if (event === undefined) continue;
         check.check(event);
@@ -60,7 +66,12 @@ export class WorkerConnection {
         yield event;
       }
     } catch (error) {
-      throw toCallError(error);
+      const failure = toCallError(error);
+      if (error instanceof ClientError) span.setAttribute("rpc.grpc.status_code", error.code);
+      failSpan(span, failure.reason);
+      throw failure;
+    } finally {
+      span.end();
     }
     if (last?.kind !== "done" && last?.kind !== "yielded")
       throw new WorkerCallError("lost", "The stream ended in the middle.");

@@ -3,7 +3,6 @@
  * fenced by the lease, so an attempt that was overtaken changes nothing.
  */
 
-import { createHash } from "node:crypto";
 import { FAILURE_RULES } from "../generation/failure-rules.ts";
 import type { NewImage } from "../generation/generation.store.ts";
 import type { FencedResult, GenerationLifecycle, Retry } from "../generation/generation-lifecycle.ts";
@@ -14,13 +13,16 @@ import { asDispatcher } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import { DomainError, invariant } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
+import { inSpan, noteOnSpan } from "../platform/tracing.ts";
 import { type Recipe, WorkerCallError, type WorkerEvent } from "../pool/worker-call.ts";
 import type { Slot, WorkerPool } from "../pool/worker-pool.ts";
 import type { ImageStore } from "../storage/image-store.ts";
-import { IMAGE_VARIANTS, type ImageVariant, variantsOf } from "../storage/image-variants.ts";
+import { IMAGE_VARIANTS } from "../storage/image-variants.ts";
+import { storePicture } from "./attempt-pictures.ts";
 import { AttemptProgress, type ProgressServices } from "./attempt-progress.ts";
 import { attemptTaskOf, SourceGoneError } from "./attempt-task.ts";
 import { AttemptTimes } from "./attempt-times.ts";
+import { inAttemptSpan } from "./attempt-trace.ts";
 import type { SharedFailure } from "./group-company.ts";
 import type { GroupDeparture } from "./group-departure.ts";
 import { findCheckpoint, forgetCheckpoints, isCancelRequested, saveCheckpoint } from "./lease.store.ts";
@@ -96,7 +98,11 @@ export class Attempt {
   }
 
   /** Resolves when the attempt is over and written; never rejects. */
-  async run(): Promise<void> {
+  run(): Promise<void> {
+    return inAttemptSpan(this.services, this.claimed, () => this.runToEnd());
+  }
+
+  private async runToEnd(): Promise<void> {
     const { logger, db } = this.services;
     const { generationId, leaseId, attempt, tenantId } = this.claimed;
     const { name: worker } = this.slot.worker.worker;
@@ -165,14 +171,16 @@ export class Attempt {
 
   private async runCall(): Promise<FencedResult> {
     const { leaseId, preset, generationId, tenantId, task } = this.claimed;
-    const { prepared, group } = await this.departure.prepare(async () => {
+    const prepare = async () => {
       if (task.kind !== "IMAGE_TO_TEXT") await this.services.images.checkWritable();
       this.progress.withholdsPreviews = await this.services.moderation.mayBlockPictures(tenantId);
       const resumeFrom = await this.services.db.transaction(asDispatcher, (tx) => findCheckpoint(tx, generationId));
       const attemptTask = await attemptTaskOf(task, this.services.images);
       this.departure.company.enter(generationId);
       return { resumeFrom, task: attemptTask };
-    });
+    };
+    const { prepared, group } = await this.departure.prepare(() => inSpan("prepare attempt", {}, prepare));
+    noteOnSpan({ "atelier.group.id": group.id, "atelier.group.size": group.size });
     this.progress.resumeFrom(prepared.resumeFrom?.stepsDone ?? 0);
     const standby = this.slot.standbyMs !== undefined;
     const request = { leaseId, preset, group: { ...group, standby }, ...prepared };
@@ -209,7 +217,7 @@ export class Attempt {
         this.progress.save(event.checkpoint.stepsDone);
         return undefined;
       case "image":
-        this.pictures.push(await this.store(event));
+        this.pictures.push(await storePicture(this.services.images, this.folder, event));
         return undefined;
       case "text":
         this.progress.publishText(event.text);
@@ -233,13 +241,13 @@ export class Attempt {
   /** Writes the end of what the worker has finished, once checks have looked at it. */
   private async finish(): Promise<FencedResult> {
     const { lifecycle, images } = this.services;
-    const { tenantId, generationId, leaseId, task } = this.claimed;
+    const { task } = this.claimed;
     invariant(this.recipe !== undefined, "a worker was done before it started");
     const { verdicts, refusal } = await this.judgePictures();
     // An answer costs the tokens that it has; pictures cost what was asked for.
     const stepsDone = task.kind === "IMAGE_TO_TEXT" ? this.progress.stepsDone : totalStepsOf(task);
     if (refusal?.code === "CONTENT_BLOCKED") {
-      await images.deleteFolder(`${tenantId}/${generationId}/${leaseId}`); // before anybody is told that they were there
+      await images.deleteFolder(this.folder); // before anybody is told that they were there
       return lifecycle.refusePictures(this.fence, { message: refusal.message, stepsDone, verdicts });
     }
     if (refusal !== undefined) return this.retry("MODERATION_UNAVAILABLE", refusal.message);
@@ -263,6 +271,12 @@ export class Attempt {
     this.slot.release();
   }
 
+  /** Of its pictures. */
+  private get folder(): string {
+    const { tenantId, generationId, leaseId } = this.claimed;
+    return `${tenantId}/${generationId}/${leaseId}`;
+  }
+
   /** Under which its end is written. */
   private get fence(): Fence {
     return { ...this.claimed, standbyMs: this.times.standbyMs };
@@ -283,27 +297,9 @@ export class Attempt {
     if (pictures.length === 0 || !(await moderation.applies(tenantId, "IMAGE"))) return UNASKED;
     this.isJudging = true;
     this.releaseSlot();
-    return moderation.judgePictures({ tenantId, generationId, pictures }, this.call.signal);
-  }
-
-  /** Stores a picture in all its forms; it becomes visible with the completion. */
-  private async store({
-    index,
-    width,
-    height,
-    mimeType,
-    bytes,
-  }: Extract<WorkerEvent, { kind: "image" }>): Promise<NewImage> {
-    const { tenantId, generationId, leaseId } = this.claimed;
-    const storageKey = `${tenantId}/${generationId}/${leaseId}/${index}`;
-    const variants = await variantsOf(bytes).catch((cause) => {
-      throw new WorkerCallError("internal", "The worker sent a picture that cannot be read.", { cause });
-    });
-    for (const [variant, content] of Object.entries(variants)) {
-      await this.services.images.put(`${storageKey}/${IMAGE_VARIANTS[variant as ImageVariant]}`, content);
-    }
-    const sha256 = createHash("sha256").update(bytes).digest("hex");
-    return { index, storageKey, width, height, mimeType, sizeBytes: bytes.length, sha256 };
+    return inSpan("judge pictures", {}, () =>
+      moderation.judgePictures({ tenantId, generationId, pictures }, this.call.signal),
+    );
   }
 
   private async writeFailure(error: unknown): Promise<FencedResult> {

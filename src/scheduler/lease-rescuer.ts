@@ -4,6 +4,7 @@ import type { FencedResult, GenerationLifecycle } from "../generation/generation
 import { asDispatcher } from "../platform/access.ts";
 import type { Database } from "../platform/database.ts";
 import type { Logger } from "../platform/logger.ts";
+import { inOrphanSpan } from "./attempt-trace.ts";
 import { listOrphanedLeases, type OrphanedLease } from "./lease.store.ts";
 
 export class LeaseRescuer {
@@ -26,12 +27,13 @@ export class LeaseRescuer {
   private rescue(orphan: OrphanedLease, all: boolean): Promise<FencedResult> {
     const { generationId, leaseId, checkpointSteps: stepsDone } = orphan;
     const fence = { generationId, leaseId, hasExpired: !all };
-    return this.services.lifecycle.retry(fence, {
+    const end = {
       failureClass: "ORPHANED",
       message: "The server that ran it ended.",
       stepsDone,
       hasAdvanced: false,
       hadCompany: false,
-    });
+    } as const;
+    return inOrphanSpan(this.services, orphan, () => this.services.lifecycle.retry(fence, end));
   }
 }

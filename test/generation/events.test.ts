@@ -51,6 +51,7 @@ describe("the events of a generation", () => {
       presets: { list, listRecent: list },
       moderation,
       outlooks: { outlook: async () => undefined },
+      logger: createLogger("silent"),
     });
     const poll = new MilestonePoll(db, createLogger("silent"));
     const events = new GenerationEvents({

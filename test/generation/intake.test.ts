@@ -7,6 +7,7 @@ import { Moderation } from "../../src/moderation/moderation.ts";
 import { asPlatform } from "../../src/platform/access.ts";
 import type { Database } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
+import { createLogger } from "../../src/platform/logger.ts";
 import { InProcessFrameBus } from "../../src/progress/in-process-frame-bus.ts";
 import { findLimit, repairCounters, saveLimit } from "../../src/quota/limit.store.ts";
 import { QuotaService } from "../../src/quota/quota.service.ts";
@@ -52,6 +53,7 @@ describe.each(databasesHere())("generations that come in together, in $name", ({
       presets: { list, listRecent: list },
       moderation,
       outlooks: { outlook: async () => undefined },
+      logger: createLogger("silent"),
     });
   }
 
@@ -148,6 +150,7 @@ describe.each(databasesHere())("generations that come in together, in $name", ({
       presets: { list: async () => [], listRecent: async () => [] },
       moderation,
       outlooks: { outlook: async () => undefined },
+      logger: createLogger("silent"),
     });
     expect(await withoutPresets.create(member, input)).toMatchObject({ replayed: true, generation });
     expect(codesOf(await Promise.allSettled([withoutPresets.create(member, inputOf())]))).toEqual(["UNAVAILABLE"]);

@@ -49,6 +49,7 @@ export function candidateFor(payer: Payer, id: string, demand: Demand): Candidat
       task,
       deadlineMs: undefined,
       parentId: null,
+      traceparent: null,
     },
     use: { tenantId, userId, field: "createGeneration", key: id, bodyHash: "", createdId: id },
     demand,
