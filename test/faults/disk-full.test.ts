@@ -46,7 +46,7 @@ describe.runIf(canMount)("when the disk of a server is full", () => {
       [unsent, 0],
     ] as const) {
       await expect
-        .poll(() => attempts(id), { interval: 20, timeout: 10_000 })
+        .poll(() => attempts(id))
         .toMatchObject([
           {
             outcome: "RETURNED",

@@ -76,9 +76,9 @@ describe("when the storage service", () => {
     const events = app.member.events(id);
     const call = (await worker.nextCall()).started().checkpoint(17);
     await call.succeed();
-    await expect.poll(() => attempts(id), { interval: 20, timeout: 10_000 }).toMatchObject([RETURNED]);
+    await expect.poll(() => attempts(id)).toMatchObject([RETURNED]);
     const next = await app.member.create({ prompt: "asked for meanwhile" });
-    await expect.poll(() => attempts(next), { interval: 20, timeout: 10_000 }).toMatchObject([RETURNED]);
+    await expect.poll(() => attempts(next)).toMatchObject([RETURNED]);
     expect((await attempts(next))[0].stepsDone).toBe(0);
 
     server.isSilent = false;

@@ -99,7 +99,7 @@ test("reads no more of an answer than a verdict can have", async () => {
   };
   expect(await ask()).toBeUndefined();
   expect(log).toMatchObject([{ reason: "answer too large" }]);
-  await expect.poll(() => service.open, { timeout: 20_000 }).toBe(0);
+  await expect.poll(() => service.open).toBe(0);
   expect(sent).toBeLessThan(16 * 1024 * 1024);
 });
 
@@ -128,10 +128,10 @@ test.each<[string, Answer, string]>([
   service.answer = answer;
   const begun = Date.now();
   expect(await ask()).toBeUndefined();
-  expect(Date.now() - begun).toBeLessThan(TIMEOUT_MS + 3000);
+  expect(Date.now() - begun).toBeLessThan(TIMEOUT_MS + 30_000);
   expect(service.questions.length).toBe(reason === "timeout" ? 1 : 3);
   expect(log).toEqual([{ stage: "PROMPT", reason }]);
-  await expect.poll(() => service.open, { timeout: 20_000 }).toBe(0);
+  await expect.poll(() => service.open).toBe(0);
 });
 
 test("leaves a service alone for five seconds that gave no verdict five times in a row", async () => {
@@ -148,9 +148,9 @@ test("ends when the caller does not want to know any more", async () => {
   service.answer = hang;
   const caller = new AbortController();
   const asking = ask(caller.signal);
-  await expect.poll(() => service.questions, { timeout: 20_000 }).toHaveLength(1);
+  await expect.poll(() => service.questions).toHaveLength(1);
   caller.abort(new Error("no more"));
   await expect(asking).rejects.toThrow("no more");
-  await expect.poll(() => service.open, { timeout: 20_000 }).toBe(0);
+  await expect.poll(() => service.open).toBe(0);
   expect(log).toEqual([]);
 });
