@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
+import { SkippedReporter } from "./test/support/skipped-reporter.ts";
 
 /** Files that replace a module, or measure the memory of their process: these have a process of their own. */
 const ALONE = ["test/rights/row-level-security.test.ts", "test/faults/redis.test.ts"];
@@ -20,6 +21,7 @@ const COMMON: TestProjectInlineConfiguration = {
 /** Importing the server and warming its code up takes seconds: files share the processes that have done so. */
 export default defineConfig({
   test: {
+    reporters: [new SkippedReporter(), "default"],
     globalSetup: ["test/support/template-data.ts"],
     maxWorkers: 2,
     teardownTimeout: 20_000,

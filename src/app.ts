@@ -212,11 +212,11 @@ const exportOf = (logger: Logger): ExportOptions => ({
 
 /** Takes the data folder at once, unless processes may share it. @returns what opens the database */
 function lockedEngine(config: Config, closables: Closables, logger: Logger): () => Promise<DatabaseEngine> {
-  const { dataDir, databaseUrl: url, databaseDirectUrl: directUrl, databasePoolSize: poolSize } = config;
+  const { dataDir, postgres } = config;
   const lock = config.isExclusive ? lockFolder(dataDir) : undefined;
   if (lock === undefined) mkdirSync(dataDir, { recursive: true });
   closables.add(() => lock?.release());
-  if (url !== undefined) return () => openPostgresDatabase({ url, directUrl, poolSize, logger });
+  if (postgres !== undefined) return () => openPostgresDatabase({ ...postgres, logger });
   invariant(lock !== undefined, "the embedded database is opened without a lock");
   return () => openEmbeddedDatabase(lock);
 }

@@ -7,9 +7,9 @@ import { StartupError } from "./platform/errors.ts";
 import { createLogger } from "./platform/logger.ts";
 
 try {
-  const { databaseUrl: url, databaseDirectUrl: directUrl, logLevel } = loadConfig();
-  if (url === undefined) throw new StartupError("Set DATABASE_URL: there is nothing else to bring up to date.");
-  const engine = await openPostgresDatabase({ url, directUrl, logger: createLogger(logLevel) });
+  const { postgres, logLevel } = loadConfig();
+  if (postgres === undefined) throw new StartupError("Set DATABASE_URL: there is nothing else to bring up to date.");
+  const engine = await openPostgresDatabase({ ...postgres, logger: createLogger(logLevel) });
   await (await Database.open(engine, join(ROOT, "prisma/migrations"))).close();
   process.stderr.write("atelier: the database is up to date\n");
 } catch (error) {

@@ -91,6 +91,8 @@ export const environmentSchema = z.object({
   DATABASE_DIRECT_URL: z.url({ protocol: /^postgres(ql)?$/, error: DATABASE_EXPECTED }).optional(),
   /** Connections of this process at most, besides three for claims and notifications. */
   DATABASE_POOL_SIZE: integer(1, 1000, 10).default(10),
+  /** Whether connections keep statements prepared: not through a pooler that does not know of them. */
+  DATABASE_PREPARED: z.enum(["on", "off"], { error: "must be on or off" }).default("on"),
   /** A Redis server (7 or later) that carries frames between processes, and keeps rate limits that they share. */
   REDIS_URL: z
     .url({ protocol: /^rediss?$/, error: "Give the address of a Redis server, such as redis://127.0.0.1:6379." })
@@ -169,6 +171,14 @@ export interface WorkerTlsFiles {
   readonly key: string;
 }
 
+export interface PostgresSettings {
+  readonly url: string;
+  /** Of the server itself, where `url` is that of a pooler. */
+  readonly directUrl: string | undefined;
+  readonly poolSize: number;
+  readonly prepares: boolean;
+}
+
 export interface Config {
   readonly role: (typeof ROLES)[number];
   readonly port: number;
@@ -181,7 +191,8 @@ export interface Config {
   readonly rateLimit: { readonly limit: number; readonly restorePerSecond: number };
   readonly dataDir: string;
   /** Undefined for the embedded database. */
-  readonly databaseUrl: string | undefined;
+  /** Undefined with the embedded database. */
+  readonly postgres: PostgresSettings | undefined;
   /** Undefined where pictures are in DATA_DIR. */
   readonly s3: S3Settings | undefined;
   /** DATA_DIR is used by this process alone. */
@@ -190,8 +201,6 @@ export interface Config {
   readonly bootstrapAdminKey: string | undefined;
   /** Undefined where the data folder has one. */
   readonly urlSigningSecret: string | undefined;
-  readonly databaseDirectUrl: string | undefined;
-  readonly databasePoolSize: number;
   /** Undefined when this process shares nothing but the database. */
   readonly redisUrl: string | undefined;
   readonly replicas: number;
@@ -253,6 +262,16 @@ function findRoot(folder: string): string {
 
 const IS_SECRET = /(TOKEN|SECRET|_KEY|_HEADERS)$/;
 
+const postgresOf = (data: z.infer<typeof environmentSchema>): PostgresSettings | undefined =>
+  data.DATABASE_URL === undefined
+    ? undefined
+    : {
+        url: data.DATABASE_URL,
+        directUrl: data.DATABASE_DIRECT_URL,
+        poolSize: data.DATABASE_POOL_SIZE,
+        prepares: data.DATABASE_PREPARED === "on",
+      };
+
 /** Reports every wrong variable at once. */
 export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config {
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
@@ -279,13 +298,11 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     trustedDocuments: data.TRUSTED_DOCUMENTS && resolve(ROOT, data.TRUSTED_DOCUMENTS),
     rateLimit: { limit: data.RATE_LIMIT_POINTS, restorePerSecond: data.RATE_LIMIT_POINTS_PER_SECOND },
     dataDir: resolve(ROOT, data.DATA_DIR),
-    databaseUrl: data.DATABASE_URL,
+    postgres: postgresOf(data),
     s3: s3Of(data),
     isExclusive: data.DATABASE_URL === undefined || hasLocalWorkers,
     bootstrapAdminKey: data.BOOTSTRAP_ADMIN_KEY,
     urlSigningSecret: data.URL_SIGNING_SECRET,
-    databaseDirectUrl: data.DATABASE_DIRECT_URL,
-    databasePoolSize: data.DATABASE_POOL_SIZE,
     redisUrl: data.REDIS_URL,
     replicas: data.REPLICAS,
     metricsToken: data.METRICS_TOKEN,

@@ -31,6 +31,8 @@ export interface PostgresOptions {
   /** Of the server itself, where `url` is a pooler's: what it notifies of, and locks of a session, need a connection of their own. */
   readonly directUrl?: string | undefined;
   readonly poolSize?: number;
+  /** Unless told otherwise: connections keep statements prepared, also those that a pooler hands out. */
+  readonly prepares?: boolean;
   readonly logger: Logger;
 }
 
@@ -42,13 +44,14 @@ export async function openPostgresDatabase({
   url,
   directUrl = url,
   poolSize = POOL_SIZE,
+  prepares = true,
   logger,
 }: PostgresOptions): Promise<DatabaseEngine> {
   const config: ClientConfig = { connectionString: directUrl, connectionTimeoutMillis: CONNECT_TIMEOUT_MS };
   const pooled: PoolConfig = { connectionString: url, connectionTimeoutMillis: POOL_TIMEOUT_MS, keepAlive: true };
   const pool = new pg.Pool({ ...pooled, max: poolSize });
   surviveLosses(pool, logger);
-  const pipelines = new Pipelines({ ...pooled, max: PIPELINE_COUNT }, logger);
+  const pipelines = new Pipelines({ ...pooled, max: PIPELINE_COUNT }, { prepares, logger });
   const doorbell = new NotifiedDoorbell(pool, config, logger);
   try {
     await pool.query("select 1");
@@ -62,7 +65,7 @@ export async function openPostgresDatabase({
     );
   }
   // Statements of the same text are prepared once for each connection.
-  const factory = new PrismaPg(pool, { statementNameGenerator: ({ sql }) => nameOf(sql) });
+  const factory = new PrismaPg(pool, prepares ? { statementNameGenerator: ({ sql }) => nameOf(sql) } : {});
   return {
     factory,
     doorbell,
@@ -129,17 +132,20 @@ function nameOf(sql: string): string {
 class Pipelines {
   private readonly pool: pg.Pool;
 
-  constructor(config: PoolConfig, logger: Logger) {
+  constructor(
+    config: PoolConfig,
+    private readonly options: { readonly prepares: boolean; readonly logger: Logger },
+  ) {
     this.pool = new pg.Pool({ ...config, pipeline: true });
-    surviveLosses(this.pool, logger);
+    surviveLosses(this.pool, options.logger);
   }
 
   async run({ role, tenantIds }: Access, { text, values }: Statement): Promise<readonly unknown[]> {
     const client = await this.pool.connect();
     const sent = [
       client.query("begin"),
-      client.query({ name: "enter", text: ENTER, values: [role, tenantIds.join(",")] }),
-      client.query({ name: nameOf(text), text, values: [...values] }),
+      client.query({ ...this.named(ENTER), values: [role, tenantIds.join(",")] }),
+      client.query({ ...this.named(text), values: [...values] }),
       client.query("commit"), // undoes what failed
     ] as const;
     const ended = await Promise.allSettled(sent);
@@ -151,6 +157,10 @@ class Pipelines {
 
   async close(): Promise<void> {
     await this.pool.end();
+  }
+
+  private named(text: string): { readonly name?: string; readonly text: string } {
+    return this.options.prepares ? { name: nameOf(text), text } : { text };
   }
 }
 
