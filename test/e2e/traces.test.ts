@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, inject, test } from "vitest";
+import { afterEach, beforeEach, expect, inject, test, vi } from "vitest";
 import { type CollectedSpan, type Collector, startCollector } from "../support/collector.ts";
 import { freePort } from "../support/free-port.ts";
 import { CREATE, newInput } from "../support/graphql-client.ts";
@@ -131,6 +131,29 @@ slowTest("attempts after a worker was killed are in the same trace, and say how 
     callsOf("atelier").find(({ parentSpanId }) => parentSpanId === second?.spanId)?.spanId,
   );
 });
+
+slowTest(
+  "attempts after the server was killed are in the same trace, as is the one that nobody could tell of",
+  async () => {
+    const environment = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_BSP_SCHEDULE_DELAY: "20" };
+    const killed = await start(environment);
+    const id = await createTraced(killed, { steps: 36, count: 4, seed: "3" });
+    for await (const event of killed.client.events(id)) if (event.step >= 2) break;
+    await vi.waitFor(() => expect(named("admit generation")).toHaveLength(1), { timeout: 10_000 });
+    await killed.end("SIGKILL");
+    const restarted = await start(environment);
+    await restarted.client.finished(id);
+    await restarted.end("SIGTERM");
+
+    const attempts = [...named("attempt")].sort((one, other) => one.startedAt - other.startedAt);
+    expect(attempts).toMatchObject([
+      { isError: true, attributes: { "error.type": "ORPHANED", "atelier.attempt.number": 1 } },
+      { isError: false, attributes: { "atelier.attempt.outcome": "SUCCEEDED", "atelier.attempt.number": 2 } },
+    ]);
+    const [admission] = named("admit generation");
+    for (const { parentSpanId } of attempts) expect(parentSpanId).toBe(admission?.spanId);
+  },
+);
 
 slowTest("a collector that is gone costs spans, and a line of the log", async () => {
   const started = await start({
