@@ -49,6 +49,9 @@ async function serve(settings: WorkerSettings): Promise<void> {
   const server = createServer({
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+    // A caller that is frozen, or whose machine is gone, says nothing: its slots are needed once its leases have run out.
+    "grpc.keepalive_time_ms": 5000,
+    "grpc.keepalive_timeout_ms": 10_000,
   });
   if (tokens === undefined) server.add(InferenceServiceDefinition, service);
   else server.with(requireToken(tokens)).add(InferenceServiceDefinition, service);

@@ -6,8 +6,8 @@ import { Told } from "../support/metrics.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 import { until } from "../support/until.ts";
 
-const SUBSCRIBERS = 20;
-const STEPS = 8;
+const SUBSCRIBERS = 8;
+const STEPS = 4;
 const MILESTONES = ["QueuedEvent 1", "StartedEvent 2", "FinishedEvent 3"];
 
 /** Follows a generation as clients do: after each break it goes on behind the newest event that it has. @returns its milestones */

@@ -28,6 +28,8 @@ export interface PostgresServer {
   freeze(): () => void;
   /** On the same data and port, after it was killed. */
   restart(): Promise<void>;
+  /** As its operator does: connections are ended, and what was committed is written down. Resolves when it serves again. */
+  restartInOrder(): Promise<void>;
   stop(): void;
 }
 
@@ -68,6 +70,19 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
       for (const lock of [join(data, "postmaster.pid"), join(folder, `.s.PGSQL.${port}.lock`)]) rmSync(lock);
     },
     restart: start,
+    restartInOrder: () =>
+      run("pg_ctl", [
+        "restart",
+        "--wait",
+        "--mode",
+        "fast",
+        "--pgdata",
+        data,
+        "--log",
+        join(folder, "log"),
+        "--options",
+        given,
+      ]),
     stop() {
       const [command, args] = asServer("pg_ctl", ["stop", "--pgdata", data, "--mode", "immediate", "--wait"]);
       spawnSync(command, args, { stdio: "ignore", cwd: tmpdir() });
