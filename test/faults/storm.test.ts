@@ -1,7 +1,7 @@
 /**
  * A whole installation under load while its processes are killed, frozen and restarted at random.
  *
- *     STORM_SEED=7 STORM_KILLS=200 STORM_MINUTES=20 npm run test:faults -- storm
+ *     SLOW_TESTS=1 STORM_SEED=7 STORM_KILLS=200 STORM_MINUTES=25 npx vitest run test/faults/storm.test.ts
  *
  * The same seed plans the same faults and asks for the same things; how they meet is up to the machine.
  */

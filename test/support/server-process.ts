@@ -95,8 +95,13 @@ export class ServerProcess {
   /** Resolves when the server says anything more, or ends. */
   async saysMore(): Promise<void> {
     await new Promise<void>((resolve) => {
-      this.child.stderr?.once("data", () => resolve());
-      this.child.once("close", () => resolve());
+      const done = (): void => {
+        this.child.stderr?.off("data", done);
+        this.child.off("close", done);
+        resolve();
+      };
+      this.child.stderr?.on("data", done);
+      this.child.on("close", done);
     });
   }
 
