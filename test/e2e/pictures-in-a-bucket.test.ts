@@ -64,8 +64,9 @@ describe("a server with its pictures in a bucket", () => {
     server.failures = Number.POSITIVE_INFINITY;
     const id = await app.member.create({ prompt: "the bucket is away" });
     await (await worker.nextCall()).started().checkpoint(17).succeed();
-    const second = await worker.nextCall();
+    await expect.poll(async () => (await outcomes(id))[0]).toBe("RETURNED");
     server.failures = 0;
+    const second = await worker.nextCall();
     expect(second.request.resumeFrom?.stepsDone).toBe(17);
     await second.started(17).succeed();
     expect((await app.member.finished(id)).state).toBe("SUCCEEDED");
