@@ -94,6 +94,7 @@ export class Load {
     const random = randomFrom(this.seed);
     while (!this.isOver) {
       await pause(MEAN_MS * 2 * random());
+      if (this.isOver) return; // nobody waits for what is asked for from now on
       if (this.open.size >= MAX_OPEN) continue;
       const own = randomFrom(Math.floor(random() * 2 ** 31));
       const asking = random() < SHARES.batch ? this.askForBatch(own) : this.ask(own);
