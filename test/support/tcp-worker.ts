@@ -18,8 +18,8 @@ export interface TcpWorkerOptions {
   readonly modelFolder: string;
   readonly environment?: NodeJS.ProcessEnv;
   readonly isRestarted?: boolean;
-  /** Before another process takes the place of one that ended. */
-  readonly onRestart?: () => void;
+  /** Before another process takes the place of one that ended. @param end exit code or signal. @param log standard error */
+  readonly onRestart?: (end: number | NodeJS.Signals | null, log: string) => void;
 }
 
 /** Resolves when it listens. */
@@ -30,13 +30,17 @@ export async function startTcpWorker(options: TcpWorkerOptions): Promise<TcpWork
   let child: ChildProcess;
   const launch = async (listen: string): Promise<string> => {
     started++;
+    let log = "";
     child = launchWorker(listen, options);
-    child.once("close", () => {
+    child.stderr?.on("data", (chunk: Buffer) => {
+      log += chunk.toString();
+    });
+    child.once("close", (code, signal) => {
       if (isStopped || !isRestarted) return;
-      onRestart();
+      onRestart(code ?? signal, log);
       launch(target).catch(() => {}); // it may be ended before it listens: then another one follows
     });
-    return listeningOn(child);
+    return listeningOn(child, () => log);
   };
   const target = await launch(`127.0.0.1:${await freePort()}`);
   return {
@@ -62,14 +66,10 @@ function launchWorker(listen: string, { modelFolder, environment = {} }: TcpWork
   return spawn(process.execPath, ["dist/inference/main.js"], { env, stdio: ["ignore", "pipe", "pipe"] });
 }
 
-/** host:port; what it wrote to standard error where it ends instead. */
-function listeningOn(child: ChildProcess): Promise<string> {
-  let errors = "";
-  child.stderr?.on("data", (chunk: Buffer) => {
-    errors += chunk.toString();
-  });
+/** host:port; rejects with its log where it ends instead. */
+function listeningOn(child: ChildProcess, log: () => string): Promise<string> {
   return new Promise((resolve, reject) => {
     child.stdout?.once("data", (chunk: Buffer) => resolve(/listening on (\S+)/.exec(chunk.toString())?.[1] ?? ""));
-    child.once("close", () => reject(new Error(errors)));
+    child.once("close", () => reject(new Error(log())));
   });
 }

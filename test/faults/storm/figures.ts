@@ -8,11 +8,13 @@ import type { World } from "./world.ts";
 const LEASE_MS = 15_000;
 /** What was killed needs so long to start. */
 const START_MS = 10_000;
+const MAX_ERRORS = 15;
 
 interface Moved {
   readonly ms: number;
   /** Somebody could see to it all the time. */
   readonly hadDispatcher: boolean;
+  readonly isBatch: boolean;
 }
 
 /** The lines to print. */
@@ -43,9 +45,11 @@ export function figuresOf(world: World, load: Load, faults: readonly Fault[], ve
     `clients: ${sum(watchers.map(({ sockets }) => sockets))} sockets for ${watchers.length} subscriptions, ${sum(watchers.map(({ milestones }) => milestones.length))} milestones, ${sum(watchers.map(({ frames }) => frames))} frames, ${load.retries} calls repeated`,
     `worker killed -> its generations run again: ${quantiles(killed.map(({ ms }) => ms))}`,
     `  of these, with a dispatcher and a database all the time: ${quantiles(calm(killed))}`,
+    `  and not of the class BATCH, which waits for all others: ${quantiles(calm(killed.filter(({ isBatch }) => !isBatch)))}`,
     `worker frozen -> its generations run again: ${quantiles(frozen.map(({ ms }) => ms))}`,
     `API killed -> its clients are connected again: ${quantiles(resumed.map(({ ms }) => ms))}`,
     `  of these, with the other API and the database all the time: ${quantiles(resumed.filter(isCalm).map(({ ms }) => ms))}`,
+    ...frequent(world.errors()),
   ];
 }
 
@@ -57,7 +61,7 @@ function movedBy(
   verdict: Verdict,
 ): readonly Moved[] {
   const place = places[workers.findIndex(({ name }) => name === fault.target)] ?? "";
-  return verdict.records.generations.flatMap(({ attempts }) =>
+  return verdict.records.generations.flatMap(({ attempts, priority }) =>
     attempts.flatMap((attempt, index) => {
       const [from, to] = [Date.parse(attempt.started_at), Date.parse(attempt.ended_at ?? "")];
       const next = attempts[index + 1];
@@ -65,9 +69,14 @@ function movedBy(
       const again = Date.parse(next.started_at);
       const isInTheWay = ({ kind, at, until }: Fault): boolean =>
         /dispatcher|postgres|rolling/.test(kind) && at < again && until > fault.at - LEASE_MS;
-      return [{ ms: again - fault.at, hadDispatcher: !faults.some(isInTheWay) }];
+      return [{ ms: again - fault.at, hadDispatcher: !faults.some(isInTheWay), isBatch: priority === "BATCH" }];
     }),
   );
+}
+
+function frequent(errors: ReadonlyMap<string, number>): readonly string[] {
+  const sorted = [...errors].sort(([, a], [, b]) => b - a).slice(0, MAX_ERRORS);
+  return ["logged as errors by the servers:", ...sorted.map(([what, count]) => `  ${count} x ${what}`)];
 }
 
 function countBy(names: readonly string[]): string {

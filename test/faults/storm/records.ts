@@ -25,6 +25,7 @@ export interface AttemptRecord {
 export interface GenerationRecord {
   readonly id: string;
   readonly state: string;
+  readonly priority: string;
   readonly batchId: string | null;
   readonly batchIndex: number | null;
   readonly milestoneSeq: number;
@@ -54,7 +55,7 @@ export async function readRecords(url: string): Promise<Records> {
   await client.connect();
   try {
     const generations = await client.query(`
-      select g.id, g.state, g.batch_id as "batchId", g.batch_index as "batchIndex", g.milestone_seq as "milestoneSeq",
+      select g.id, g.state, g.priority, g.batch_id as "batchId", g.batch_index as "batchIndex", g.milestone_seq as "milestoneSeq",
         g.failed_attempts as "failedAttempts", g.cancel_requested_at is not null as "isCancelRequested", g.answer,
         coalesce((select json_agg(m order by m.seq) from milestone m where m.generation_id = g.id), '[]') as milestones,
         coalesce((select json_agg(a order by a.number) from (

@@ -64,6 +64,7 @@ async function general(world: World, load: Load, records: Records): Promise<read
   return [
     ...lost.map(({ id }) => `${id} was accepted and is lost`),
     ...(stored.size === expected ? [] : [`there are ${stored.size} generations, not ${expected}`]),
+    ...world.crashes,
     ...records.leaks.map((limit) => `a limit leaks: ${JSON.stringify(limit)}`),
     ...records.unfinishedBatches.map((batch) => `a batch has not ended: ${JSON.stringify(batch)}`),
     ...unbalanced,

@@ -17,6 +17,9 @@ const TOKEN = "a token for workers";
 /** Of each worker. The last one draws in company, which may change the last bits of a picture. */
 export const SLOTS = [1, 1, 2];
 const REPLICAS = 2;
+const READY = "Atelier is ready";
+/** Of a log record. */
+const ERROR_LEVEL = 50;
 
 /** A process that may be killed, and its successors. */
 export interface Member {
@@ -40,7 +43,11 @@ export interface World {
   readonly databaseUrl: string;
   /** host:port of each worker, as attempts name it. */
   readonly places: readonly string[];
-  /** Writes what the processes said into a folder. */
+  /** Of processes that were ready and ended although nobody told them to. */
+  readonly crashes: readonly string[];
+  /** What servers logged as an error, and how often. */
+  errors(): ReadonlyMap<string, number>;
+  /** Writes what the servers said into a folder. */
   keepLogs(): string;
   stop(): Promise<void>;
 }
@@ -50,7 +57,17 @@ export async function startWorld(modelFolder: string): Promise<World> {
   const folder = temporaryFolder();
   const [postgres, redis, s3] = [await startPostgres({ fsync: "off" }), await RedisServer.start(), new S3Server()];
   await s3.start();
-  const workers = await Promise.all(SLOTS.map((slots) => startWorker(modelFolder, slots)));
+  const crashes: string[] = [];
+  const workers = await Promise.all(
+    SLOTS.map((slots, index) =>
+      startTcpWorker({
+        modelFolder,
+        environment: { WORKER_TOKEN: TOKEN, WORKER_SLOTS: String(slots) },
+        isRestarted: true,
+        onRestart: (end, log) => noteCrash({ name: `worker-${index}`, end, log }, crashes),
+      }),
+    ),
+  );
   const databaseUrl = await postgres.createDatabase();
   const adminKey = newSecret();
   const environment = {
@@ -66,7 +83,7 @@ export async function startWorld(modelFolder: string): Promise<World> {
     SHUTDOWN_GRACE_SECONDS: "2",
   };
   const start = (name: string, role: string, port = 0): SupervisedServer =>
-    new SupervisedServer(name, folder.path, { ...environment, ROLE: role, PORT: String(port) });
+    new SupervisedServer(name, folder.path, { ...environment, ROLE: role, PORT: String(port) }, crashes);
   const indices = Array.from({ length: REPLICAS }, (_, index) => index);
   const ports = await Promise.all(indices.map(freePort));
   const apis = ports.map((port, index) => start(`api-${index}`, "api", port));
@@ -84,6 +101,8 @@ export async function startWorld(modelFolder: string): Promise<World> {
     adminKey,
     databaseUrl,
     places: workers.map(({ target }) => target),
+    crashes,
+    errors: () => errorsOf(servers.map(({ log }) => log).join("\n")),
     keepLogs: () => keepLogs(servers),
     async stop() {
       await Promise.all([...servers, ...workers].map((each) => each.stop()));
@@ -104,12 +123,19 @@ export async function startWorld(modelFolder: string): Promise<World> {
   }
 }
 
-const startWorker = (modelFolder: string, slots: number): Promise<TcpWorker> =>
-  startTcpWorker({
-    modelFolder,
-    isRestarted: true,
-    environment: { WORKER_TOKEN: TOKEN, WORKER_SLOTS: String(slots) },
-  });
+interface Ended {
+  readonly name: string;
+  /** Exit code: 0 when it was told to end. Or the signal that ended it. */
+  readonly end: number | NodeJS.Signals | null;
+  readonly log: string;
+}
+
+/** What the storm does to processes is none. */
+const OUR_ENDS: readonly Ended["end"][] = [0, "SIGKILL", "SIGTERM"];
+
+function noteCrash({ name, end, log }: Ended, crashes: string[]): void {
+  if (!OUR_ENDS.includes(end)) crashes.push(`${name} ended by itself with ${end}: ${log.slice(-2000)}`);
+}
 
 function memberOf(worker: TcpWorker, index: number): Member {
   return {
@@ -134,6 +160,7 @@ class SupervisedServer implements Member {
     readonly name: string,
     private readonly folder: string,
     private readonly environment: NodeJS.ProcessEnv,
+    private readonly crashes: string[],
   ) {
     this.process = this.launch();
   }
@@ -150,7 +177,7 @@ class SupervisedServer implements Member {
   async ready(): Promise<void> {
     for (let failures = 0; ; failures++) {
       try {
-        return await this.process.says("Atelier is ready");
+        return await this.process.says(READY);
       } catch (error) {
         if (failures > 5) throw error;
       }
@@ -169,12 +196,33 @@ class SupervisedServer implements Member {
 
   private launch(): ServerProcess {
     const launched = ServerProcess.launch(this.folder, this.environment);
-    void launched.ended().then(() => {
+    void launched.ended().then((end) => {
       if (this.isStopped) return;
-      this.logs.push(launched.log);
+      const { log } = launched;
+      if (log.includes(READY)) noteCrash({ name: this.name, end, log }, this.crashes); // a start without a database fails
+      this.logs.push(log);
       this.process = this.launch();
     });
     return launched;
+  }
+}
+
+function errorsOf(log: string): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const { level, msg, duty = "", err } of log.split("\n").flatMap(recordOf)) {
+    if (level < ERROR_LEVEL) continue;
+    const what = `${msg} ${duty}: ${(err?.message ?? "").replaceAll(/\s+/g, " ").slice(-100)}`;
+    counts.set(what, (counts.get(what) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/** Nothing where a line is no record, or where its process was killed in the middle of it. */
+function recordOf(line: string): readonly any[] {
+  try {
+    return line.startsWith("{") ? [JSON.parse(line)] : [];
+  } catch {
+    return [];
   }
 }
 
