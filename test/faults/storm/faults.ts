@@ -2,6 +2,7 @@
 import { setTimeout } from "node:timers/promises";
 import { randomFrom } from "../../scheduler/scenario.ts";
 import { choose } from "./choosing.ts";
+import { disturbLink, type LinkFault } from "./network.ts";
 import type { Member, World } from "./world.ts";
 
 /** A dispatcher's lease is ten seconds: what is frozen for longer has lost it. */
@@ -10,6 +11,13 @@ const OUTAGE_MS = [200, 3000] as const;
 /** Of a server that everybody shares: some last longer than leases, which are ten seconds. */
 const HANG_MS = [1000, 12_000] as const;
 const STORAGE_MS = [2000, 8000] as const;
+/** Most of those that are silent are so until the leases behind them have run out. */
+const LINK_MS: Readonly<Record<LinkFault, readonly [number, number]>> = {
+  "cut link": [0, 3000],
+  "silence link": [5000, 16_000],
+  "mute link": [5000, 16_000],
+  "slow link": [2000, 8000],
+};
 
 /** How often, relative to each other. */
 const KINDS = [
@@ -26,6 +34,10 @@ const KINDS = [
   { kind: "storage fails", weight: 3 },
   { kind: "storage is slow", weight: 3 },
   { kind: "rolling restart", weight: 2 },
+  { kind: "cut link", weight: 8 },
+  { kind: "silence link", weight: 8 },
+  { kind: "mute link", weight: 5 },
+  { kind: "slow link", weight: 4 },
 ] as const;
 export type FaultKind = (typeof KINDS)[number]["kind"];
 
@@ -37,6 +49,8 @@ export interface PlannedFault {
   readonly whom: number;
   /** How long it lasts, in [0, 1). */
   readonly howLong: number;
+  /** What else there is to choose, in [0, 1). */
+  readonly how: number;
 }
 
 export interface Fault {
@@ -47,25 +61,28 @@ export interface Fault {
   until: number;
 }
 
-/** @param kills that signals, or the ends of whole servers, make; other faults come on top */
-export function planStorm({
-  seed,
-  kills,
-  meanMs,
-}: {
-  seed: number;
-  kills: number;
-  meanMs: number;
-}): readonly PlannedFault[] {
+export interface StormWish {
+  readonly seed: number;
+  /** That signals, or the ends of whole servers, make; other faults come on top. Of all that `only` leaves, where that is given. */
+  readonly kills: number;
+  readonly meanMs: number;
+  /** Names of the kinds that happen. */
+  readonly only?: RegExp | undefined;
+}
+
+export function planStorm({ seed, kills, meanMs, only }: StormWish): readonly PlannedFault[] {
   const random = randomFrom(seed);
+  const kinds = KINDS.filter(({ kind }) => only === undefined || only.test(kind));
   const plan: PlannedFault[] = [];
   for (let left = kills; left > 0; ) {
-    const { kind } = choose(KINDS, random());
-    plan.push({ kind, afterMs: meanMs * (0.5 + random()), whom: random(), howLong: random() });
-    if (isKill(kind)) left--;
+    const { kind } = choose(kinds, random());
+    plan.push({ kind, afterMs: meanMs * (0.5 + random()), whom: random(), howLong: random(), how: random() });
+    if (only !== undefined || isKill(kind)) left--;
   }
   return plan;
 }
+
+const isLinkFault = (kind: FaultKind): kind is LinkFault => kind.endsWith("link");
 
 export const isKill = (kind: FaultKind): boolean => kind.startsWith("kill") || kind.startsWith("freeze");
 
@@ -92,10 +109,14 @@ export class Storm {
     await Promise.all(this.running);
   }
 
-  private async happen({ kind, whom, howLong }: PlannedFault): Promise<void> {
+  private async happen({ kind, whom, howLong, how }: PlannedFault): Promise<void> {
     const lasting = ([least, most]: readonly [number, number]): number => least + (most - least) * howLong;
     const [what = "", who = ""] = kind.split(" ");
     if (kind === "rolling restart") return this.rollingRestart();
+    if (isLinkFault(kind)) {
+      const { name, link } = choose(this.world.network.links, whom);
+      return this.hit(kind, name, () => disturbLink(link, kind, { ms: lasting(LINK_MS[kind]), how }));
+    }
     if (kind.startsWith("storage"))
       return this.hit(kind, "storage", () => this.disturbStorage(kind, lasting(STORAGE_MS)));
     if (kind === "freeze postgres" || kind === "freeze redis")

@@ -34,7 +34,10 @@ export function figuresOf(world: World, load: Load, faults: readonly Fault[], ve
   const isCalm = ({ at, ms }: { at: number; ms: number }): boolean =>
     !faults.some(
       (fault) =>
-        /api|postgres|rolling/.test(fault.kind) && fault.at !== at && fault.at < at + ms && fault.until > at - START_MS,
+        /api|postgres|rolling/.test(`${fault.kind} ${fault.target}`) &&
+        fault.at !== at &&
+        fault.at < at + ms &&
+        fault.until > at - START_MS,
     );
   const [killed, frozen] = [moved("kill worker"), moved("freeze worker")];
   return [
@@ -67,8 +70,8 @@ function movedBy(
       const next = attempts[index + 1];
       if (placeOf(attempt.worker) !== place || from > fault.at || to < fault.at || next === undefined) return [];
       const again = Date.parse(next.started_at);
-      const isInTheWay = ({ kind, at, until }: Fault): boolean =>
-        /dispatcher|postgres|rolling/.test(kind) && at < again && until > fault.at - LEASE_MS;
+      const isInTheWay = ({ kind, target, at, until }: Fault): boolean =>
+        /dispatcher|postgres|rolling/.test(`${kind} ${target}`) && at < again && until > fault.at - LEASE_MS;
       return [{ ms: again - fault.at, hadDispatcher: !faults.some(isInTheWay), isBatch: priority === "BATCH" }];
     }),
   );

@@ -12,6 +12,7 @@ import { RedisServer } from "../../support/redis-server.ts";
 import { S3Server } from "../../support/s3-server.ts";
 import { isRunning, ServerProcess, temporaryFolder } from "../../support/server-process.ts";
 import { startTcpWorker, type TcpWorker } from "../../support/tcp-worker.ts";
+import { Network } from "./network.ts";
 
 const TOKEN = "a token for workers";
 /** Of each worker. The last one draws in company, which may change the last bits of a picture. */
@@ -34,6 +35,7 @@ export interface World {
   readonly postgres: PostgresServer;
   readonly redis: RedisServer;
   readonly s3: S3Server;
+  readonly network: Network;
   readonly apis: readonly Member[];
   readonly dispatchers: readonly Member[];
   readonly workers: readonly Member[];
@@ -41,7 +43,7 @@ export interface World {
   readonly urls: readonly string[];
   readonly adminKey: string;
   readonly databaseUrl: string;
-  /** host:port of each worker, as attempts name it. */
+  /** host:port of the link to each worker, as attempts name it. */
   readonly places: readonly string[];
   /** Of processes that were ready and ended although nobody told them to. */
   readonly crashes: readonly string[];
@@ -70,11 +72,16 @@ export async function startWorld(modelFolder: string): Promise<World> {
   );
   const databaseUrl = await postgres.createDatabase();
   const adminKey = newSecret();
+  const network = new Network();
+  const places = await Promise.all(
+    workers.map(async ({ target }, index) => {
+      const led = await network.lead(`http://${target}`, { name: `servers to worker-${index}`, weight: 2 });
+      return new URL(led).host;
+    }),
+  );
   const environment = {
     ...s3.environment,
-    DATABASE_URL: databaseUrl,
-    REDIS_URL: redis.url,
-    POOL_WORKERS: workers.map(({ target }) => target).join(),
+    POOL_WORKERS: places.join(),
     WORKER_TOKEN: TOKEN,
     BOOTSTRAP_ADMIN_KEY: adminKey,
     URL_SIGNING_SECRET: randomBytes(32).toString("hex"),
@@ -82,30 +89,43 @@ export async function startWorld(modelFolder: string): Promise<World> {
     REPLICAS: String(REPLICAS),
     SHUTDOWN_GRACE_SECONDS: "2",
   };
-  const start = (name: string, role: string, port = 0): SupervisedServer =>
-    new SupervisedServer(name, folder.path, { ...environment, ROLE: role, PORT: String(port) }, crashes);
+  const start = async (name: string, role: string, port = 0): Promise<SupervisedServer> => {
+    const links = {
+      DATABASE_URL: await network.lead(databaseUrl, { name: `${name} to postgres`, weight: 3 }),
+      REDIS_URL: await network.lead(redis.url, { name: `${name} to redis`, weight: 1 }),
+      S3_ENDPOINT: await network.lead(s3.endpoint, { name: `${name} to storage`, weight: 1 }),
+    };
+    return new SupervisedServer(
+      name,
+      folder.path,
+      { ...environment, ...links, ROLE: role, PORT: String(port) },
+      crashes,
+    );
+  };
   const indices = Array.from({ length: REPLICAS }, (_, index) => index);
   const ports = await Promise.all(indices.map(freePort));
-  const apis = ports.map((port, index) => start(`api-${index}`, "api", port));
-  const dispatchers = indices.map((index) => start(`dispatcher-${index}`, "dispatcher"));
+  const apis = await Promise.all(ports.map((port, index) => start(`api-${index}`, "api", port)));
+  const dispatchers = await Promise.all(indices.map((index) => start(`dispatcher-${index}`, "dispatcher")));
   const servers = [...apis, ...dispatchers];
   const urls = ports.map((port) => `http://127.0.0.1:${port}/graphql`);
   const world: World = {
     postgres,
     redis,
     s3,
+    network,
     apis,
     dispatchers,
     workers: workers.map((worker, index) => memberOf(worker, index)),
     urls,
     adminKey,
     databaseUrl,
-    places: workers.map(({ target }) => target),
+    places,
     crashes,
     errors: () => errorsOf(servers.map(({ log }) => log).join("\n")),
     keepLogs: () => keepLogs(servers),
     async stop() {
       await Promise.all([...servers, ...workers].map((each) => each.stop()));
+      await network.stop();
       await redis.stop();
       await s3.stop();
       postgres.stop();
