@@ -22,7 +22,7 @@ import { newId } from "../src/platform/ids.ts";
 import { createLogger } from "../src/platform/logger.ts";
 import type { IdleWorker, Slot } from "../src/pool/worker-pool.ts";
 import { takePoolLease } from "../src/scheduler/pool-lease.store.ts";
-import { PoolQueue, shareOf } from "../src/scheduler/pool-queue.ts";
+import { PoolQueue, shareOf, type Turn } from "../src/scheduler/pool-queue.ts";
 import { DRAWING } from "../test/support/drawing-settings.ts";
 import { startPostgres } from "../test/support/postgres-server.ts";
 import { openGraphileWorker, openPgBoss, type Queue } from "./other-queues.ts";
@@ -117,13 +117,14 @@ async function openOwn(url: string, queued: number, tenants: number): Promise<Qu
   await fill(url, queued, tenants);
   const queue = new PoolQueue({ pool: "local", ageingMs: 600_000 });
   let taken: readonly string[] = [];
+  let turns: readonly Turn[] = [];
   const reading = db.singly(asDispatcher);
   const lease = { pool: "local", holder: CLAIMANT.holder, seconds: CLAIMANT.leaseSeconds, isExclusive: false };
   await db.transaction(asDispatcher, (tx) => takePoolLease(tx, lease));
   const takeOn = async (slots: number): Promise<readonly string[]> => {
     const idle = Array.from({ length: slots }, () => ({ ...idleWorker }));
     const groups = await queue.choose(reading, idle, new Date());
-    const turns = groups.flatMap((group) => group.turns);
+    turns = groups.flatMap((group) => group.turns);
     const claims = turns.map((turn) => ({
       generationId: turn.candidate.id,
       leaseId: newId(),
@@ -135,7 +136,6 @@ async function openOwn(url: string, queued: number, tenants: number): Promise<Qu
     for (const [i, turn] of turns.entries())
       if (typeof outcomes[i] !== "object") queue.refused(turn, { isHeld: outcomes[i] === "LIMITED" });
     if (queue.hasToSave) await db.transaction(asDispatcher, (tx) => queue.save(tx));
-    for (const turn of turns) queue.ended(turn, { ms: turn.predictedMs, isWhole: true });
     return outcomes.flatMap((outcome) => (typeof outcome === "object" ? [outcome.id] : []));
   };
   return {
@@ -145,6 +145,7 @@ async function openOwn(url: string, queued: number, tenants: number): Promise<Qu
       return taken.length;
     },
     async putBack() {
+      for (const turn of turns) queue.ended(turn, { ms: turn.predictedMs, isWhole: true });
       await db.transaction(asPlatform, async (tx) => {
         await tx.$executeRaw`
           update generation set state = 'QUEUED', lease_id = null, lease_holder = null, lease_expires_at = null, queued_xid = pg_current_xact_id(), created_at = clock_timestamp()

@@ -46,11 +46,11 @@ export async function listOpenBatches(
     select b.id, b.tenant_id as "tenantId", b.cancel_requested_at is not null as "isCanceled" from batch b
     where b.finished_at is null and b.accepted_at is not null and case
       when b.cancel_requested_at is null then b.next_index < b.total and (
-        select count(*) from generation g where g.batch_id = b.id and g.state in ('QUEUED', 'RUNNING')
+        select count(*) from generation g where g.batch_id = b.id and g.finished_at is null
       ) <= ${lowWater}::int and b.tenant_id <> all(array(select id from tenant where suspended_at is not null))
       else exists (
         select 1 from generation g
-        where g.batch_id = b.id and g.state in ('QUEUED', 'RUNNING') and g.cancel_requested_at is null
+        where g.batch_id = b.id and g.finished_at is null and g.cancel_requested_at is null
       ) end
     order by b.id limit ${limit}::int`;
 }
@@ -142,7 +142,7 @@ export async function queueItems(
 export async function listUncanceled(tx: Tx, batchId: string): Promise<readonly string[]> {
   const rows = await tx.$queryRaw<{ id: string }[]>`
     select id from generation
-    where batch_id = ${batchId}::uuid and state in ('QUEUED', 'RUNNING') and cancel_requested_at is null
+    where batch_id = ${batchId}::uuid and finished_at is null and cancel_requested_at is null
     order by state, batch_index`;
   return rows.map(({ id }) => id);
 }

@@ -120,7 +120,7 @@ async function countOpenOf(
   const rows = await tx.$queryRaw<{ id: string; queued: number; running: number }[]>`
     select batch_id as id, (count(*) filter (where state = 'QUEUED'))::int as queued,
       (count(*) filter (where state = 'RUNNING'))::int as running
-    from generation where batch_id = any(${[...ids]}::uuid[]) and state in ('QUEUED', 'RUNNING') group by batch_id`;
+    from generation where batch_id = any(${[...ids]}::uuid[]) and finished_at is null group by batch_id`;
   return new Map(rows.map(({ id, queued, running }) => [id, { queued, running }]));
 }
 

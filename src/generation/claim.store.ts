@@ -81,15 +81,15 @@ export async function claimAll(
         (f.tenant_id, 'MEMBER', f.user_id), (f.tenant_id, 'API_KEY', f.api_key_id)) as s (of_tenant, level, subject_id)
       where s.subject_id is not null
     ), locked as materialized (
-      select l.tenant_id, l.level, l.subject_id, l.kind, l.held, l.max, s.count
+      select l.tenant_id, l.level, l.subject_id, l.held, l.max, s.count
       from (select of_tenant, level, subject_id, count(*) as count from subject group by of_tenant, level, subject_id) as s
         join limits l on l.tenant_id = s.of_tenant and l.level = s.level and l.subject_id = s.subject_id
-      where l.kind in ('RUNNING', 'QUEUED')
-      order by l.kind, l.level, l.tenant_id, l.subject_id for update of l
+      where l.kind = 'RUNNING'
+      order by l.level, l.tenant_id, l.subject_id for update of l
     ), refused as materialized (
       select s.id, bool_or(l.held >= l.max) as is_limited
       from locked l join subject s on s.of_tenant = l.tenant_id and s.level = l.level and s.subject_id = l.subject_id
-      where l.kind = 'RUNNING' and l.held + l.count > l.max and l.held + s.place > l.max
+      where l.held + l.count > l.max and l.held + s.place > l.max
       group by s.id
     ), left_out as materialized (
       select s.* from refused join subject s using (id)
@@ -107,11 +107,11 @@ export async function claimAll(
       insert into attempt (generation_id, tenant_id, number, lease_id, worker, predicted_ms, share)
       select id, tenant_id, attempt, lease_id, worker, predicted_ms, share from started
     ), counted as (
-      update limits l set held = greatest(l.held + case l.kind when 'RUNNING' then 1 else -1 end * (k.count - (
+      update limits l set held = l.held + k.count - (
         select count(*) from left_out o where o.of_tenant = k.tenant_id and o.level = k.level and o.subject_id = k.subject_id
-      )), 0)
+      )
       from locked k
-      where l.tenant_id = k.tenant_id and l.level = k.level and l.subject_id = k.subject_id and l.kind = k.kind
+      where l.tenant_id = k.tenant_id and l.level = k.level and l.subject_id = k.subject_id and l.kind = 'RUNNING'
     )
     select true as leads, id, tenant_id as "tenantId", attempt, milestone_seq as "milestoneSeq", false as "isLimited" from started
     union all select true, id, null, null, null, is_limited from refused

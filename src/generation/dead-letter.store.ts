@@ -11,7 +11,7 @@ const OPEN_DAYS = 7;
 export async function countOpenDeadLetters(tx: Tx): Promise<number> {
   const [row] = await tx.$queryRaw<{ count: number }[]>`
     select count(*)::int as count from (
-      select id, finished_at from generation where state = 'DEAD_LETTERED' and deleted_at is null
+      select id, finished_at from generation where is_dead_letter and deleted_at is null
       order by id desc limit ${MAX_COUNTED}::int
     ) as newest
     where finished_at > now() - make_interval(days => ${OPEN_DAYS}::int)
@@ -26,7 +26,7 @@ export async function listDeadLetters(
   { after, before, from, limit }: PageRequest,
 ): Promise<readonly GenerationDetails[]> {
   const conditions = [
-    Prisma.sql`state = 'DEAD_LETTERED' and deleted_at is null`, // in the words of the index
+    Prisma.sql`is_dead_letter and deleted_at is null`, // in the words of the index
     ...(tenantId === undefined ? [] : [Prisma.sql`tenant_id = ${tenantId}::uuid`]),
     ...(after === undefined ? [] : [Prisma.sql`id < ${after}::uuid`]),
     ...(before === undefined ? [] : [Prisma.sql`id > ${before}::uuid`]),

@@ -101,6 +101,7 @@ const toRow = (
   settings: task.settings,
   totalSteps: totalStepsOf(task),
   state: "QUEUED",
+  isDeadLetter: false,
   milestoneSeq: 1,
   attempt: 0,
   failedAttempts: 0,

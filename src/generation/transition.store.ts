@@ -67,8 +67,8 @@ interface Change {
   readonly set: readonly Prisma.Sql[];
   /** In their order. */
   readonly milestones: readonly NewMilestone[];
-  /** How the counters of limits follow. */
-  readonly counters?: { readonly running?: 1 | -1; readonly queued?: 1 | -1; readonly storedBytes?: number };
+  /** How the counters of limits follow. What waits is counted as open: until it ends. */
+  readonly counters?: { readonly running?: -1; readonly open?: -1; readonly storedBytes?: number };
 }
 
 async function transition(tx: Tx, change: Change): Promise<TransitionedRow | undefined> {
@@ -99,11 +99,11 @@ async function transition(tx: Tx, change: Change): Promise<TransitionedRow | und
 const valuesOf = ({ kind, message, failureCode, willRetry }: NewMilestone, index: number): Prisma.Sql =>
   Prisma.sql`(${index + 1}::int, ${kind}::text, ${message ?? null}::text, ${failureCode ?? null}::text, ${willRetry ?? false}::boolean)`;
 
-/** Locks the limits of what runs, is queued and is stored; a change without counters has seen to them itself. */
+/** Locks the limits of what runs, is open and is stored; a change without counters has seen to them itself. */
 const counted = (counters: Change["counters"]): Prisma.Sql =>
   counters === undefined
     ? Prisma.empty
-    : Prisma.sql`, limits_move(tenant_id, user_id, api_key_id, ${counters.running ?? 0}::int, ${counters.queued ?? 0}::int, ${counters.storedBytes ?? 0}::bigint)::text`;
+    : Prisma.sql`, limits_move(tenant_id, user_id, api_key_id, ${counters.running ?? 0}::int, ${counters.open ?? 0}::int, ${counters.storedBytes ?? 0}::bigint)::text`;
 
 const holdsLease = ({ generationId, leaseId, hasExpired = false }: Fence): Prisma.Sql =>
   Prisma.sql`id = ${generationId}::uuid and lease_id = ${leaseId}::uuid and (not ${hasExpired} or lease_expires_at <= now())`;
@@ -137,7 +137,7 @@ export async function finishRunning(
       ...(end.state === "DEAD_LETTERED" ? [failureOf(end.attempt, { willRetry: false })] : []),
       { kind: MilestoneKind.FINISHED, message: end.failure?.message },
     ],
-    counters: { running: -1, storedBytes: end.storedBytes ?? 0 },
+    counters: { running: -1, open: -1, storedBytes: end.storedBytes ?? 0 },
   });
   if (row !== undefined) {
     await endAttempt(tx, fence, end.attempt);
@@ -179,7 +179,7 @@ export async function requeue(
     milestones: [
       isFailure ? failureOf(attempt, { willRetry: true }) : { kind: MilestoneKind.QUEUED, message: attempt.message },
     ],
-    counters: { running: -1, queued: 1 },
+    counters: { running: -1 },
   });
   if (row !== undefined) await endAttempt(tx, fence, attempt);
   return row;
@@ -215,7 +215,7 @@ export async function finishQueued(
         ? []
         : [Prisma.sql`failure_code = ${failure.code}`, Prisma.sql`failure_message = ${failure.message}`],
     milestones: [{ kind: MilestoneKind.FINISHED, message: failure?.message }],
-    counters: { queued: -1 },
+    counters: { open: -1 },
   });
 }
 

@@ -12,8 +12,8 @@ import { Ticker } from "./ticker.ts";
 
 /** Connections of this process, the listening one not counted, unless told otherwise. */
 const POOL_SIZE = 10;
-/** More of them, for statements that are transactions of their own. */
-const PIPELINE_COUNT = 2;
+/** More of them for each role that runs statements which are transactions of their own, to the server itself. */
+const SINGLE_COUNT = 2;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** For a free connection of the pool, when all are busy: as long as a transaction may wait. */
 const POOL_TIMEOUT_MS = 60_000;
@@ -51,14 +51,14 @@ export async function openPostgresDatabase({
   const pooled: PoolConfig = { connectionString: url, connectionTimeoutMillis: POOL_TIMEOUT_MS, keepAlive: true };
   const pool = new pg.Pool({ ...pooled, max: poolSize });
   surviveLosses(pool, logger);
-  const pipelines = new Pipelines({ ...pooled, max: PIPELINE_COUNT }, { prepares, logger });
+  const singles = new SingleStatements({ ...pooled, connectionString: directUrl, max: SINGLE_COUNT }, logger);
   const doorbell = new NotifiedDoorbell(pool, config, logger);
   try {
     await pool.query("select 1");
     await doorbell.listen();
   } catch (cause) {
     await doorbell.close();
-    await Promise.all([pool.end(), pipelines.close()]);
+    await Promise.all([pool.end(), singles.close()]);
     throw new StartupError(
       `The database of DATABASE_URL cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}. Check the address, and that the server runs.`,
       { cause },
@@ -83,11 +83,11 @@ export async function openPostgresDatabase({
         await client.end();
       }
     },
-    runAlone: (access, statement) => pipelines.run(access, statement),
+    runAlone: (role, statement) => singles.run(role, statement),
     async vacuum() {}, // the server's autovacuum does
     async close() {
       await doorbell.close();
-      await Promise.all([pool.end(), pipelines.close()]);
+      await Promise.all([pool.end(), singles.close()]);
     },
   };
 }
@@ -125,47 +125,40 @@ function nameOf(sql: string): string {
 }
 
 /**
- * Connections on which a whole transaction of one statement is sent at once: one round trip where a unit of work has four.
- * Its plan is made once, for any values, and counts on memory: to plan a claim anew takes as long as to make one, and to read
- * a small table whole takes longer than to look its rows up (bench/claim.ts).
+ * Connections that act as one role for as long as they last: a statement is a transaction of its own there, in one round trip
+ * where a unit of work has four. Its plan is made once, for any values, and counts on memory: to plan a claim anew takes as
+ * long as to make one, and to read a small table whole takes longer than to look its rows up (bench/claim.ts).
  */
-class Pipelines {
-  private readonly pool: pg.Pool;
+class SingleStatements {
+  private readonly pools = new Map<Access["role"], pg.Pool>();
 
   constructor(
-    config: PoolConfig,
-    private readonly options: { readonly prepares: boolean; readonly logger: Logger },
-  ) {
-    this.pool = new pg.Pool({ ...config, pipeline: true });
-    surviveLosses(this.pool, options.logger);
-  }
+    private readonly config: PoolConfig,
+    private readonly logger: Logger,
+  ) {}
 
-  async run({ role, tenantIds }: Access, { text, values }: Statement): Promise<readonly unknown[]> {
-    const client = await this.pool.connect();
-    const sent = [
-      client.query("begin"),
-      client.query({ ...this.named(ENTER), values: [role, tenantIds.join(",")] }),
-      client.query({ ...this.named(text), values: [...values] }),
-      client.query("commit"), // undoes what failed
-    ] as const;
-    const ended = await Promise.allSettled(sent);
-    const failed = ended.find(({ status }) => status === "rejected");
-    client.release(failed !== undefined);
-    if (failed?.status === "rejected") throw failed.reason;
-    return (await sent[2]).rows;
+  async run(role: Access["role"], { text, values }: Statement): Promise<readonly unknown[]> {
+    const { rows } = await this.poolOf(role).query({ name: nameOf(text), text, values: [...values] });
+    return rows;
   }
 
   async close(): Promise<void> {
-    await this.pool.end();
+    await Promise.all([...this.pools.values()].map((pool) => pool.end()));
   }
 
-  private named(text: string): { readonly name?: string; readonly text: string } {
-    return this.options.prepares ? { name: nameOf(text), text } : { text };
+  private poolOf(role: Access["role"]): pg.Pool {
+    const known = this.pools.get(role);
+    if (known !== undefined) return known;
+    const onConnect = async (client: pg.ClientBase) => void (await client.query(ENTER, [role]));
+    const pool = new pg.Pool({ ...this.config, onConnect });
+    surviveLosses(pool, this.logger);
+    this.pools.set(role, pool);
+    return pool;
   }
 }
 
-const ENTER = `select set_config('role', $1, true), set_config('app.tenant_ids', $2, true), set_config('plan_cache_mode', 'force_generic_plan', true),
-  set_config('random_page_cost', '1', true)`;
+const ENTER = `select set_config('role', $1, false), set_config('plan_cache_mode', 'force_generic_plan', false),
+  set_config('random_page_cost', '1', false)`;
 
 /** Rings through NOTIFY, which reaches every process that listens; this process hears its own rings at once. */
 class NotifiedDoorbell extends InProcessDoorbell {

@@ -34,10 +34,11 @@ export interface DatabaseEngine {
   /** Runs what applies missing migrations while no other process does. */
   migrate(apply: (factory: SqlMigrationAwareDriverAdapterFactory) => Promise<unknown>): Promise<void>;
   /**
-   * Runs one statement as a transaction of its own, where that takes fewer round trips than a unit of work does.
+   * Runs one statement as a transaction of its own, about the rows of no tenant in particular, where that takes fewer round
+   * trips than a unit of work does.
    * @returns its rows
    */
-  readonly runAlone?: (access: Access, statement: Statement) => Promise<readonly unknown[]>;
+  readonly runAlone?: (role: Access["role"], statement: Statement) => Promise<readonly unknown[]>;
   /** Makes room of deleted and replaced rows usable again, where nothing else does. */
   vacuum(): Promise<void>;
   close(): Promise<void>;
@@ -103,7 +104,8 @@ export class Database {
     const run = async (statement: Prisma.Sql): Promise<unknown> => {
       invariant(this.inside.getStore() === undefined, "a statement was run inside a transaction: use the tx at hand");
       const { runAlone } = this.engine;
-      if (runAlone !== undefined) return this.timed(access, () => runAlone(access, statement));
+      if (runAlone !== undefined && access.tenantIds.length === 0)
+        return this.timed(access, () => runAlone(access.role, statement));
       return this.transaction(access, (tx) => tx.$queryRaw(statement));
     };
     const $queryRaw = (query: TemplateStringsArray | Prisma.Sql, ...values: unknown[]): Promise<unknown> =>

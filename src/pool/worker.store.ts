@@ -92,8 +92,8 @@ export async function listWorkers(
       coalesce(r.running, 0)::int as running
     from worker left join (
       select g.pool as of_pool, a.worker as of_worker, count(*) as running
-      from generation g join attempt a on a.generation_id = g.id and a.number = g.attempt
-      where g.state = 'RUNNING' group by g.pool, a.worker
+      from attempt a join generation g on g.id = a.generation_id
+      where a.ended_at is null and g.state = 'RUNNING' group by g.pool, a.worker
     ) as r on r.of_pool = pool and r.of_worker = name
     where (${pool ?? null}::text is null or pool = ${pool ?? null}::text) and (${name ?? null}::text is null or name = ${name ?? null}::text)
     order by pool, name`;

@@ -99,8 +99,8 @@ export async function countStored(tx: Tx, tenantId: string, stored: readonly Sto
   await tx.$queryRaw`select limits_store(${tenantId}::uuid, ${toJson(rows)}::jsonb)::text`;
 }
 
-/** Limits as they stand: windows that have passed are empty. */
-const STANDING = Prisma.sql`(select stands.* from limits stored, limit_at(stored, clock_timestamp()) as stands) as l`;
+/** Limits as they stand: windows that have passed are empty, and what runs does not wait. */
+const STANDING = Prisma.sql`(select stands.* from limits stored, limit_standing(stored, clock_timestamp()) as stands) as l`;
 
 const isKey = ({ tenantId, level, subjectId, kind, window }: LimitKey): Prisma.Sql => Prisma.sql`
   tenant_id = ${tenantId}::uuid and level = ${level}::limit_level and subject_id = ${subjectId}::uuid
@@ -179,7 +179,7 @@ export async function saveLimit(tx: Tx, { max, isRolling, ...key }: LimitSetting
       is_rolling = excluded.is_rolling, max = excluded.max, used = 0, buckets = excluded.buckets, window_start = now(), version = limits.version + 1`;
 }
 
-/** What runs, waits, is stored or held of a subject, counted from the rows; 0 where only time counts. */
+/** What runs, is open, stored or held of a subject, counted from the rows; 0 where only time counts. */
 function countNow({ level, subjectId, kind }: Pick<LimitKey, "level" | "subjectId" | "kind">): Prisma.Sql {
   const owned = {
     PLATFORM: Prisma.sql`true`,
@@ -189,8 +189,9 @@ function countNow({ level, subjectId, kind }: Pick<LimitKey, "level" | "subjectI
   }[level];
   switch (kind) {
     case "RUNNING":
+      return Prisma.sql`(select count(*) from generation o where o.finished_at is null and o.state = 'RUNNING' and ${owned})`;
     case "QUEUED":
-      return Prisma.sql`(select count(*) from generation o where o.state = ${kind}::generation_state and ${owned})`;
+      return Prisma.sql`(select count(*) from generation o where o.finished_at is null and ${owned})`;
     case "STORAGE_BYTES":
       return Prisma.sql`(select coalesce(sum(i.size_bytes), 0) from generation o join image i on i.generation_id = o.id where i.deleted_at is null and ${owned})::bigint
         + (select coalesce(sum(o.stored_bytes), 0) from upload o where ${owned})::bigint`;

@@ -48,7 +48,7 @@ export async function listOpen(
 ): Promise<readonly { readonly id: string; readonly isAsked: boolean }[]> {
   return tx.$queryRaw<{ id: string; isAsked: boolean }[]>`
     select id, cancel_requested_at is not null as "isAsked" from generation
-    where tenant_id = ${tenantId}::uuid and state in ('QUEUED', 'RUNNING') order by cancel_requested_at nulls first, state, id limit ${limit}::int`;
+    where tenant_id = ${tenantId}::uuid and finished_at is null order by cancel_requested_at nulls first, state, id limit ${limit}::int`;
 }
 
 /** Deletes some generations with all that belongs to them. @returns how many */

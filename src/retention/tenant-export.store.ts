@@ -53,7 +53,7 @@ export const EXPORTED: Readonly<Record<string, Read>> = {
       tx.generation.findMany({
         where: { ...where, deletedAt: null },
         ...page,
-        omit: { leaseId: true, leaseHolder: true, leaseExpiresAt: true, parked: true },
+        omit: { leaseId: true, leaseHolder: true, leaseExpiresAt: true, parked: true, isDeadLetter: true },
         include: { milestones: true, attempts: { omit: { checkpoint: true, leaseId: true } } },
       }),
     "Generation",

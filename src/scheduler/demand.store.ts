@@ -21,7 +21,7 @@ export async function listQueuedWork(tx: Tx, pool: string): Promise<readonly Que
   const rows = await tx.$queryRaw<{ preset: string; kind: TaskKind; settings: unknown; count: number }[]>`
     select preset, kind, settings, count(*)::int as count from (
       select preset, task as kind, ${WITHOUT_TEXTS} as settings from generation
-      where pool = ${pool} and state = 'QUEUED' and not parked limit ${MAX_COUNTED}::int
+      where pool = ${pool} and finished_at is null and not parked and state = 'QUEUED' limit ${MAX_COUNTED}::int
     ) as queued group by preset, kind, settings`;
   return rows.map(({ preset, kind, settings, count }) => ({
     preset,
@@ -34,7 +34,7 @@ export async function listQueuedWork(tx: Tx, pool: string): Promise<readonly Que
 export async function countRunning(tx: Tx, pool: string): Promise<{ running: number; busyWorkers: number }> {
   const [row] = await tx.$queryRaw<{ running: number; busyWorkers: number }[]>`
     select count(*)::int as running, count(distinct a.worker)::int as "busyWorkers"
-    from generation g join attempt a on a.generation_id = g.id and a.number = g.attempt
-    where g.pool = ${pool} and g.state = 'RUNNING'`;
+    from attempt a join generation g on g.id = a.generation_id
+    where a.ended_at is null and g.pool = ${pool} and g.state = 'RUNNING'`;
   return row ?? { running: 0, busyWorkers: 0 };
 }

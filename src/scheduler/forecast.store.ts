@@ -26,7 +26,8 @@ const NAMED = Prisma.sql`item.id, item.tenant_id as "tenantId", user_id as "user
   nullif(api_key_id, '00000000-0000-0000-0000-000000000000') as "apiKeyId", preset, priority, task as kind, settings, attempt = 0 as "isNew", suspicion,
   item.created_at as "createdAt", not_before as "notBefore", deadline_at as "deadlineAt", share_weight as weight`;
 
-const waitsIn = (pool: string): Prisma.Sql => Prisma.sql`pool = ${pool} and state = 'QUEUED' and not parked`;
+const waitsIn = (pool: string): Prisma.Sql =>
+  Prisma.sql`pool = ${pool} and finished_at is null and not parked and state = 'QUEUED'`;
 
 type WaitingRow = Omit<Waiting, "task"> & { readonly kind: TaskKind; readonly settings: unknown };
 
@@ -90,8 +91,8 @@ export async function listRunning(tx: Tx, pool: string): Promise<readonly Runnin
   return tx.$queryRaw<Running[]>`
     select g.tenant_id as "tenantId", g.user_id as "userId", g.api_key_id as "apiKeyId", g.priority, g.preset, a.worker,
       a.started_at as "startedAt", a.predicted_ms as "predictedMs"
-    from generation g join attempt a on a.generation_id = g.id and a.number = g.attempt
-    where g.pool = ${pool} and g.state = 'RUNNING'`;
+    from attempt a join generation g on g.id = a.generation_id
+    where a.ended_at is null and g.pool = ${pool} and g.state = 'RUNNING'`;
 }
 
 export async function listRunningLimits(tx: Tx): Promise<readonly RunningLimit[]> {
@@ -161,7 +162,7 @@ export async function readAhead(tx: Tx, ids: readonly string[]): Promise<Readonl
       select item.id, item.place from queue q, lateral (
         select g.id, row_number() over (order by g.created_at, g.id) as place from (
           select id, created_at from generation
-          where pool = q.pool and state = 'QUEUED' and not parked
+          where pool = q.pool and finished_at is null and not parked and state = 'QUEUED'
             and ${isBetween(Prisma.sql`(q.tenant_id, q.user_id, q.api_key_id, q.priority, q.preset)`)}
           order by ${QUEUE_ORDER} limit ${MAX_COUNTED}::int
         ) as g

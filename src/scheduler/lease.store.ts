@@ -14,16 +14,17 @@ export async function extendLeases(
   seconds: number,
 ): Promise<readonly ExtendedLease[]> {
   return tx.$queryRaw<ExtendedLease[]>`
-    update generation set lease_expires_at = now() + make_interval(secs => ${seconds})
-    where state = 'RUNNING' and lease_id = any(${[...leaseIds]}::uuid[])
-    returning lease_id as "leaseId", cancel_requested_at is not null as "isCancelRequested", coalesce(deadline_at <= now(), false) as "isPastDeadline"`;
+    update generation g set lease_expires_at = now() + make_interval(secs => ${seconds})
+    from attempt a
+    where a.lease_id = any(${[...leaseIds]}::uuid[]) and g.id = a.generation_id and g.lease_id = a.lease_id and g.state = 'RUNNING'
+    returning g.lease_id as "leaseId", cancel_requested_at is not null as "isCancelRequested", coalesce(deadline_at <= now(), false) as "isPastDeadline"`;
 }
 
 /** Those of the leases whose generation is to be cancelled. */
 export async function listCancelRequested(tx: Tx, leaseIds: readonly string[]): Promise<readonly string[]> {
   const rows = await tx.$queryRaw<{ leaseId: string }[]>`
-    select lease_id as "leaseId" from generation
-    where state = 'RUNNING' and cancel_requested_at is not null and lease_id = any(${[...leaseIds]}::uuid[])`;
+    select g.lease_id as "leaseId" from attempt a join generation g on g.id = a.generation_id and g.lease_id = a.lease_id
+    where a.lease_id = any(${[...leaseIds]}::uuid[]) and g.state = 'RUNNING' and g.cancel_requested_at is not null`;
   return rows.map(({ leaseId }) => leaseId);
 }
 
@@ -42,9 +43,9 @@ export async function listOrphanedLeases(
 ): Promise<readonly OrphanedLease[]> {
   return tx.$queryRaw<OrphanedLease[]>`
     select g.id as "generationId", g.lease_id as "leaseId",
-      coalesce((select max(a.checkpoint_steps) from attempt a where a.generation_id = g.id), 0) as "checkpointSteps"
-    from generation g
-    where g.pool = ${pool} and g.state = 'RUNNING' and (${all} or g.lease_expires_at <= now())`;
+      coalesce((select max(of.checkpoint_steps) from attempt of where of.generation_id = g.id), 0) as "checkpointSteps"
+    from attempt a join generation g on g.id = a.generation_id
+    where a.ended_at is null and g.pool = ${pool} and g.state = 'RUNNING' and (${all} or g.lease_expires_at <= now())`;
 }
 
 export interface StoredCheckpoint {

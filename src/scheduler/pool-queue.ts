@@ -55,7 +55,7 @@ export class PoolQueue {
     const heads: ChosenHead[] = [];
     for (let queue = fair.next(now); queue !== undefined && free.size > 0; queue = fair.next(now)) {
       const { preset } = queue;
-      const worker = [...free].find(({ presets }) => presets.includes(preset));
+      const worker = firstOf(free, preset);
       if (worker === undefined) {
         waiting.putAside(queue);
         continue;
@@ -175,6 +175,12 @@ export class PoolQueue {
     });
     return { slots, turns };
   }
+}
+
+/** Without a copy of them all: there may be as many as turns. */
+function firstOf(free: ReadonlySet<IdleWorker>, preset: string): IdleWorker | undefined {
+  for (const worker of free) if (worker.presets.includes(preset)) return worker;
+  return undefined;
 }
 
 interface ChosenHead {

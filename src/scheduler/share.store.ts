@@ -18,8 +18,8 @@ async function listTags(db: Querying, pool: string): Promise<readonly StoredTag[
       select max(saved_at) as at from fair_share_tag where pool = ${pool}
     ), charged as (
       select g.tenant_id, g.user_id, a.predicted_ms * a.share as ms
-      from saved, generation g join attempt a on a.generation_id = g.id and a.number = g.attempt
-      where g.pool = ${pool} and g.state = 'RUNNING' and a.ended_at is null and a.started_at > saved.at
+      from saved, attempt a join generation g on g.id = a.generation_id
+      where a.ended_at is null and a.started_at > saved.at and g.pool = ${pool} and g.state = 'RUNNING'
       union all
       select g.tenant_id, g.user_id,
         a.share * (extract(epoch from a.ended_at - a.started_at)::float8 * 1000 - a.standby_ms - case when a.started_at > saved.at then 0 else a.predicted_ms end)

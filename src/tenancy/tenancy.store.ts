@@ -89,7 +89,7 @@ export async function setParked(
 ): Promise<number> {
   return tx.$executeRaw`
     update generation set parked = ${isParked}, queued_xid = pg_current_xact_id() where id in (
-      select id from generation where tenant_id = ${tenantId}::uuid and state = 'QUEUED' and parked <> ${isParked}
+      select id from generation where tenant_id = ${tenantId}::uuid and finished_at is null and state = 'QUEUED' and parked <> ${isParked}
       limit ${limit}::int for update
     )`;
 }

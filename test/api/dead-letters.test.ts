@@ -108,7 +108,7 @@ describe("dead letters", () => {
     const planOf = (access: typeof asPlatform, condition: string): Promise<string> =>
       app.db.transaction(access, async (tx) => {
         await tx.$executeRaw`select set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true)`;
-        const query = `select id from generation where state = 'DEAD_LETTERED' and deleted_at is null ${condition} order by id desc limit 5`;
+        const query = `select id from generation where is_dead_letter and deleted_at is null ${condition} order by id desc limit 5`;
         return JSON.stringify(await tx.$queryRawUnsafe(`explain ${query}`));
       });
     expect(await planOf(asTenant(tenantId), `and tenant_id = '${tenantId}'`)).toMatch(

@@ -226,7 +226,7 @@ describe("limits and credits in the API", () => {
     expect(await check.runOnce()).toEqual({ unbalanced: [], counters: [], leaked: 0 });
     const id = await outsider.create({ prompt: "lost" });
     await app.db.transaction(asPlatform, async (tx) => {
-      await tx.$executeRaw`update generation set state = 'FAILED' where state in ('QUEUED', 'RUNNING')`;
+      await tx.$executeRaw`update generation set state = 'FAILED', finished_at = now() where state in ('QUEUED', 'RUNNING')`;
       await tx.$executeRaw`update reservation set expires_at = now() where ended_at is null`;
     });
     expect(id).toBeDefined();

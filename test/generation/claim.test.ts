@@ -1,12 +1,22 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { claimAll } from "../../src/generation/claim.store.ts";
 import { asDispatcher, asPlatform } from "../../src/platform/access.ts";
+import type { Tx } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/ids.ts";
+import { extendLeases } from "../../src/scheduler/lease.store.ts";
 import { dropPoolLease, takePoolLease } from "../../src/scheduler/pool-lease.store.ts";
 import { addMemberPayer, addPayer } from "../support/payers.ts";
 import { databasesHere, type TestDatabase } from "../support/test-database.ts";
 
 const PLENTY = 1_000_000_000n;
+
+/** Of generations, by this connection. */
+async function countReplaced(tx: Tx): Promise<{ rows: number; inPlace: number }> {
+  const [row] = await tx.$queryRaw<{ rows: number; inPlace: number }[]>`
+    select pg_stat_get_xact_tuples_updated('generation'::regclass)::int as rows,
+      pg_stat_get_xact_tuples_hot_updated('generation'::regclass)::int as "inPlace"`;
+  return row!;
+}
 
 describe.each(databasesHere())("claims, in $name", ({ create }) => {
   let database: TestDatabase;
@@ -49,6 +59,21 @@ describe.each(databasesHere())("claims, in $name", ({ create }) => {
     expect(await claim([ids[2]!, ids[3]!])).toEqual(["LIMITED", "LIMITED"]);
     expect(await payer.find({ level: "TENANT", kind: "RUNNING" })).toMatchObject({ held: 2n });
     expect(await payer.find({ level: "MEMBER", kind: "QUEUED" })).toMatchObject({ held: 2n });
+  });
+
+  test("replace rows where they are, as extensions of leases do, and touch no index of generations", async () => {
+    const { db } = database;
+    const payer = await addPayer(db, PLENTY);
+    const [id] = await queue(payer, 1);
+    const claims = [{ generationId: id!, leaseId: newId(), worker: "test", predictedMs: 1, share: 1 }];
+    const replaced = await db.transaction(asDispatcher, async (tx) => {
+      const before = await countReplaced(tx);
+      expect(await claimAll(tx, { holder: newId(), leaseSeconds: 60 }, claims)).toMatchObject([{ id }]);
+      expect(await extendLeases(tx, [claims[0]!.leaseId], 60)).toHaveLength(1);
+      const after = await countReplaced(tx);
+      return { rows: after.rows - before.rows, inPlace: after.inPlace - before.inPlace };
+    });
+    expect(replaced).toEqual({ rows: 2, inPlace: 2 });
   });
 
   test("do not count room as taken by one that another limit refuses", async () => {

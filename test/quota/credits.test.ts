@@ -70,7 +70,7 @@ describe("credits of a tenant", () => {
     const settle = (id: string, done: bigint, whole: bigint) =>
       db.transaction(asPlatform, async (tx) => {
         await quota.settle(tx, id, { done, whole, reason: "test" });
-        await tx.generation.update({ where: { id }, data: { state: "SUCCEEDED" } });
+        await tx.generation.update({ where: { id }, data: { state: "SUCCEEDED", finishedAt: new Date() } });
       });
     const limit = () => db.transaction(asPlatform, (tx) => tx.limit.findFirstOrThrow({ where: { tenantId } }));
     return { tenantId, reserve, settle, limit };

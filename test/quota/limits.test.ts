@@ -126,6 +126,26 @@ describe("limits", () => {
     expect((await held("PLATFORM"))[1]).toBe(0n);
   });
 
+  test("of what waits have room for more once something runs, of whichever tenant", async () => {
+    const first = await addPayer(db, 1000n);
+    const second = await addPayer(db, 1000n);
+    const running = [await first.queue(1n), await second.queue(1n)];
+    const queued = { level: "PLATFORM", kind: "QUEUED" } as const;
+    await first.limit(queued, 1000n);
+    const max = (await first.find(queued))!.held + 1n; // others have left some here
+    await first.limit(queued, max);
+    await first.queue(1n);
+    const full = { level: "PLATFORM", held: String(max), available: "0" };
+    expect(await refusal(second.queue(1n))).toMatchObject(full);
+    expect(await second.start(running[1]!)).toBeDefined();
+    await first.queue(1n);
+    expect(await refusal(first.queue(1n))).toMatchObject(full);
+    expect(await first.start(running[0]!)).toBeDefined();
+    expect(await first.find(queued)).toMatchObject({ held: max - 1n });
+    await second.queue(1n);
+    await refusal(second.queue(1n));
+  });
+
   test("of storage refuse new work that stores, and count what is stored", async () => {
     const { limit, queue, start, finish, find } = await addPayer(db, 1000n);
     const storage = { level: "TENANT", kind: "STORAGE_BYTES" } as const;

@@ -105,7 +105,7 @@ const ran = (
   { queuedAt, ...attempt }: { queuedAt: Date; startedAt: Date; endedAt: Date; share: number },
 ) =>
   db.transaction(asPlatform, async (tx) => {
-    const row = { ...generation(tenantId, queuedAt), state: "SUCCEEDED" as const };
+    const row = { ...generation(tenantId, queuedAt), state: "SUCCEEDED" as const, finishedAt: queuedAt };
     await tx.generation.create({ data: row });
     const run = { ...attempt, tenantId, number: 1, leaseId: newId(), worker: "test", outcome: "SUCCEEDED" as const };
     await tx.attempt.create({ data: { ...run, generationId: row.id } });

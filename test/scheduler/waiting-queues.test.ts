@@ -163,7 +163,7 @@ describe.each(databasesHere())("what a pool's leader knows of its queues, in $na
       return tx.$queryRaw<{ "QUERY PLAN": string }[]>`explain ${statement}`;
     });
     const lines = plan.map((line) => line["QUERY PLAN"]);
-    expect(lines.some((line) => line.includes("generation_queued_by_subject_idx"))).toBe(true);
+    expect(lines.some((line) => line.includes("generation_open_by_subject_idx"))).toBe(true);
     expect(lines.filter((line) => line.includes("Sort Key") && !line.includes("q.place"))).toEqual([]);
   });
 
