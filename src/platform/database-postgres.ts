@@ -1,10 +1,11 @@
 /** A PostgreSQL server (15 or later), shared by any number of processes. */
 import { createHash } from "node:crypto";
+import { Socket } from "node:net";
 import { PrismaPg } from "@prisma/adapter-pg";
 import type { SqlMigrationAwareDriverAdapterFactory } from "@prisma/driver-adapter-utils";
 import pg, { type ClientConfig, type PoolConfig } from "pg";
 import type { Access } from "./access.ts";
-import type { DatabaseEngine, Statement } from "./database.ts";
+import { type DatabaseEngine, HUNG_MS, type Statement } from "./database.ts";
 import { InProcessDoorbell } from "./doorbell.ts";
 import { StartupError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
@@ -17,9 +18,15 @@ const SINGLE_COUNT = 2;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** For a free connection of the pool, when all are busy: as long as a transaction may wait. */
 const POOL_TIMEOUT_MS = 60_000;
+/**
+ * A connection on which nothing comes for so long while it is asked something leads nowhere, and is given up: a network
+ * may forget connections and say so to nobody. More than a statement may take.
+ */
+const SILENCE_MS = 20_000;
 /** Rings of one process in this time are one notification: each takes a lock of the whole database when it commits. */
 const RING_MS = 20;
-const RECONNECT_MS = 1000;
+/** Whether the connection that listens is there. */
+const LOOK_MS = 1000;
 const MAX_NAMES = 1000;
 const CHANNEL = "atelier_doorbell";
 /** Any number that other programs hardly lock. */
@@ -33,6 +40,7 @@ export interface PostgresOptions {
   readonly poolSize?: number;
   /** Unless told otherwise: connections keep statements prepared, also those that a pooler hands out. */
   readonly prepares?: boolean;
+  readonly silenceMs?: number;
   readonly logger: Logger;
 }
 
@@ -45,14 +53,16 @@ export async function openPostgresDatabase({
   directUrl = url,
   poolSize = POOL_SIZE,
   prepares = true,
+  silenceMs = SILENCE_MS,
   logger,
 }: PostgresOptions): Promise<DatabaseEngine> {
   const config: ClientConfig = { connectionString: directUrl, connectionTimeoutMillis: CONNECT_TIMEOUT_MS };
-  const pooled: PoolConfig = { connectionString: url, connectionTimeoutMillis: POOL_TIMEOUT_MS, keepAlive: true };
+  const stream = endingWhenSilent(silenceMs);
+  const pooled: PoolConfig = { connectionString: url, connectionTimeoutMillis: POOL_TIMEOUT_MS, stream };
   const pool = new pg.Pool({ ...pooled, max: poolSize });
   surviveLosses(pool, logger);
   const singles = new SingleStatements({ ...pooled, connectionString: directUrl, max: SINGLE_COUNT }, logger);
-  const doorbell = new NotifiedDoorbell(pool, config, logger);
+  const doorbell = new NotifiedDoorbell(pool, { config: { ...config, stream }, silenceMs, logger });
   try {
     await pool.query("select 1");
     await doorbell.listen();
@@ -91,6 +101,12 @@ export async function openPostgresDatabase({
     },
   };
 }
+
+/** Pools close what nobody uses long before. */
+const endingWhenSilent = (ms: number) => (): Socket => {
+  const socket = new Socket();
+  return socket.setTimeout(ms, () => socket.destroy(new Error(`The database kept silent for ${ms / 1000} s.`)));
+};
 
 /** A connection that is lost fails what is asked on it; by itself, it would also end this process. */
 function surviveLosses(pool: pg.Pool, logger: Logger): void {
@@ -158,38 +174,53 @@ class SingleStatements {
 }
 
 const ENTER = `select set_config('role', $1, false), set_config('plan_cache_mode', 'force_generic_plan', false),
-  set_config('random_page_cost', '1', false)`;
+  set_config('random_page_cost', '1', false), set_config('statement_timeout', '${HUNG_MS}', false)`;
+
+interface Listening {
+  readonly config: ClientConfig;
+  /** Of its connection, after which it ends. */
+  readonly silenceMs: number;
+  readonly logger: Logger;
+}
 
 /** Rings through NOTIFY, which reaches every process that listens; this process hears its own rings at once. */
 class NotifiedDoorbell extends InProcessDoorbell {
   private client: pg.Client | undefined;
   private timer: NodeJS.Timeout | undefined;
-  private readonly reconnect: Ticker;
+  private readonly look: Ticker;
   private isClosed = false;
 
   constructor(
     private readonly pool: pg.Pool,
-    private readonly config: ClientConfig,
-    private readonly logger: Logger,
+    private readonly listening: Listening,
   ) {
     super();
-    const runOnce = () => (this.client === undefined && !this.isClosed ? this.listen() : Promise.resolve());
-    this.reconnect = new Ticker({ name: "doorbell", intervalMs: RECONNECT_MS, runOnce, logger });
+    const { silenceMs, logger } = listening;
+    const intervalMs = Math.min(LOOK_MS, silenceMs / 4);
+    this.look = new Ticker({ name: "doorbell", intervalMs, runOnce: () => this.lookOnce(), logger });
+  }
+
+  /** Listens again where it does not; otherwise asks for an answer, because who only listens does not notice that nobody speaks. */
+  private async lookOnce(): Promise<void> {
+    if (this.isClosed) return;
+    if (this.client === undefined) await this.listen();
+    else await this.client.query("select 1");
   }
 
   async listen(): Promise<void> {
-    const client = new pg.Client(this.config);
+    const { config, logger } = this.listening;
+    const client = new pg.Client(config);
     client.on("notification", ({ payload }) => {
       if (payload !== this.sender) super.ring();
     });
     client.on("error", (err) => {
-      this.logger.warn({ err }, "the connection that listens for work was lost: polling goes on");
+      logger.warn({ err }, "the connection that listens for work was lost: polling goes on");
       this.client = undefined;
     });
     await client.connect();
     await client.query(`listen ${CHANNEL}`);
     this.client = client;
-    this.reconnect.start();
+    this.look.start();
   }
 
   override ring(): void {
@@ -199,14 +230,14 @@ class NotifiedDoorbell extends InProcessDoorbell {
       this.timer = undefined;
       this.pool
         .query("select pg_notify($1, $2)", [CHANNEL, this.sender])
-        .catch((err) => this.logger.warn({ err }, "others could not be told of work: they poll"));
+        .catch((err) => this.listening.logger.warn({ err }, "others could not be told of work: they poll"));
     }, RING_MS).unref();
   }
 
   async close(): Promise<void> {
     this.isClosed = true;
     clearTimeout(this.timer);
-    await this.reconnect.stop();
+    await this.look.stop();
     await this.client?.end().catch(() => {});
   }
 

@@ -47,8 +47,8 @@ export interface DatabaseEngine {
 /** How long a transaction may wait for the connection, and then last. */
 const MAX_WAIT_MS = 60_000;
 const TIMEOUT_MS = 15_000;
-/** For a statement, or between two of them: as long as a transaction may last. */
-const HUNG_MS = String(TIMEOUT_MS);
+/** For a statement, or between two of them, whose end may have got lost on its way: as long as a transaction may last. */
+export const HUNG_MS = String(TIMEOUT_MS);
 /** disk_full, as PostgreSQL has it: in the code of its own errors, and in the words of others that pass them on. */
 const DISK_FULL = "53100";
 const FULL_RETRY_AFTER_MS = 30_000;
