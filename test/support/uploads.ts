@@ -50,6 +50,6 @@ export const CREATE_UPLOAD = `mutation($input: CreateUploadInput!) {
 
 export const UPLOAD = "id purpose status sizeBytes sha256 width height createdAt expiresAt url";
 
-const FINISH_UPLOAD = `mutation($id: ID!, $sha256: String!) {
+export const FINISH_UPLOAD = `mutation($id: ID!, $sha256: String!) {
   finishUpload(id: $id, sha256: $sha256) { upload { ${UPLOAD} } userErrors { code message path } }
 }`;

@@ -3,14 +3,14 @@ import { setTimeout as pause } from "node:timers/promises";
 import { randomFrom } from "../../scheduler/scenario.ts";
 import { CREATE_BATCH, newBatch } from "../../support/batches.ts";
 import { CANCEL, CREATE, GraphqlClient, newTask } from "../../support/graphql-client.ts";
+import { Asking } from "./asking.ts";
 import { choose } from "./choosing.ts";
-import { DRAWINGS, RECIPES, type Recipe, SOURCE } from "./recipes.ts";
+import { DRAWINGS, type PictureSource, RECIPES, type Recipe, SOURCE } from "./recipes.ts";
+import { keptOf, uploadInStorm } from "./uploads.ts";
 import { Watcher } from "./watcher.ts";
 import type { World } from "./world.ts";
 
 const TENANTS = 3;
-const PATIENCE_MS = 5000;
-const PAUSE_MS = 100;
 const MEAN_MS = 900;
 /** Asked for and not finished, of all tenants: what runs on few processors must not pile up. */
 const MAX_OPEN = 18;
@@ -19,6 +19,8 @@ const PRIORITIES = ["INTERACTIVE", "STANDARD", "BATCH"];
 const SHARES = { batch: 0.02, cut: 0.2, cancel: 0.06, deadline: 0.06, twin: 0.15, repeat: 0.15 };
 const MAX_CUT_MS = 4000;
 const [MIN_DEADLINE_MS, MAX_DEADLINE_MS] = [1000, 20_000];
+
+const NOTHING = { imageId: "" };
 
 const CREATE_TENANT = `mutation($input: CreateTenantInput!) {
   createTenant(input: $input) { secret tenant { id } userErrors { message } }
@@ -36,6 +38,8 @@ export interface Asked {
   readonly id: string;
   readonly tenant: Tenant;
   readonly recipe: Recipe;
+  /** That it starts from. */
+  readonly uploadId: string | undefined;
   readonly watcher: Watcher;
   /** By its client; or it has a deadline. */
   readonly mayEndEarly: boolean;
@@ -55,8 +59,10 @@ export class Load {
   readonly complaints: string[] = [];
   /** What recipes give when nothing happens: of pictures the SHA-256, or the answer. */
   readonly undisturbed = new Map<Recipe, readonly string[]>();
-  /** Calls that were repeated because they were not answered. */
-  retries = 0;
+  /** The SHA-256 of what is kept of every upload. */
+  undisturbedUpload: string | undefined;
+  readonly asking: Asking;
+  private source = new Uint8Array();
   private tenants: readonly Tenant[] = [];
   private readonly open = new Set<Promise<void>>();
   private isOver = false;
@@ -64,23 +70,31 @@ export class Load {
   constructor(
     private readonly world: World,
     private readonly seed: number,
-  ) {}
+  ) {
+    this.asking = new Asking(world.urls);
+  }
 
   /** Makes tenants and draws every recipe once, while nothing happens. */
   async prepare(): Promise<void> {
     for (let index = 0; index < TENANTS; index++) {
       const apiKey = await this.newTenant(`tenant ${index}`);
       const client = new GraphqlClient(this.world.urls[0] ?? "", apiKey);
-      const source = await client.finished(await client.createTask(SOURCE.task("")));
-      this.tenants = [...this.tenants, { apiKey, imageId: source.generation.images[0].id }];
+      const id = await client.createTask(SOURCE.task(NOTHING));
+      const [{ id: imageId, url }] = (await client.finished(id)).generation.images;
+      const { pathname, search } = new URL(url);
+      this.source = new Uint8Array(await (await fetch(new URL(pathname + search, client.url))).arrayBuffer());
+      this.tenants = [...this.tenants, { apiKey, imageId }];
     }
-    const [{ apiKey, imageId }] = this.tenants as [Tenant];
-    const client = new GraphqlClient(this.world.urls[0] ?? "", apiKey);
+    const [tenant] = this.tenants as [Tenant];
+    const client = new GraphqlClient(this.world.urls[0] ?? "", tenant.apiKey);
+    const random = randomFrom(this.seed);
     for (const recipe of RECIPES) {
-      const id = await client.createTask(recipe.task(imageId));
+      const image = await this.pictureFor(recipe, tenant, random);
+      const id = await client.createTask(recipe.task(image));
       await client.finished(id);
       const { answer, images } = await client.generation(id);
       this.undisturbed.set(recipe, answer === null ? images.map(({ sha256 }: any) => sha256) : [answer]);
+      if ("uploadId" in image) this.undisturbedUpload = await keptOf(client.url, tenant.apiKey, image.uploadId);
     }
   }
 
@@ -110,6 +124,7 @@ export class Load {
     const over = new AbortController();
     await Promise.race([Promise.all(this.open), pause(patienceMs, undefined, { signal: over.signal })]);
     over.abort();
+    if (this.open.size > 0) this.complaints.push(`${this.open.size} clients still wait for an answer, or for an end`);
   }
 
   /** The watchers that are connected to it count from now on. */
@@ -137,9 +152,10 @@ export class Load {
     const priority = PRIORITIES[Math.floor(random() * PRIORITIES.length)];
     const [hasDeadline, howLong] = [random() < SHARES.deadline, random()];
     const deadlineMs = Math.round(MIN_DEADLINE_MS + howLong * (MAX_DEADLINE_MS - MIN_DEADLINE_MS));
-    const input = { ...newTask(recipe.task(tenant.imageId)), priority, ...(hasDeadline ? { deadlineMs } : {}) };
+    const image = await this.pictureFor(recipe, tenant, random);
+    const input = { ...newTask(recipe.task(image)), priority, ...(hasDeadline ? { deadlineMs } : {}) };
     const create = async (): Promise<string | undefined> =>
-      (await this.insist(tenant, CREATE, { input }, random)).createGeneration.generation?.id;
+      (await this.asking.insist(tenant.apiKey, CREATE, { input }, random)).createGeneration.generation?.id;
     const [isTwin, isRepeated, isCancelled] = [
       random() < SHARES.twin,
       random() < SHARES.repeat,
@@ -149,7 +165,9 @@ export class Load {
     const [id, twin = id] = await Promise.all(isTwin && !hasDeadline ? [create(), create()] : [create()]);
     if (id === undefined) return;
     const watcher = this.watcherOf(id, tenant, random);
-    const asked: Asked = { id, tenant, recipe, watcher, mayEndEarly: isCancelled || hasDeadline, isOver: false };
+    const uploadId = "uploadId" in image ? image.uploadId : undefined;
+    const mayEndEarly = isCancelled || hasDeadline;
+    const asked: Asked = { id, tenant, recipe, uploadId, watcher, mayEndEarly, isOver: false };
     this.asked.push(asked);
     const cancelling = isCancelled ? this.cancel(asked, random) : undefined;
     await watcher.run();
@@ -157,6 +175,15 @@ export class Load {
     asked.isOver = true;
     const again = isRepeated ? await create() : id;
     if (twin !== id || again !== id) this.complaints.push(`one key made ${id}, ${twin} and ${again}`);
+  }
+
+  private async pictureFor(
+    { source }: Recipe,
+    { apiKey, imageId }: Tenant,
+    random: () => number,
+  ): Promise<PictureSource> {
+    if (source !== "upload") return { imageId };
+    return { uploadId: await uploadInStorm(this.asking, { apiKey, bytes: this.source }, random) };
   }
 
   private watcherOf(id: string, { apiKey }: Tenant, random: () => number): Watcher {
@@ -167,45 +194,17 @@ export class Load {
 
   private async cancel({ id, tenant }: Asked, random: () => number): Promise<void> {
     await pause(3000 * random());
-    await this.insist(tenant, CANCEL, { id }, random);
+    await this.asking.insist(tenant.apiKey, CANCEL, { id }, random);
   }
 
   private async askForBatch(random: () => number): Promise<void> {
     const tenant = this.tenants[Math.floor(random() * TENANTS)]!;
     const recipes = Array.from({ length: BATCH_ITEMS }, () => DRAWINGS[Math.floor(random() * DRAWINGS.length)]!);
-    const items = recipes.map((recipe) => (recipe.task("") as { textToImage: object }).textToImage);
-    const { createBatch } = await this.insist(tenant, CREATE_BATCH, { input: newBatch(items) }, random);
+    const items = recipes.map((recipe) => (recipe.task(NOTHING) as { textToImage: object }).textToImage);
+    const { createBatch } = await this.asking.insist(tenant.apiKey, CREATE_BATCH, { input: newBatch(items) }, random);
     const { id } = createBatch.batch;
     this.batches.push({ id, tenant, recipes });
     const read = "query($id: ID!) { batch(id: $id) { finishedAt } }";
-    while ((await this.insist(tenant, read, { id }, random)).batch.finishedAt === null) await pause(1000);
+    while ((await this.asking.insist(tenant.apiKey, read, { id }, random)).batch.finishedAt === null) await pause(1000);
   }
-
-  /** Asks the one API or the other until it is answered. */
-  private async insist(tenant: Tenant, query: string, variables: object, random: () => number): Promise<any> {
-    const { urls } = this.world;
-    for (let api = Math.floor(random() * urls.length); ; api = (api + 1) % urls.length) {
-      const answer = await new GraphqlClient(urls[api] ?? "", tenant.apiKey)
-        .send(query, variables, AbortSignal.timeout(PATIENCE_MS))
-        .catch(() => undefined);
-      if (answer !== undefined && isFinal(answer)) return answer.data;
-      this.retries++;
-      await pause(PAUSE_MS);
-    }
-  }
-}
-
-/** Answers like any other. */
-const EXPECTED = ["NOT_CANCELLABLE", "DEADLINE_UNREACHABLE"];
-
-/** Whether it is not worth asking again. Throws where it was refused for good. */
-function isFinal({ data, errors = [] }: { data: any; errors?: readonly any[] }): boolean {
-  const refusal = errors.find(({ extensions }) => extensions?.code !== "INTERNAL");
-  if (refusal !== undefined) throw new Error(`refused: ${JSON.stringify(refusal)}`);
-  if (errors.length > 0) return false;
-  const payload = Object.values<any>(data)[0];
-  const problem = payload?.userErrors?.find(({ code }: any) => !EXPECTED.includes(code));
-  if (problem === undefined) return true;
-  if (problem.retryable) return false;
-  throw new Error(`refused: ${JSON.stringify(problem)}`);
 }

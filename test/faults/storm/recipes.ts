@@ -1,9 +1,13 @@
 /** What is asked for, with seeds: whoever asks, and whatever happens, the same comes of it. */
 
+/** As tasks name it. */
+export type PictureSource = { readonly imageId: string } | { readonly uploadId: string };
+
 export interface Recipe {
   readonly name: string;
-  /** @param imageId the tenant's picture of the first recipe */
-  task(imageId: string): object;
+  /** What it starts from: the tenant's picture of the first recipe, or the same bytes, sent anew each time. */
+  readonly source?: "image" | "upload";
+  task(image: PictureSource): object;
   /** Relative to the others. */
   readonly weight: number;
 }
@@ -26,20 +30,17 @@ export const DRAWINGS: readonly Recipe[] = [
   drawing("longest", 2, { prompt: "a red star and a blue circle", steps: 36, count: 4, seed: "6" }),
 ];
 
+const edit = (image: PictureSource) => ({
+  imageEdit: { image, instruction: "make the circle blue", steps: 12, seed: "7" },
+});
+const question = (image: PictureSource) => ({
+  imageToText: { image, question: "What is it?", maxTokens: 120, temperature: 10, seed: "8" },
+});
+
 export const RECIPES: readonly Recipe[] = [
   ...DRAWINGS,
-  {
-    name: "edit",
-    weight: 2,
-    task: (imageId) => ({
-      imageEdit: { image: { imageId }, instruction: "make the circle blue", steps: 12, seed: "7" },
-    }),
-  },
-  {
-    name: "question",
-    weight: 2,
-    task: (imageId) => ({
-      imageToText: { image: { imageId }, question: "What is it?", maxTokens: 120, temperature: 10, seed: "8" },
-    }),
-  },
+  { name: "edit", weight: 2, source: "image", task: edit },
+  { name: "question", weight: 2, source: "image", task: question },
+  { name: "edit of an upload", weight: 2, source: "upload", task: edit },
+  { name: "question about an upload", weight: 2, source: "upload", task: question },
 ];

@@ -10,6 +10,7 @@ import type { Asked, Load } from "./load.ts";
 import { PictureReader } from "./pictures.ts";
 import type { Recipe } from "./recipes.ts";
 import { type GenerationRecord, type Records, readRecords } from "./records.ts";
+import { keptOf } from "./uploads.ts";
 import { SLOTS, type World } from "./world.ts";
 
 const MAX_ATTEMPTS = 3;
@@ -40,6 +41,7 @@ export async function judge(world: World, load: Load, faults: readonly Fault[]):
       ...ofAttempts(record),
       ...ofEnd(record, one),
       ...(one === undefined ? [] : ofClient(record, one)),
+      ...(one === undefined ? [] : await ofUpload(world, load, one)),
       ...(await ofPictures({ record, one, world, load, reader })),
     ];
     if (wrong.length > 0) complaints.push(`${id}: ${wrong.join("; ")}\n${historyOf(record, one, faults)}`);
@@ -110,6 +112,13 @@ function ofClient({ milestones, state }: GenerationRecord, { watcher, isOver }: 
     ...(isOver ? [] : [`its client still waits, state ${state}`]),
     ...watcher.complaints,
   ];
+}
+
+/** What was sent is there, and looks as it did when nothing happened. */
+async function ofUpload(world: World, load: Load, { uploadId, tenant }: Asked): Promise<readonly string[]> {
+  if (uploadId === undefined) return [];
+  const kept = await keptOf(world.urls[0] ?? "", tenant.apiKey, uploadId);
+  return kept === load.undisturbedUpload ? [] : [`the upload that it starts from is ${kept ?? "lost"}`];
 }
 
 interface Drawn {
