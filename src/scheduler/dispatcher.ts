@@ -4,20 +4,17 @@
  * of their own.
  */
 
-import { type Claim, claimAll, type StartedRow } from "../generation/claim.store.ts";
 import { asDispatcher } from "../platform/access.ts";
 import { newId } from "../platform/ids.ts";
-import { secondsSince } from "../platform/metrics.ts";
 import { Ticker } from "../platform/ticker.ts";
 import { savePool } from "../pool/pool.store.ts";
-import type { IdleWorker, Slot } from "../pool/worker-pool.ts";
-import { Attempt, type AttemptServices, type ClaimedGeneration } from "./attempt.ts";
+import { Attempt, type AttemptServices } from "./attempt.ts";
 import { GroupDeparture } from "./group-departure.ts";
-import { picturesOf } from "./group-filling.ts";
 import { extendLeases, listCancelRequested } from "./lease.store.ts";
 import { LeaseRescuer } from "./lease-rescuer.ts";
+import { type ClaimedGroup, PoolClaims } from "./pool-claims.ts";
 import { dropPoolLease, holdsPoolLease, takePoolLease } from "./pool-lease.store.ts";
-import { PoolQueue, shareOf, type Turn } from "./pool-queue.ts";
+import { PoolQueue, type Turn } from "./pool-queue.ts";
 import { groupsToYield, type RunningMember } from "./preemption.ts";
 import { WorkerRecords } from "./worker-records.ts";
 
@@ -27,16 +24,11 @@ const LEASE_EXTENSION_MS = 3000;
 const CLAIM_POLL_MS = 500;
 /** Between two times that it reads ahead because somebody rang. */
 const PREPARE_MS = 20;
-/** Of one claim: where limits refuse what was chosen, others may run in its place. */
-const MAX_CLAIM_ROUNDS = 4;
 const OFFER_MS = 10_000;
 /** How often it looks whether there is something new to record of its workers. */
 const RECORD_MS = 1000;
 /** After a yield was asked for, streams get this long to end. */
 const YIELD_GRACE_MS = 10_000;
-
-/** Generations that were claimed for one worker, each with its slot. */
-type ClaimedGroup = readonly { readonly claimed: ClaimedGeneration; readonly slot: Slot; readonly turn: Turn }[];
 
 interface RunningAttempt {
   readonly attempt: Attempt;
@@ -61,6 +53,7 @@ export class Dispatcher {
   private readonly cancellations: Ticker;
   private readonly rescuer: LeaseRescuer;
   private readonly queue: PoolQueue;
+  private readonly newClaims: PoolClaims;
   private readonly records: WorkerRecords;
   private readonly pool: string;
   private readonly leave: (() => void)[] = [];
@@ -75,6 +68,7 @@ export class Dispatcher {
     this.pool = options.pool;
     this.queue = new PoolQueue(options);
     const { pool, holder } = this;
+    this.newClaims = new PoolClaims(services, this.queue, { pool, holder, leaseSeconds: LEASE_SECONDS });
     this.records = new WorkerRecords(services, { pool, holder, onYield: (workers) => this.yieldOn(workers) });
     this.claims = new Ticker({
       name: "claim",
@@ -184,14 +178,14 @@ export class Dispatcher {
       else this.queue.forget();
       return isLeading;
     });
-    const isLeading = await this.orForget(lead);
+    const isLeading = await this.queue.orForget(lead);
     if (isLeading && !this.isLeading) this.records.forget();
     this.isLeading = isLeading;
   }
 
   private async claimOnce(): Promise<void> {
     const idle = this.services.pool.acquireIdle();
-    if (idle.length > 0) await this.claimOn(idle);
+    if (idle.length > 0) await this.newClaims.claim(idle, (group) => this.send(group));
     await this.saveTurns();
     await this.makeRoom();
     await this.prepare();
@@ -201,7 +195,7 @@ export class Dispatcher {
   private async prepare(): Promise<void> {
     if (!this.isLeading || performance.now() < this.prepareAtMs) return;
     this.prepareAtMs = performance.now() + PREPARE_MS;
-    await this.orForget(this.queue.prepare(this.services.db.singly(asDispatcher)));
+    await this.queue.orForget(this.queue.prepare(this.services.db.singly(asDispatcher)));
   }
 
   private async saveTurns(): Promise<void> {
@@ -210,7 +204,7 @@ export class Dispatcher {
       if (await holdsPoolLease(tx, this.pool, this.holder)) await this.queue.save(tx);
       else this.queue.forget();
     });
-    await this.orForget(saving);
+    await this.queue.orForget(saving);
   }
 
   /** Asks BATCH that runs, or is on standby, to yield to what waits and is more urgent, when no worker is idle. */
@@ -236,7 +230,7 @@ export class Dispatcher {
       const isLeader = await holdsPoolLease(reading, this.pool, this.holder);
       return isLeader ? this.queue.countForeground(reading, { presets, max: groups.length, now }) : 0;
     };
-    const count = await this.orForget(counting());
+    const count = await this.queue.orForget(counting());
     for (const group of groupsToYield(groups, { count, now, ageingMs }))
       for (const { attempt } of group) void attempt.requestYield();
   }
@@ -248,88 +242,13 @@ export class Dispatcher {
         void attempt.requestYield();
   }
 
-  /** Again for workers that got nothing because limits refused what was chosen for them. What has started runs, whatever comes later. */
-  private async claimOn(idle: readonly IdleWorker[]): Promise<void> {
-    const used = new Set<Slot>();
-    try {
-      let left = idle;
-      for (let rounds = 0; left.length > 0 && rounds < MAX_CLAIM_ROUNDS; rounds++) {
-        const startedAt = performance.now();
-        const groups = await this.orForget(this.claimRound(left));
-        this.noteClaims(groups, secondsSince(startedAt));
-        for (const group of groups) for (const slot of this.send(group)) used.add(slot);
-        if (groups.every(({ length }) => length > 0)) break;
-        left = left.filter(({ slots }) => !slots.some((slot) => used.has(slot)));
-      }
-    } finally {
-      for (const { slots } of idle) for (const slot of slots) if (!used.has(slot)) slot.putBack();
-    }
-  }
-
-  /** Times of generations that start for the first time: what waits again waits for other reasons. */
-  private noteClaims(groups: readonly ClaimedGroup[], seconds: number): void {
-    const { metrics, clock } = this.services;
-    const { pool } = this;
-    const now = clock.now().getTime();
-    const members = groups.flat();
-    if (members.length > 0) metrics.claimSeconds.observe({ pool }, seconds);
-    for (const { claimed, slot, turn } of members) {
-      if (claimed.attempt > 1) continue;
-      const { priority, createdAt } = turn.candidate;
-      const waitedMs = Math.max(0, now - createdAt.getTime()); // clocks may differ a little
-      metrics.generationWaitSeconds.observe({ pool, priority }, waitedMs / 1000);
-      if (slot.idleSince === undefined) continue;
-      metrics.slotWaitSeconds.observe({ pool }, Math.min(waitedMs, clock.elapsedMs() - slot.idleSince) / 1000);
-    }
-  }
-
-  /** @returns the slots that it runs on */
-  private send(group: ClaimedGroup): readonly Slot[] {
+  private send(group: ClaimedGroup): void {
     const departure = new GroupDeparture(group.length);
     for (const { claimed, slot, turn } of group) {
       const { generationId: id, seq: milestoneSeq } = claimed;
       this.services.lifecycle.announce({ id, milestoneSeq, state: "RUNNING" });
       this.run(new Attempt({ claimed, slot, departure }, this.services), turn);
     }
-    return group.map(({ slot }) => slot);
-  }
-
-  /** What is known of the turns must be what is stored: after something failed it is read again. */
-  private async orForget<T>(work: Promise<T>): Promise<T> {
-    return work.catch((error: unknown) => {
-      this.queue.forget();
-      throw error;
-    });
-  }
-
-  /** @returns a group for each worker whose turn it is, empty where all of it was refused */
-  private async claimRound(idle: readonly IdleWorker[]): Promise<readonly ClaimedGroup[]> {
-    const db = this.services.db.singly(asDispatcher);
-    const groups = await this.queue.choose(db, idle, this.services.clock.now());
-    const asked = groups.map(({ turns, slots }) =>
-      turns.flatMap((turn, i) => {
-        const slot = slots[i];
-        return slot === undefined ? [] : [{ slot, turn, claim: claimOf(turn, slot) }];
-      }),
-    );
-    const claimant = { holder: this.holder, leaseSeconds: LEASE_SECONDS, pool: this.pool };
-    const claims = asked.flat().map(({ claim }) => claim);
-    const outcomes = await claimAll(db, claimant, claims);
-    if (outcomes === undefined) {
-      this.queue.forget();
-      return [];
-    }
-    const outcomeOf = new Map(claims.map((claim, i) => [claim, outcomes[i]]));
-    return asked.map((group) => {
-      const started = group.flatMap(({ claim, ...member }) => {
-        const outcome = outcomeOf.get(claim);
-        if (typeof outcome === "object") return [{ ...member, claimed: claimedOf(member.turn, claim, outcome) }];
-        this.queue.refused(member.turn, { isHeld: outcome === "LIMITED" });
-        return [];
-      });
-      const groupPictures = started.reduce((sum, { turn }) => sum + picturesOf(turn.candidate.task), 0);
-      return started.map(({ turn, ...member }) => ({ ...member, turn: { ...turn, groupPictures } }));
-    });
   }
 
   private run(attempt: Attempt, turn: Turn): void {
@@ -383,21 +302,3 @@ export class Dispatcher {
     clearTimeout(timer);
   }
 }
-
-function claimOf(turn: Turn, slot: Slot): Claim {
-  const { candidate, predictedMs } = turn;
-  const share = shareOf(turn);
-  return {
-    generationId: candidate.id,
-    leaseId: newId(),
-    worker: slot.worker.worker.name,
-    predictedMs: predictedMs / share,
-    share,
-  };
-}
-
-const claimedOf = (
-  { candidate: { preset, task } }: Turn,
-  { generationId, leaseId }: Claim,
-  { tenantId, attempt, milestoneSeq: seq }: StartedRow,
-): ClaimedGeneration => ({ generationId, tenantId, leaseId, attempt, seq, preset, task });

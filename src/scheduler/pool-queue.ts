@@ -149,6 +149,14 @@ export class PoolQueue {
     this.hasDurations = false;
   }
 
+  /** What is known of the turns must be what is stored: after something failed it is read again. */
+  async orForget<T>(work: Promise<T>): Promise<T> {
+    return work.catch((error: unknown) => {
+      this.forget();
+      throw error;
+    });
+  }
+
   private async read(db: Querying): Promise<{ readonly fair: FairShare; readonly waiting: WaitingQueues }> {
     if (this.known !== undefined) return this.known;
     const { pool, ageingMs } = this.options;
