@@ -7,25 +7,10 @@
  * Between tenants INTERACTIVE and STANDARD are one class, so that nobody gains by calling everything urgent; inside a tenant
  * INTERACTIVE goes first. BATCH has its turn when nothing else waits, or as STANDARD once it has waited for `ageingMs`.
  */
-import type { Priority } from "../generated/prisma/enums.ts";
-import { type Tagged, TagHeap } from "./tag-heap.ts";
-import { Turns } from "./turns.ts";
-
-/** Generations of one class and preset that one member queued with one key, oldest first. */
-export interface QueueName {
-  readonly tenantId: string;
-  readonly userId: string;
-  /** Null for one who signed in. */
-  readonly apiKeyId: string | null;
-  readonly priority: Priority;
-  readonly preset: string;
-}
-
-/** A queue in which something waits. */
-export interface WaitingQueue extends QueueName {
-  /** When its oldest one was asked for. */
-  readonly since: Date;
-}
+import { keyOf, type QueueName, type WaitingQueue } from "./queue-name.ts";
+import { type Due, Entry, type MemberShare, RANKS, Rank, TenantShare } from "./shares.ts";
+import { NOWHERE, TagHeap } from "./tag-heap.ts";
+import { type Seat, Turns } from "./turns.ts";
 
 /** Whose turns are charged. */
 export interface Payer {
@@ -33,43 +18,6 @@ export interface Payer {
   readonly userId: string;
   /** The tenant's part of the service, against 1 of any other. */
   readonly weight: number;
-}
-
-/** How urgent a queue is, inside its tenant. */
-enum Rank {
-  Interactive = 0,
-  Standard = 1,
-  Batch = 2,
-}
-
-const RANKS: Record<Priority, Rank> = {
-  INTERACTIVE: Rank.Interactive,
-  STANDARD: Rank.Standard,
-  BATCH: Rank.Batch,
-};
-
-interface Entry {
-  queue: WaitingQueue;
-  rank: Rank;
-}
-
-/** A tenant's or a member's part of the service. Its tag: the virtual time at which its next turn begins. */
-type Share = Tagged;
-
-interface MemberShare extends Share {
-  /** By rank; what waits there. */
-  readonly entries: readonly [Entry[], Entry[], Entry[]];
-}
-
-/** When a BATCH queue began to wait, as a tag. */
-interface Due extends Tagged {
-  readonly entry: Entry;
-}
-
-interface TenantShare extends Share {
-  readonly members: Map<string, MemberShare>;
-  /** By rank; the members that have something of it. */
-  readonly waiting: readonly [Turns<MemberShare>, Turns<MemberShare>, Turns<MemberShare>];
 }
 
 /** A tag as it is stored. The tenant's own has no member. */
@@ -91,15 +39,11 @@ export interface StoredTurns {
 export class FairShare {
   private readonly tenants = new Map<string, TenantShare>();
   /** Tenants with anything but BATCH, and those with BATCH. */
-  private readonly foreground = new Turns<TenantShare>();
-  private readonly background = new Turns<TenantShare>();
-  private readonly entries = new Map<string, Entry>();
+  private readonly foreground = new Turns<Seat<TenantShare>>();
+  private readonly background = new Turns<Seat<TenantShare>>();
   /** Of BATCH queues: they age in the order in which they began to wait. */
   private readonly ageing = new TagHeap<Due>();
-  private readonly dues = new Map<Entry, Due>();
-  private readonly charged = new Map<string, Pick<QueueName, "tenantId" | "userId">>();
-  /** Members whose tags were stored. */
-  private readonly stored = new Set<string>();
+  private readonly charged = new Set<MemberShare>();
   /** One that never was is among those that were charged. */
   hasNewlyCharged = false;
 
@@ -107,23 +51,24 @@ export class FairShare {
 
   /** Something waits there. A queue that is known keeps its share's place, and its age: others of it may have waited for longer. */
   add(queue: WaitingQueue): void {
-    const known = this.entries.get(keyOf(queue));
+    const known = this.find(queue);
     if (known === undefined || queue.since < known.queue.since) this.advance(queue);
   }
 
   /** Of what waits there this is the oldest now. */
   advance(queue: WaitingQueue): void {
-    const key = keyOf(queue);
-    const known = this.entries.get(key);
-    const rank = RANKS[queue.priority];
+    const member = this.tenantOf(queue.tenantId).member(queue.userId);
+    const known = member.find(queue);
     if (known === undefined) {
-      const entry: Entry = { queue, rank };
-      this.entries.set(key, entry);
+      const entry = new Entry(member, queue);
+      member.entries.set(entry.id, entry);
       this.place(entry);
       this.startAgeing(entry);
     } else if (known.queue.since.getTime() !== queue.since.getTime()) {
       known.queue = queue;
+      member.seat(known.rank).entries.moved(known);
       this.startAgeing(known);
+      const rank = RANKS[queue.priority];
       if (known.rank !== rank) this.move(known, rank);
     }
   }
@@ -135,26 +80,28 @@ export class FairShare {
 
   /** Nothing waits there any more, or nothing that could start. */
   remove(queue: QueueName): void {
-    const key = keyOf(queue);
-    const entry = this.entries.get(key);
+    const entry = this.find(queue);
     if (entry === undefined) return;
-    this.entries.delete(key);
+    entry.member.entries.delete(entry.id);
     this.displace(entry);
     this.stopAgeing(entry);
   }
 
   has(queue: QueueName): boolean {
-    return this.entries.has(keyOf(queue));
+    return this.find(queue) !== undefined;
   }
 
   /** All queues, in no order. */
   queues(): readonly WaitingQueue[] {
-    return [...this.entries.values()].map(({ queue }) => queue);
+    return [...this.tenants.values()].flatMap(({ members }) =>
+      [...members.values()].flatMap(({ entries }) => [...entries.values()].map(({ queue }) => queue)),
+    );
   }
 
   /** Some of the queues whose turn it is soon: of each tenant its first, then the second of each, as tags stand now. */
   peek(count: number): readonly WaitingQueue[] {
-    const tenants = new Set([...this.foreground.firsts(count), ...this.background.firsts(count)]);
+    const seats = [...this.foreground.firsts(count), ...this.background.firsts(count)];
+    const tenants = new Set(seats.map(({ share }) => share));
     const ofTenants = [...tenants].map((tenant) => queuesOf(tenant, count));
     const soon: WaitingQueue[] = [];
     for (let depth = 0; soon.length < count && ofTenants.some(({ length }) => length > depth); depth++)
@@ -165,31 +112,39 @@ export class FairShare {
   /** A queue of each of the next tenants that have more than BATCH waiting. */
   foregroundQueues(count: number, now: Date): readonly WaitingQueue[] {
     this.age(now.getTime());
-    return this.foreground.firsts(count).flatMap((tenant) => queuesOf(tenant, 1));
+    return this.foreground.firsts(count).flatMap(({ share }) => queuesOf(share, 1));
   }
 
   /** The queue whose turn it is; asking changes no turn. */
   next(now: Date): WaitingQueue | undefined {
     this.age(now.getTime());
-    const tenant = this.foreground.first() ?? this.background.first();
-    const member = tenant?.waiting.find(({ size }) => size > 0)?.first();
-    return member === undefined ? undefined : oldest(member.entries.find(({ length }) => length > 0) ?? [])?.queue;
+    const first = this.foreground.first() ?? this.background.first();
+    return first?.share.first()?.entries.first()?.queue;
   }
 
   /** Something of this queue starts, whose turn it is: it is predicted to take so many milliseconds of a worker. */
   start(queue: QueueName & Payer, predictedMs: number): void {
-    const { tenant, member, ofTenants, ofMembers } = this.placeOf(queue);
-    ofTenants?.begin(tenant);
-    ofMembers?.begin(member);
+    const entry = this.find(queue);
+    if (entry !== undefined) {
+      const { rank, member } = entry;
+      const { tenant } = member;
+      if (rank === Rank.Batch) this.background.begin(tenant.background);
+      else this.foreground.begin(tenant.foreground);
+      tenant.turns(rank).begin(member.seat(rank));
+    }
     this.charge(queue, predictedMs);
   }
 
   /** Something of this queue is about to start in the turn of another; to be called while it still waits. */
   accompany(queue: QueueName): void {
-    const { tenant, member, ofTenants, ofMembers } = this.placeOf(queue);
-    ofTenants?.settle(tenant);
-    ofMembers?.settle(member);
-    this.moved(tenant, member);
+    const entry = this.find(queue);
+    if (entry === undefined) return;
+    const { rank, member } = entry;
+    const { tenant } = member;
+    if (rank === Rank.Batch) this.background.settle(tenant.background);
+    else this.foreground.settle(tenant.foreground);
+    tenant.turns(rank).settle(member.seat(rank));
+    this.moved(member);
   }
 
   /**
@@ -198,13 +153,12 @@ export class FairShare {
    */
   charge({ tenantId, userId, weight }: Payer, ms: number): void {
     const tenant = this.tenantOf(tenantId);
-    const member = memberOf(tenant, userId);
+    const member = tenant.member(userId);
     tenant.tag += ms / weight;
     member.tag += ms;
-    this.moved(tenant, member);
-    const key = `${tenantId} ${userId}`;
-    this.charged.set(key, { tenantId, userId });
-    this.hasNewlyCharged ||= !this.stored.has(key);
+    this.moved(member);
+    this.charged.add(member);
+    this.hasNewlyCharged ||= !member.wasStored;
   }
 
   get wasCharged(): boolean {
@@ -213,20 +167,16 @@ export class FairShare {
 
   /** Floors, and the tags of those that were charged since this was last called. */
   takeCharged(): StoredTurns {
-    const members = [...this.charged.values()];
-    for (const key of this.charged.keys()) this.stored.add(key);
+    const members = [...this.charged];
+    for (const member of members) member.wasStored = true;
     this.charged.clear();
     this.hasNewlyCharged = false;
-    const tenants = [...new Set(members.map(({ tenantId }) => tenantId))].map((id) => this.tenantOf(id));
+    const tenants = [...new Set(members.map(({ tenant }) => tenant))];
     return {
       floors: [this.foreground.floor, this.background.floor],
       tags: [
-        ...tenants.map(({ id, tag, waiting }) => {
-          return { tenantId: id, userId: null, tag, floors: waiting.map(({ floor }) => floor) };
-        }),
-        ...members.map((who) => {
-          return { ...who, tag: memberOf(this.tenantOf(who.tenantId), who.userId).tag, floors: [] };
-        }),
+        ...tenants.map(({ id, tag, floors }) => ({ tenantId: id, userId: null, tag, floors })),
+        ...members.map(({ tenant, id, tag }) => ({ tenantId: tenant.id, userId: id, tag, floors: [] })),
       ],
     };
   }
@@ -235,12 +185,11 @@ export class FairShare {
   restore({ floors, tags }: StoredTurns, queues: readonly WaitingQueue[]): void {
     for (const [i, turns] of [this.foreground, this.background].entries()) turns.restore(floors[i] ?? 0);
     for (const { tenantId, userId, tag, floors: ofMembers } of tags) {
-      this.stored.add(`${tenantId} ${userId}`);
       const tenant = this.tenantOf(tenantId);
-      if (userId !== null) memberOf(tenant, userId).tag = tag;
+      if (userId !== null) Object.assign(tenant.member(userId), { tag, wasStored: true });
       else {
         tenant.tag = tag;
-        for (const [rank, turns] of tenant.waiting.entries()) turns.restore(ofMembers[rank] ?? 0);
+        tenant.restore(ofMembers);
       }
     }
     this.addAll(queues);
@@ -261,30 +210,31 @@ export class FairShare {
   private startAgeing(entry: Entry): void {
     this.stopAgeing(entry);
     if (entry.queue.priority !== "BATCH") return;
-    const due: Due = { id: keyOf(entry.queue), tag: entry.queue.since.getTime(), entry };
-    this.ageing.add(due);
-    this.dues.set(entry, due);
+    entry.due = { id: keyOf(entry.queue), tag: entry.queue.since.getTime(), place: NOWHERE, entry };
+    this.ageing.add(entry.due);
   }
 
   private stopAgeing(entry: Entry): void {
-    const due = this.dues.get(entry);
-    if (due !== undefined) this.ageing.remove(due);
-    this.dues.delete(entry);
+    if (entry.due !== undefined) this.ageing.remove(entry.due);
+    entry.due = undefined;
   }
 
   private place(entry: Entry): void {
-    const tenant = this.tenantOf(entry.queue.tenantId);
-    const member = memberOf(tenant, entry.queue.userId);
-    member.entries[entry.rank].push(entry);
-    tenant.waiting[entry.rank].join(member);
-    (entry.rank === Rank.Batch ? this.background : this.foreground).join(tenant);
-    this.moved(tenant, member);
+    const { rank, member } = entry;
+    const { tenant } = member;
+    const seat = member.seat(rank);
+    seat.entries.add(entry);
+    tenant.turns(rank).join(seat);
+    if (rank === Rank.Batch) this.background.join(tenant.background);
+    else this.foreground.join(tenant.foreground);
+    this.moved(member);
   }
 
-  /** They may wait in several places. */
-  private moved(tenant: TenantShare, member: MemberShare): void {
-    for (const turns of [this.foreground, this.background]) turns.moved(tenant);
-    for (const turns of tenant.waiting) turns.moved(member);
+  /** Its tag was changed, and that of its tenant. */
+  private moved(member: MemberShare): void {
+    this.foreground.moved(member.tenant.foreground);
+    this.background.moved(member.tenant.background);
+    member.moved();
   }
 
   private move(entry: Entry, rank: Rank): void {
@@ -294,57 +244,32 @@ export class FairShare {
   }
 
   private displace(entry: Entry): void {
-    const tenant = this.tenantOf(entry.queue.tenantId);
-    const member = memberOf(tenant, entry.queue.userId);
-    const entries = member.entries[entry.rank];
-    entries.splice(entries.indexOf(entry), 1);
-    if (entries.length === 0) tenant.waiting[entry.rank].remove(member);
-    const [interactive, standard, batch] = tenant.waiting;
-    if (interactive.size === 0 && standard.size === 0) this.foreground.remove(tenant);
-    if (batch.size === 0) this.background.remove(tenant);
+    const { rank, member } = entry;
+    const { tenant } = member;
+    const seat = member.seat(rank);
+    seat.entries.remove(entry);
+    if (seat.entries.size === 0) tenant.turns(rank).remove(seat);
+    if (!tenant.has(Rank.Interactive) && !tenant.has(Rank.Standard)) this.foreground.remove(tenant.foreground);
+    if (!tenant.has(Rank.Batch)) this.background.remove(tenant.background);
   }
 
-  /** The shares of a queue, and where they wait for its turn. */
-  private placeOf(queue: QueueName) {
-    const tenant = this.tenantOf(queue.tenantId);
-    const member = memberOf(tenant, queue.userId);
-    const rank = this.entries.get(keyOf(queue))?.rank;
-    if (rank === undefined) return { tenant, member, ofTenants: undefined, ofMembers: undefined };
-    const ofTenants = rank === Rank.Batch ? this.background : this.foreground;
-    return { tenant, member, ofTenants, ofMembers: tenant.waiting[rank] };
+  private find(queue: QueueName): Entry | undefined {
+    return this.tenants.get(queue.tenantId)?.members.get(queue.userId)?.find(queue);
   }
 
   private tenantOf(id: string): TenantShare {
     const known = this.tenants.get(id);
     if (known !== undefined) return known;
-    const waiting = [new Turns<MemberShare>(), new Turns<MemberShare>(), new Turns<MemberShare>()] as const;
-    const tenant: TenantShare = { id, tag: 0, members: new Map(), waiting };
+    const tenant = new TenantShare(id);
     this.tenants.set(id, tenant);
     return tenant;
   }
 }
 
-function memberOf(tenant: TenantShare, id: string): MemberShare {
-  const known = tenant.members.get(id);
-  if (known !== undefined) return known;
-  const member: MemberShare = { id, tag: 0, entries: [[], [], []] };
-  tenant.members.set(id, member);
-  return member;
-}
-
 /** At most `count` of a tenant's queues, by class and by their members' turns. */
-const queuesOf = ({ waiting }: TenantShare, count: number): readonly WaitingQueue[] =>
-  waiting
-    .flatMap((turns, rank) => turns.firsts(count).flatMap(({ entries }) => entries[rank as Rank]))
+const queuesOf = (tenant: TenantShare, count: number): readonly WaitingQueue[] =>
+  tenant
+    .firsts(count)
+    .flatMap(({ entries }) => entries.firsts(count))
     .slice(0, count)
     .map(({ queue }) => queue);
-
-/** Of a member's queues of one rank: keys share their member's turns. */
-const oldest = (entries: readonly Entry[]): Entry | undefined =>
-  entries.reduce<Entry | undefined>(
-    (first, entry) => (first === undefined || entry.queue.since < first.queue.since ? entry : first),
-    undefined,
-  );
-
-export const keyOf = ({ tenantId, userId, apiKeyId, priority, preset }: QueueName): string =>
-  `${tenantId} ${userId} ${apiKeyId ?? ""} ${priority} ${preset}`;

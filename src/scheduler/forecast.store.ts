@@ -4,8 +4,8 @@ import { Prisma } from "../generated/prisma/client.ts";
 import type { TaskKind } from "../generated/prisma/enums.ts";
 import { parseTask } from "../generation/settings.ts";
 import type { Tx } from "../platform/database.ts";
-import type { QueueName } from "./fair-share.ts";
 import type { RunningLimit, Waiting } from "./forecast.ts";
+import type { QueueName } from "./queue-name.ts";
 
 const KEY_OR_NIL = Prisma.sql`coalesce(api_key_id, '00000000-0000-0000-0000-000000000000')`;
 

@@ -6,11 +6,12 @@
 import { NIL } from "uuid";
 import type { LimitLevel } from "../generated/prisma/enums.ts";
 import type { Durations } from "./durations.ts";
-import { FairShare, keyOf, type QueueName, type StoredTurns, type WaitingQueue } from "./fair-share.ts";
+import { FairShare, type StoredTurns } from "./fair-share.ts";
 import { fillGroups, picturesOf } from "./group-filling.ts";
 import { nearLines } from "./near-lines.ts";
 import { LOOK_AHEAD } from "./pool-queue.ts";
 import type { QueuedCandidate } from "./queue.store.ts";
+import { keyOf, type QueueName, type WaitingQueue } from "./queue-name.ts";
 
 /** Starts that are played one by one. */
 const MAX_STARTS = 1000;

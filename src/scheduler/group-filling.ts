@@ -3,7 +3,7 @@
  * behind it, in the order of the queue, while there is room.
  */
 import type { Task } from "../generation/settings.ts";
-import type { QueueName } from "./fair-share.ts";
+import type { QueueName } from "./queue-name.ts";
 
 /** A queued generation that could start now. */
 export interface GroupCandidate extends QueueName {

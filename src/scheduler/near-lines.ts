@@ -1,5 +1,6 @@
 /** Which queues could have a turn soon? A play of some starts needs no others, however many tenants wait. */
-import type { QueueName, StoredTag } from "./fair-share.ts";
+import type { StoredTag } from "./fair-share.ts";
+import type { QueueName } from "./queue-name.ts";
 
 /**
  * Those of the tenants with the lowest tags: each start is of one of them. Presets and BATCH are looked at by themselves, because

@@ -1,6 +1,7 @@
 /** What a pool will do, as far as it was played, and what that was played from. */
-import { keyOf } from "./fair-share.ts";
+
 import { type Forecast, type ForecastStart, forecast, type Line, type PoolState, type Waiting } from "./forecast.ts";
+import { keyOf } from "./queue-name.ts";
 
 export class PoolForecast {
   /** Queued since the state was read. */

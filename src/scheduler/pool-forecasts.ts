@@ -8,10 +8,10 @@ import { listLive } from "../pool/worker.store.ts";
 import type { LiveWorker } from "../pool/worker-pool.ts";
 import { listDurations } from "./duration.store.ts";
 import { Durations } from "./durations.ts";
-import { keyOf, type QueueName } from "./fair-share.ts";
 import { listFirstOf, listFirsts, listRunning, listRunningLimits, type Running, readNow } from "./forecast.store.ts";
 import { type Forecast, type ForecastWorker, forecast, type Line, type PoolState, type Waiting } from "./forecast.ts";
 import { PoolForecast } from "./pool-forecast.ts";
+import { keyOf, type QueueName } from "./queue-name.ts";
 import { readTurns } from "./share.store.ts";
 
 const KEPT_MS = 1000;

@@ -3,8 +3,8 @@ import { Prisma } from "../generated/prisma/client.ts";
 import type { TaskKind } from "../generated/prisma/enums.ts";
 import { parseTask } from "../generation/settings.ts";
 import type { Querying } from "../platform/database.ts";
-import type { QueueName, WaitingQueue } from "./fair-share.ts";
 import type { GroupCandidate } from "./group-filling.ts";
+import type { QueueName, WaitingQueue } from "./queue-name.ts";
 
 /** In the words of the index, which has what runs, too: a look passes over as many as run of a queue. */
 const WAITS = Prisma.sql`finished_at is null and not parked and state = 'QUEUED'`;

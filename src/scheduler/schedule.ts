@@ -1,10 +1,10 @@
 /** When a generation will start, and what it waits for: read off a forecast of its pool. */
 import type { LimitLevel } from "../generated/prisma/enums.ts";
-import { keyOf, type QueueName } from "./fair-share.ts";
 import type { ScheduledRow } from "./forecast.store.ts";
 import type { ForecastStart } from "./forecast.ts";
 import { picturesOf } from "./group-filling.ts";
 import type { PoolForecast } from "./pool-forecast.ts";
+import { keyOf, type QueueName } from "./queue-name.ts";
 
 /** How many start before it if nothing else arrives. */
 export interface Place {

@@ -6,17 +6,39 @@
  * were charged may be put right in between: then the floor was too high, and who waits at it would wait in vain. So a newcomer
  * has its turn no later than who is lowest of the others, and what is put right of its own from before is not saved up.
  */
-import { isBefore, type Tagged, TagHeap } from "./tag-heap.ts";
+import { NOWHERE, type Tagged, TagHeap } from "./tag-heap.ts";
 
-export class Turns<S extends Tagged> {
+/** A part of the service. Its tag: the virtual time at which its next turn begins. */
+export interface Share {
+  readonly id: string;
+  tag: number;
+}
+
+/** The place of a share among those who wait: it has one for each `Turns` that it may wait in. */
+export class Seat<S extends Share> implements Tagged {
+  place = NOWHERE;
+
+  constructor(readonly share: S) {}
+
+  get id(): string {
+    return this.share.id;
+  }
+
+  get tag(): number {
+    return this.share.tag;
+  }
+}
+
+export class Turns<S extends Seat<Share>> {
   /** Those that have had a turn since they joined. */
   private readonly settled = new TagHeap<S>();
   private readonly newcomers = new TagHeap<S>();
   /** Below it no newcomer's turn begins, unless all others are lower. */
   private highest = 0;
+  private count = 0;
 
   get size(): number {
-    return this.settled.size + this.newcomers.size;
+    return this.count;
   }
 
   /** Where the turn of one would begin that has never had any, and joins now. */
@@ -31,60 +53,64 @@ export class Turns<S extends Tagged> {
     this.highest = floor;
   }
 
-  join(share: S): void {
-    if (this.has(share)) return;
+  join(seat: S): void {
+    if (this.has(seat)) return;
     this.raise(this.floor);
-    this.newcomers.add(share);
+    this.newcomers.add(seat);
+    this.count++;
   }
 
-  private has(share: S): boolean {
-    return this.settled.has(share) || this.newcomers.has(share);
+  private has(seat: S): boolean {
+    return this.settled.has(seat) || this.newcomers.has(seat);
   }
 
-  remove(share: S): void {
-    this.settled.remove(share);
-    this.newcomers.remove(share);
+  remove(seat: S): void {
+    if (this.has(seat)) this.count--;
+    this.settled.remove(seat);
+    this.newcomers.remove(seat);
   }
 
-  /** Its tag was changed. */
-  moved(share: S): void {
-    this.settled.moved(share);
-    this.newcomers.moved(share);
+  /** The tag of its share was changed. */
+  moved(seat: S): void {
+    if (seat.place === NOWHERE) return;
+    this.settled.moved(seat);
+    this.newcomers.moved(seat);
   }
 
   first(): S | undefined {
-    const [settled, newcomer] = [this.settled.first(), this.newcomers.first()];
+    const settled = this.settled.first();
+    const newcomer = this.newcomers.first();
     if (settled === undefined || newcomer === undefined) return settled ?? newcomer;
     return this.isBefore(newcomer, settled) ? newcomer : settled;
   }
 
-  /** The first ones, in order: a look at few of the shares, however many there are. */
+  /** The first ones, in order: a look at few of the seats, however many there are. */
   firsts(count: number): readonly S[] {
     const newcomers = this.newcomers.firsts(count);
     const firsts: S[] = [];
     let taken = 0;
-    for (const share of this.settled.firsts(count)) {
-      for (let next = newcomers[taken]; next !== undefined && this.isBefore(next, share); ) {
+    for (const seat of this.settled.firsts(count)) {
+      for (let next = newcomers[taken]; next !== undefined && this.isBefore(next, seat); ) {
         firsts.push(next);
         next = newcomers[++taken];
       }
-      firsts.push(share);
+      firsts.push(seat);
     }
     return [...firsts, ...newcomers.slice(taken)].slice(0, count);
   }
 
   /** The turn of the first one begins: it is charged from the floor on. */
-  begin(share: S): void {
-    this.settle(share);
-    this.raise(share.tag);
+  begin(seat: S): void {
+    this.settle(seat);
+    this.raise(seat.share.tag);
   }
 
   /** As when its turn begins; but it starts in the turn of another, and the floor stays. */
-  settle(share: S): void {
-    if (!this.newcomers.has(share)) return;
-    share.tag = this.lifted(share);
-    this.newcomers.remove(share);
-    this.settled.add(share);
+  settle(seat: S): void {
+    if (!this.newcomers.has(seat)) return;
+    seat.share.tag = this.lifted(seat);
+    this.newcomers.remove(seat);
+    this.settled.add(seat);
   }
 
   private raise(floor: number): void {
@@ -99,6 +125,8 @@ export class Turns<S extends Tagged> {
   /** Of equal ones the one that has had less. */
   private isBefore(newcomer: S, settled: S): boolean {
     const tag = this.lifted(newcomer);
-    return tag < settled.tag || (tag === settled.tag && isBefore(newcomer, settled));
+    return tag < settled.tag || (tag === settled.tag && hadLess(newcomer, settled));
   }
 }
+
+const hadLess = (a: Tagged, b: Tagged): boolean => a.tag < b.tag || (a.tag === b.tag && a.id < b.id);

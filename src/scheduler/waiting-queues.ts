@@ -4,9 +4,10 @@
  * claim is conditional, so what is known here may be old; nothing here may be lost, so in doubt it is read again.
  */
 import type { Querying } from "../platform/database.ts";
-import { type FairShare, keyOf, type QueueName, type WaitingQueue } from "./fair-share.ts";
+import type { FairShare } from "./fair-share.ts";
 import { listFree, listHeads, listQueues, type Place, type QueuedCandidate, readArrivals } from "./queue.store.ts";
-import { type Tagged, TagHeap } from "./tag-heap.ts";
+import { keyOf, type QueueName, type WaitingQueue } from "./queue-name.ts";
+import { NOWHERE, type Tagged, TagHeap } from "./tag-heap.ts";
 
 /** Queues whose heads are read ahead, with the one whose turn it is; more when more workers are idle. */
 const READ_AHEAD = 32;
@@ -250,7 +251,7 @@ export class WaitingQueues {
       found[place] = (found[place] ?? 0) + 1;
       shelf.last = candidate;
       if (pausedUntilMs === null || pausedUntilMs <= this.nowMs) shelf.candidates.push(candidate);
-      else this.pauses.add({ id: candidate.id, tag: pausedUntilMs, queue: waitingOf(candidate) });
+      else this.pauses.add({ id: candidate.id, tag: pausedUntilMs, place: NOWHERE, queue: waitingOf(candidate) });
     }
     for (const [place, shelf] of shelves.entries()) shelf.isComplete = (found[place] ?? 0) < limit;
   }

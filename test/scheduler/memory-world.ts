@@ -4,9 +4,10 @@
  */
 import type { GenerationState } from "../../src/generated/prisma/enums.ts";
 import { Durations } from "../../src/scheduler/durations.ts";
-import { FairShare, keyOf, type QueueName, type StoredTag, type WaitingQueue } from "../../src/scheduler/fair-share.ts";
+import { FairShare, type StoredTag } from "../../src/scheduler/fair-share.ts";
 import { fillGroups, type GroupCandidate, picturesOf } from "../../src/scheduler/group-filling.ts";
 import { LOOK_AHEAD } from "../../src/scheduler/pool-queue.ts";
+import { keyOf, type QueueName, type WaitingQueue } from "../../src/scheduler/queue-name.ts";
 import { EPOCH_MS, taskOf, type Wanted } from "./scenario.ts";
 import type { AttemptEnd, Begun, IdleWorkerOf, World } from "./world.ts";
 

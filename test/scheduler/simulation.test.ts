@@ -32,7 +32,7 @@ describe("whatever happens in a pool", () => {
     caps: { "tenant-1": 2 },
   };
   const wanted = mixed(ASKERS, { count: 10_000, overMs: 120_000, seed: 1 });
-  const eventful = run(wanted, { ...EVENTFUL, dies: deaths(2, 20) });
+  const eventful = run(wanted, { ...EVENTFUL, dies: deaths(3, 20) });
 
   test("no generation is lost, and each ends once", async () => {
     const simulation = await eventful;
@@ -65,7 +65,7 @@ describe("whatever happens in a pool", () => {
   });
 
   test("the same seed gives the same starts", async () => {
-    const again = await run(wanted, { ...EVENTFUL, dies: deaths(2, 20) });
+    const again = await run(wanted, { ...EVENTFUL, dies: deaths(3, 20) });
     expect(again.starts).toEqual((await eventful).starts);
   });
 });

@@ -6,7 +6,7 @@
 import type { GenerationState, Priority } from "../../src/generated/prisma/enums.ts";
 import { isTerminal, mayFollow } from "../../src/generation/generation.state.ts";
 import { groupsToYield, type RunningMember } from "../../src/scheduler/preemption.ts";
-import { type Tagged, TagHeap } from "../../src/scheduler/tag-heap.ts";
+import { NOWHERE, type Tagged, TagHeap } from "../../src/scheduler/tag-heap.ts";
 import { EPOCH_MS, type Service, type Wanted } from "./scenario.ts";
 import type { AttemptEnd, Begun, World } from "./world.ts";
 
@@ -183,7 +183,13 @@ export class Simulation {
     const steps = Math.max(...members.map(({ story, from }) => story.wanted.steps - from));
     const [first] = members;
     const death = first && this.options.dies?.(first.story.wanted, first.story.attempts);
-    const run: Run = { worker, beganAt: this.now, stepMs, members, end: { id: "", tag: 0, act: () => {} } };
+    const run: Run = {
+      worker,
+      beganAt: this.now,
+      stepMs,
+      members,
+      end: { id: "", tag: 0, place: NOWHERE, act: () => {} },
+    };
     const ms = steps * stepMs;
     run.end =
       death === undefined
@@ -314,7 +320,7 @@ export class Simulation {
 
   /** Something happens at this time. */
   at(time: number, act: Agenda["act"]): Agenda {
-    const entry = { id: String(++this.count).padStart(12, "0"), tag: time, act };
+    const entry = { id: String(++this.count).padStart(12, "0"), tag: time, place: NOWHERE, act };
     this.agenda.add(entry);
     return entry;
   }

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
-import { FairShare, type StoredTag, type StoredTurns, type WaitingQueue } from "../../src/scheduler/fair-share.ts";
+import { FairShare, type StoredTag, type StoredTurns } from "../../src/scheduler/fair-share.ts";
 import { forecast } from "../../src/scheduler/forecast.ts";
+import type { WaitingQueue } from "../../src/scheduler/queue-name.ts";
 import { NOW, poolOf, waiting } from "../support/pool-state.ts";
 
 const queueOf = (tenantId: string, userId = `${tenantId}1`) =>

@@ -1,7 +1,7 @@
 /** Pools for forecasts: what waits in them, and who works. */
 import { Durations } from "../../src/scheduler/durations.ts";
-import { keyOf } from "../../src/scheduler/fair-share.ts";
 import type { ForecastWorker, PoolState, Waiting } from "../../src/scheduler/forecast.ts";
+import { keyOf } from "../../src/scheduler/queue-name.ts";
 import { DRAWING } from "./drawing-settings.ts";
 
 export const NOW = new Date("2026-01-01T12:00:00Z");
