@@ -12,6 +12,7 @@ import { slotsFor } from "./runtime/slots.ts";
 import { isSmallModel, threadsFor } from "./runtime/threads.ts";
 import { Compute } from "./worker/compute.ts";
 import { InferenceService } from "./worker/inference-service.ts";
+import { createLogger } from "./worker/log.ts";
 import { Offer } from "./worker/offer.ts";
 import { readSettings, type WorkerSettings } from "./worker/settings.ts";
 import { startTracing } from "./worker/tracing.ts";
@@ -30,21 +31,25 @@ try {
 }
 
 async function serve(settings: WorkerSettings): Promise<void> {
-  const { model: modelFolder, listen, healthListen, threads, slots, tokens, tls } = settings;
+  const { model: modelFolder, listen, healthListen, threads, slots, tokens, tls, logLevel } = settings;
+  const logger = createLogger(logLevel);
   const { provider, fallback } = await chooseProvider(settings.provider);
   const stopTracing = settings.isTraced ? await startTracing() : undefined;
-  if (fallback !== undefined) process.stderr.write(`worker: ${fallback}\n`);
+  if (fallback !== undefined) logger.warn({ reason: fallback }, "another execution provider is used");
   const computing = {
     modelFolder,
     provider,
     threads: threads ?? threadsFor(modelFolder),
     // Small ones have little to gain: tiny opens in 0.4 s with 30 MiB of anonymous memory, prepared in 0.5 s with 14 MiB.
     prepares: !isSmallModel(modelFolder),
+    logLevel,
   };
   const capacity = { slots: slots ?? slotsFor(modelFolder), standby: settings.standby };
   const offer = new Offer(computing, capacity);
   const compute = await Compute.start(computing, (error) => fail(`${error.message} ${String(error.cause)}`));
-  const service = new InferenceService(compute, offer, () => fail("An attempt that was given up does not end."));
+  const service = new InferenceService(compute, offer, logger, () =>
+    fail("An attempt that was given up does not end."),
+  );
   const health = HealthState();
   const server = createServer({
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
@@ -59,12 +64,14 @@ async function serve(settings: WorkerSettings): Promise<void> {
   const port = await server.listen(listen, tls && serverCredentials(tls));
   const probes = healthListen === undefined ? undefined : await listenForProbes(health, healthListen);
   health.setStatus("healthy");
+  logger.info({ listen, provider, slots: capacity.slots }, "listening");
   process.stdout.write(`listening on ${listen.replace(/:0$/, `:${port}`)}\n`);
   let isStopping = false;
   process.on("SIGTERM", async () => {
     if (isStopping) return; // told twice
     isStopping = true;
     health.setStatus("unhealthy");
+    logger.info("stopping");
     await service.drain();
     // Callers still have to read what was sent last; one that does not read is not waited for.
     await Promise.race([server.shutdown(), setTimeout(FLUSH_TIMEOUT_MS)]);

@@ -5,6 +5,7 @@ import type { Preview } from "../pipelines/latent-preview.ts";
 import type { Stage as RunStage } from "../pipelines/stages.ts";
 import type { TextToImageRequest } from "../pipelines/text-to-image.ts";
 import type { Provider } from "../runtime/provider.ts";
+import type { LogLevel } from "./log.ts";
 
 /** Opens the computing thread. */
 export interface ComputeSettings {
@@ -14,6 +15,7 @@ export interface ComputeSettings {
   readonly threads: number;
   /** Whether graphs without a copy that is prepared for this processor get one. */
   readonly prepares: boolean;
+  readonly logLevel: LogLevel;
 }
 
 /** A task with its pictures as the files they came as. */

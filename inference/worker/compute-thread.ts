@@ -9,6 +9,7 @@ import { openPipelines, warmUp } from "../pipelines/pipelines.ts";
 import type { Stage } from "../pipelines/stages.ts";
 import { StepGroup } from "../pipelines/step-group.ts";
 import type { ComputeCommand, ComputeMessage, ComputeSettings, RunEvent, StartRun } from "./compute-protocol.ts";
+import { createLogger } from "./log.ts";
 import { runAnswer } from "./run-answer.ts";
 import type { RunControl } from "./run-control.ts";
 import { runDrawing } from "./run-drawing.ts";
@@ -26,7 +27,7 @@ const pipelines = openPipelines(settings.modelFolder, {
   provider: settings.provider,
   threads: settings.threads,
   prepares: settings.prepares,
-  onNotice: (notice) => process.stderr.write(`worker: ${notice}\n`),
+  onNotice: (notice) => createLogger(settings.logLevel).warn({ notice }, "the model was opened another way"),
   onRun() {
     if (performance.now() - lastTick < TICK_INTERVAL_MS) return;
     lastTick = performance.now();

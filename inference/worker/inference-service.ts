@@ -9,9 +9,11 @@ import {
 } from "../../proto/gen/inference/v1/inference.ts";
 import { toPng } from "../pipelines/pipelines.ts";
 import type { Stage as RunStage } from "../pipelines/stages.ts";
+import { AttemptLog } from "./attempt-log.ts";
 import { type Compute, ComputeLostError } from "./compute.ts";
 import type { Stage as ComputeStage, RunEvent } from "./compute-protocol.ts";
 import type { Group } from "./group-arrivals.ts";
+import type { Logger } from "./log.ts";
 import type { Offer } from "./offer.ts";
 import { taskOf } from "./task-request.ts";
 import { RunTrace } from "./tracing.ts";
@@ -37,6 +39,7 @@ export class InferenceService implements InferenceServiceImplementation {
   constructor(
     private readonly compute: Compute,
     private readonly offer: Offer,
+    private readonly logger: Logger,
     /** An attempt that nobody waits for any more does not end. */
     private readonly onStuck: () => void,
   ) {}
@@ -48,13 +51,16 @@ export class InferenceService implements InferenceServiceImplementation {
   async *generate(request: GenerateRequest, context: CallContext): AsyncGenerator<GenerateResponse> {
     const { leaseId, preset } = request;
     const trace = new RunTrace(context, { "atelier.lease.id": leaseId, "atelier.preset": preset });
+    const log = new AttemptLog(this.logger, { leaseId, preset, group: groupOf(request).id, ...trace.ids });
     try {
-      yield* this.run(request, context, trace);
+      yield* this.run(request, context, { trace, log });
     } catch (error) {
+      log.fail(error);
       const code = error instanceof ServerError ? error.code : undefined;
       trace.fail(code === undefined ? "unknown" : (Status[code] ?? "unknown"), code);
       throw error;
     } finally {
+      log.end();
       trace.end();
     }
   }
@@ -62,7 +68,7 @@ export class InferenceService implements InferenceServiceImplementation {
   private async *run(
     request: GenerateRequest,
     { signal }: CallContext,
-    trace: RunTrace,
+    { trace, log }: { readonly trace: RunTrace; readonly log: AttemptLog },
   ): AsyncGenerator<GenerateResponse> {
     if (this.isDraining) throw new ServerError(Status.UNAVAILABLE, "The worker is stopping.");
     const task = taskOf(request, this.offer.model);
@@ -79,6 +85,7 @@ export class InferenceService implements InferenceServiceImplementation {
       for await (const event of this.compute.run(leaseId, attempt, signal)) {
         if (this.standby.delete(leaseId)) this.running.add(leaseId);
         if (event.kind === "started") trace.start(event);
+        log.note(event);
         const respond = (): Promise<GenerateResponse> => toResponse(event, this.offer);
         yield event.kind === "image" ? await trace.during("encode picture", respond) : await respond();
       }

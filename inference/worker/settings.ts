@@ -2,12 +2,14 @@
 import { parseArgs } from "node:util";
 import { CertificateFiles, TokenFile } from "../../proto/renewed-files.ts";
 import { PROVIDERS, type Provider } from "../runtime/provider.ts";
+import { createLogger, LOG_LEVELS, type Logger, type LogLevel } from "./log.ts";
 
 const MIN_TOKEN_CHARACTERS = 16;
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\]):\d+$/;
 const USAGE =
   "usage: --model <model folder> --listen <unix:/path or host:port> [--health-listen <host:port>] [--provider name] [--threads n] " +
-  "[--slots n] [--standby 0|1], or the variables MODEL_DIR, LISTEN, HEALTH_LISTEN, WORKER_PROVIDER, WORKER_THREADS and WORKER_SLOTS";
+  "[--slots n] [--standby 0|1] [--log-level name], or the variables MODEL_DIR, LISTEN, HEALTH_LISTEN, WORKER_PROVIDER, WORKER_THREADS, " +
+  "WORKER_SLOTS and LOG_LEVEL";
 
 /** Of the environment, as far as a worker reads it; those of traces mean what they mean to the server. */
 export const WORKER_VARIABLES = [
@@ -22,6 +24,7 @@ export const WORKER_VARIABLES = [
   "WORKER_TLS_CERT",
   "WORKER_TLS_KEY",
   "WORKER_TLS_CA",
+  "LOG_LEVEL",
   "OTEL_EXPORTER_OTLP_ENDPOINT",
   "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
   "OTEL_EXPORTER_OTLP_HEADERS",
@@ -50,6 +53,7 @@ export interface WorkerSettings {
   readonly tokens: (() => readonly string[]) | undefined;
   readonly tls: CertificateFiles | undefined;
   readonly endsWithStdin: boolean;
+  readonly logLevel: LogLevel;
   /** Somebody collects traces. */
   readonly isTraced: boolean;
 }
@@ -64,13 +68,17 @@ export function readSettings(): WorkerSettings {
       threads: { type: "string" },
       slots: { type: "string" },
       standby: { type: "string", default: "1" },
+      "log-level": { type: "string" },
       "ends-with-stdin": { type: "boolean", default: false },
     },
   });
   const model = flags.model ?? variable("MODEL_DIR");
   const listen = flags.listen ?? variable("LISTEN");
   if (model === undefined || listen === undefined) throw new Error(USAGE);
-  const access = listen.startsWith("unix:") ? { tokens: undefined, tls: undefined } : readAccess(listen);
+  const logLevel = toLogLevel(flags["log-level"] ?? variable("LOG_LEVEL") ?? "info");
+  const access = listen.startsWith("unix:")
+    ? { tokens: undefined, tls: undefined }
+    : readAccess(listen, createLogger(logLevel));
   return {
     model,
     listen,
@@ -81,6 +89,7 @@ export function readSettings(): WorkerSettings {
     standby: flags.standby === "0" ? 0 : 1,
     ...access,
     endsWithStdin: flags["ends-with-stdin"],
+    logLevel,
     isTraced:
       variable("OTEL_SDK_DISABLED") !== "true" &&
       (variable("OTEL_EXPORTER_OTLP_ENDPOINT") ?? variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")) !== undefined,
@@ -90,9 +99,9 @@ export function readSettings(): WorkerSettings {
 /** Empty means unset. */
 const variable = (name: (typeof WORKER_VARIABLES)[number]): string | undefined => process.env[name] || undefined;
 
-function readAccess(listen: string): Pick<WorkerSettings, "tokens" | "tls"> {
+function readAccess(listen: string, logger: Logger): Pick<WorkerSettings, "tokens" | "tls"> {
   const tokens = readTokens();
-  const tls = readTls();
+  const tls = readTls(logger);
   if (tokens === undefined && tls === undefined && !LOOPBACK.test(listen))
     throw new Error(`Anybody could use this worker at ${listen}. Set WORKER_TOKEN, or WORKER_TLS_CERT, _KEY and _CA.`);
   return { tokens, tls };
@@ -111,7 +120,7 @@ function readTokens(): WorkerSettings["tokens"] {
   return token === undefined ? undefined : () => [token];
 }
 
-function readTls(): CertificateFiles | undefined {
+function readTls(logger: Logger): CertificateFiles | undefined {
   const [cert, key, ca] = [variable("WORKER_TLS_CERT"), variable("WORKER_TLS_KEY"), variable("WORKER_TLS_CA")];
   if (cert === undefined && key === undefined && ca === undefined) return undefined;
   if (cert === undefined || key === undefined || ca === undefined)
@@ -119,9 +128,8 @@ function readTls(): CertificateFiles | undefined {
   return new CertificateFiles(
     { cert, key, ca },
     {
-      renewed: () => process.stderr.write("worker: certificates were renewed\n"),
-      refused: (error) =>
-        process.stderr.write(`worker: changed certificates cannot be used, the old ones stay: ${String(error)}\n`),
+      renewed: () => logger.info("certificates were renewed"),
+      refused: (err) => logger.error({ err }, "changed certificates cannot be used: the old ones stay"),
     },
   );
 }
@@ -130,6 +138,12 @@ function toProvider(name: string): Provider {
   const provider = PROVIDERS.find((known) => known === name);
   if (provider !== undefined) return provider;
   throw new Error(`--provider ${name}: there is no such provider. Give one of ${PROVIDERS.join(", ")}.`);
+}
+
+function toLogLevel(name: string): LogLevel {
+  const level = LOG_LEVELS.find((known) => known === name);
+  if (level !== undefined) return level;
+  throw new Error(`There is no log level "${name}". Give one of ${LOG_LEVELS.join(", ")}.`);
 }
 
 function toCount(text: string | undefined): number | undefined {

@@ -41,6 +41,12 @@ export class RunTrace {
     this.waiting = this.begin("wait for start");
   }
 
+  /** For records of the log: none unless somebody collects traces. */
+  get ids(): { readonly trace_id?: string; readonly span_id?: string } {
+    const { traceId, spanId } = this.span.spanContext();
+    return this.isRecording ? { trace_id: traceId, span_id: spanId } : {};
+  }
+
   /** Whether anybody is told of stages. */
   get isRecording(): boolean {
     return this.span.isRecording();

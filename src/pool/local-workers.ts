@@ -5,7 +5,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Logger } from "../platform/logger.ts";
+import { createInterface } from "node:readline";
+import { type Logger, relay } from "../platform/logger.ts";
 import { exitOf } from "./child-process.ts";
 import { ModelBuild } from "./model-build.ts";
 import { makeSocketFolder, type SocketFolder } from "./socket-folder.ts";
@@ -80,15 +81,15 @@ export class LocalWorkers implements WorkerDiscovery {
         provider,
         ...(threads === undefined ? [] : ["--threads", String(threads)]),
         ...(slots === undefined ? [] : ["--slots", String(slots)]),
+        "--log-level",
+        logger.isLevelEnabled("debug") ? "info" : "warn", // of attempts, the dispatcher tells more
         "--ends-with-stdin",
       ],
       { stdio: ["pipe", "pipe", "pipe"] },
     );
     const launchedAt = performance.now();
     this.children.set(name, child);
-    child.stderr.on("data", (chunk: Buffer) =>
-      logger.warn({ worker: name, output: chunk.toString("utf8").trim() }, "worker output"),
-    );
+    createInterface(child.stderr).on("line", (line) => relay(logger, line, { worker: name }));
     child.on("error", (error) => logger.error({ worker: name, err: error }, "worker could not be started"));
     child.on("close", (code, signal) => {
       this.children.delete(name);

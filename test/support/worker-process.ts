@@ -43,7 +43,20 @@ export async function startWorker(modelFolder: string, flags: readonly string[] 
   const target = `unix:${join(folder, "s")}`;
   const child = spawn(
     process.execPath,
-    ["dist/inference/main.js", "--model", modelFolder, "--listen", target, "--threads", "1", "--slots", "1", ...flags],
+    [
+      "dist/inference/main.js",
+      "--model",
+      modelFolder,
+      "--listen",
+      target,
+      "--threads",
+      "1",
+      "--slots",
+      "1",
+      "--log-level",
+      "warn",
+      ...flags,
+    ],
     { stdio: ["pipe", "ignore", "pipe"] },
   );
   const errors: Buffer[] = [];

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vi
 import type { Compute } from "../../inference/worker/compute.ts";
 import type { RunEvent } from "../../inference/worker/compute-protocol.ts";
 import { InferenceService } from "../../inference/worker/inference-service.ts";
+import { createLogger } from "../../inference/worker/log.ts";
 import { Offer } from "../../inference/worker/offer.ts";
 import { openTinyModel, type TinyModel } from "../support/tiny-model.ts";
 import { requestOf, SHORT } from "./attempts.ts";
@@ -28,9 +29,15 @@ function hangUp() {
     await ended;
     yield { kind: "failed", reason: "cancelled", message: "as the test says" };
   }
-  const settings = { modelFolder: model.folder, provider: "cpu", threads: 1, prepares: false } as const;
+  const settings = {
+    modelFolder: model.folder,
+    provider: "cpu",
+    threads: 1,
+    prepares: false,
+    logLevel: "silent",
+  } as const;
   const offer = new Offer(settings, { slots: 1, standby: 0 });
-  const service = new InferenceService({ run } as unknown as Compute, offer, () => {
+  const service = new InferenceService({ run } as unknown as Compute, offer, createLogger("silent"), () => {
     isStuck = true;
   });
   const caller = new AbortController();

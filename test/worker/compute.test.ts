@@ -34,7 +34,7 @@ afterAll(() => model.remove());
 async function setup() {
   const module = (await import(compiled)) as { Compute: typeof Compute };
   const compute = await module.Compute.start(
-    { modelFolder: model.folder, provider: "cpu", threads: 1, prepares: false },
+    { modelFolder: model.folder, provider: "cpu", threads: 1, prepares: false, logLevel: "silent" },
     () => {},
   );
   onTestFinished(async () => {

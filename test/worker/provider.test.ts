@@ -10,6 +10,6 @@ test.runIf(HAS_NO_CUDA)(
     const worker = await workers.start(["--provider", "cuda"]);
     const [started] = (await collect(worker.generate(requestOf(SHORT)))).of("started");
     expect(started?.recipe?.provider).toBe("cpu");
-    expect(worker.errorOutput()).toMatch(/^worker: The provider cuda does not work here, so cpu is used\. .+\n$/);
+    expect(worker.errorOutput()).toMatch(/"reason":"The provider cuda does not work here, so cpu is used\. .+\n$/);
   },
 );
