@@ -5,8 +5,8 @@ import { choose } from "./choosing.ts";
 import { disturbLink, type LinkFault } from "./network.ts";
 import type { Member, World } from "./world.ts";
 
-/** A dispatcher's lease is ten seconds: what is frozen for longer has lost it. */
-const FREEZE_MS = [11_500, 16_000] as const;
+/** A dispatcher's lease is ten seconds: what is frozen for longer has lost it, and most of what it ran runs elsewhere when it comes back. */
+const FREEZE_MS = [11_500, 24_000] as const;
 const OUTAGE_MS = [200, 3000] as const;
 /** Of a server that everybody shares: some last longer than leases, which are ten seconds. */
 const HANG_MS = [1000, 12_000] as const;
@@ -14,8 +14,8 @@ const STORAGE_MS = [2000, 8000] as const;
 /** Most of those that are silent are so until the leases behind them have run out. */
 const LINK_MS: Readonly<Record<LinkFault, readonly [number, number]>> = {
   "cut link": [0, 3000],
-  "silence link": [5000, 16_000],
-  "mute link": [5000, 16_000],
+  "silence link": [5000, 24_000],
+  "mute link": [5000, 24_000],
   "slow link": [2000, 8000],
 };
 

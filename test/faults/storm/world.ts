@@ -91,7 +91,10 @@ export async function startWorld(modelFolder: string): Promise<World> {
   };
   const start = async (name: string, role: string, port = 0): Promise<SupervisedServer> => {
     const links = {
-      DATABASE_URL: await network.lead(databaseUrl, { name: `${name} to postgres`, weight: 3 }),
+      DATABASE_URL: await network.lead(databaseUrl, {
+        name: `${name} to postgres`,
+        weight: role === "dispatcher" ? 6 : 3,
+      }),
       REDIS_URL: await network.lead(redis.url, { name: `${name} to redis`, weight: 1 }),
       S3_ENDPOINT: await network.lead(s3.endpoint, { name: `${name} to storage`, weight: 1 }),
     };
