@@ -38,7 +38,7 @@ import { TenantExport } from "./retention/tenant-export.ts";
 import type { AttemptServices } from "./scheduler/attempt.ts";
 import { Demand } from "./scheduler/demand.ts";
 import { Dispatcher } from "./scheduler/dispatcher.ts";
-import { Duties } from "./scheduler/duties.ts";
+import { Duties, type DutyServices } from "./scheduler/duties.ts";
 import { PoolForecasts } from "./scheduler/pool-forecasts.ts";
 import { Schedules } from "./scheduler/schedules.ts";
 import { makeSharedState } from "./shared-state.ts";
@@ -122,10 +122,13 @@ export function compose(config: Config, { db, clock, logger, metrics, pool, publ
     pool,
     dispatcher,
     schedules,
-    duties: new Duties({ ...attempts, batchQueue, purge, quota, forecasts: schedules.forecasts }),
+    duties: makeDuties(config, { ...attempts, batchQueue, purge, quota, forecasts: schedules.forecasts }),
     server,
   };
 }
+
+const makeDuties = ({ historyDays }: Config, services: Omit<DutyServices, "historyDays">): Duties =>
+  new Duties({ ...services, historyDays });
 
 function observerOf({ generationsEnded, attemptsEnded }: Metrics): EndObserver {
   // From 0 on, so that the first one is seen as an increase.

@@ -17,7 +17,7 @@ registerEnumType(Stages, {
 
 @InterfaceType({
   description:
-    "Milestones are numbered by `seq` without gaps; frames (progress, previews, text) carry that of the newest milestone before them.",
+    "Milestones are numbered by `seq` without gaps; frames (progress, previews, text) carry that of the newest milestone before them. Of a generation that ended long ago (HISTORY_DAYS of the server) only Finished is told.",
   resolveType: (value: { __typename: string }) => value.__typename,
 })
 export abstract class GenerationEvent {

@@ -206,7 +206,7 @@ export class Generation extends Node {
   @Field(() => Int, { description: "seq of its newest milestone." })
   seq!: number;
 
-  @Field(() => [Attempt])
+  @Field(() => [Attempt], { description: "None of a generation that ended long ago (HISTORY_DAYS of the server)." })
   attempts!: readonly Attempt[];
 
   @Field(() => Failure, { nullable: true })

@@ -122,4 +122,5 @@ const toRow = (
   batchIndex: null,
   deletedAt: null,
   textsDeletedAt: null,
+  prunedAt: null,
 });

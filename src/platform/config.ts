@@ -158,6 +158,8 @@ export const environmentSchema = z.object({
     .transform((entries) => entries.map((entry) => entry.split("=") as [string, string]))
     .refine((entries) => new Set(entries.map(([name]) => name)).size === entries.length, { error: FACTORS_EXPECTED })
     .transform((entries) => new Map(entries.map(([name, factor]) => [name, Number(factor)]))),
+  /** For how long milestones and attempts of a generation are kept after its end; 0 for ever. */
+  HISTORY_DAYS: integer(0, 36_500, 90).default(90),
   /** How long BATCH work waits for others at most, before it takes turns with them. */
   AGEING_SECONDS: integer(0, 604_800, 600).default(600),
   /** How long running generations may go on when the server is asked to stop; then they yield with a checkpoint. */
@@ -239,6 +241,7 @@ export interface Config {
     | undefined;
   /** Undefined when no service checks anything. */
   readonly moderation: { readonly url: string; readonly secret: string; readonly timeoutMs: number } | undefined;
+  readonly historyDays: number;
   readonly ageingMs: number;
   readonly shutdownGraceMs: number;
   /** By `npm start`, whose end must be ours. */
@@ -322,6 +325,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     priceFactors: data.PRESET_PRICE_FACTORS,
     oidc: oidcOf(data),
     moderation: moderationOf(data),
+    historyDays: data.HISTORY_DAYS,
     ageingMs: data.AGEING_SECONDS * 1000,
     shutdownGraceMs: data.SHUTDOWN_GRACE_SECONDS * 1000,
     startedByNpm: environment["npm_lifecycle_event"] === "start",

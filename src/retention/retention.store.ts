@@ -122,3 +122,18 @@ export async function deleteOldHashes(tx: Tx, { tenantId, days, limit }: Outdate
       order by created_at limit ${limit}::int for update skip locked
     )`;
 }
+
+/** Deletes milestones and attempts of generations of any tenant that ended so many days ago, the oldest first. @returns of how many */
+export async function pruneGenerations(tx: Tx, { days, limit }: Omit<Outdated, "tenantId">): Promise<number> {
+  return tx.$executeRaw`
+    with due as materialized (
+      select id from generation
+      where finished_at < now() - make_interval(days => ${days}::int) and pruned_at is null and (not is_dead_letter or deleted_at is not null)
+      order by finished_at limit ${limit}::int for update skip locked
+    ), without_milestones as (
+      delete from milestone where generation_id in (select id from due)
+    ), without_attempts as (
+      delete from attempt where generation_id in (select id from due)
+    )
+    update generation set pruned_at = now() where id in (select id from due)`;
+}

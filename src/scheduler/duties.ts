@@ -6,6 +6,7 @@ import { asDispatcher } from "../platform/access.ts";
 import { Ticker } from "../platform/ticker.ts";
 import type { QuotaService } from "../quota/quota.service.ts";
 import { driftOf, QuotaCheck, type QuotaReport } from "../quota/quota-check.ts";
+import { HistoryPrune } from "../retention/history-prune.ts";
 import type { ImagePurge } from "../retention/image-purge.ts";
 import { RetentionDuty, type RetentionReport } from "../retention/retention-duty.ts";
 import { TenantErasure } from "../retention/tenant-erasure.ts";
@@ -38,6 +39,7 @@ export interface DutyServices extends AttemptServices {
   readonly purge: ImagePurge;
   readonly quota: QuotaService;
   readonly forecasts: PoolForecasts;
+  readonly historyDays: number;
 }
 
 export class Duties {
@@ -48,11 +50,12 @@ export class Duties {
   private leave: () => void = () => {};
 
   constructor(private readonly services: DutyServices) {
-    const { logger, db, purge, metrics } = services;
+    const { logger, db, purge, metrics, historyDays } = services;
     const deadlines = new DeadlineDuty(services);
     const sweep = new StorageSweep(services);
     const expiry = new UploadExpiry(services);
     const retention = new RetentionDuty(services);
+    const prune = new HistoryPrune({ db, days: historyDays });
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
       new Ticker({ name, intervalMs, runOnce, logger, metrics });
     const check = new QuotaCheck(services);
@@ -69,6 +72,7 @@ export class Duties {
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
       duty("retention", RETENTION_MS, async () => sumOf(await retention.runOnce())),
+      duty("history prune", RETENTION_MS, () => prune.runOnce()),
       duty("purge", PURGE_MS, () => purge.runOnce()),
       duty("upload expiry", EXPIRY_MS, () => expiry.runOnce()),
       duty("quota check", CHECK_MS, async () => this.tell(await check.runOnce())),
