@@ -89,6 +89,8 @@ export const environmentSchema = z.object({
   URL_SIGNING_SECRET: z.string().min(32, { error: SIGNING_EXPECTED }).optional(),
   /** The same server without the pooler in between, where DATABASE_URL is that of a pooler: notifications and migrations need it. */
   DATABASE_DIRECT_URL: z.url({ protocol: /^postgres(ql)?$/, error: DATABASE_EXPECTED }).optional(),
+  /** With a login that owns the tables, where that of DATABASE_URL only uses them. */
+  DATABASE_MIGRATION_URL: z.url({ protocol: /^postgres(ql)?$/, error: DATABASE_EXPECTED }).optional(),
   /** Connections of this process at most, besides three for claims and notifications. */
   DATABASE_POOL_SIZE: integer(1, 1000, 10).default(10),
   /** Whether connections keep statements prepared: not through a pooler that does not know of them. */
@@ -177,6 +179,7 @@ export interface PostgresSettings {
   readonly url: string;
   /** Of the server itself, where `url` is that of a pooler. */
   readonly directUrl: string | undefined;
+  readonly migrationUrl: string | undefined;
   readonly poolSize: number;
   readonly prepares: boolean;
 }
@@ -271,6 +274,7 @@ const postgresOf = (data: z.infer<typeof environmentSchema>): PostgresSettings |
     : {
         url: data.DATABASE_URL,
         directUrl: data.DATABASE_DIRECT_URL,
+        migrationUrl: data.DATABASE_MIGRATION_URL,
         poolSize: data.DATABASE_POOL_SIZE,
         prepares: data.DATABASE_PREPARED === "on",
       };

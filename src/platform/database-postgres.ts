@@ -37,6 +37,8 @@ export interface PostgresOptions {
   readonly url: string;
   /** Of the server itself, where `url` is a pooler's: what it notifies of, and locks of a session, need a connection of their own. */
   readonly directUrl?: string | undefined;
+  /** Of the server itself, with a login that owns the tables, where that of `url` only uses them; else it is `directUrl` that migrates. */
+  readonly migrationUrl?: string | undefined;
   readonly poolSize?: number;
   /** Unless told otherwise: connections keep statements prepared, also those that a pooler hands out. */
   readonly prepares?: boolean;
@@ -51,6 +53,7 @@ export interface PostgresOptions {
 export async function openPostgresDatabase({
   url,
   directUrl = url,
+  migrationUrl,
   poolSize = POOL_SIZE,
   prepares = true,
   silenceMs = SILENCE_MS,
@@ -69,10 +72,7 @@ export async function openPostgresDatabase({
   } catch (cause) {
     await doorbell.close();
     await Promise.all([pool.end(), singles.close()]);
-    throw new StartupError(
-      `The database of DATABASE_URL cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}. Check the address, and that the server runs.`,
-      { cause },
-    );
+    unreachable("DATABASE_URL", cause);
   }
   // Statements of the same text are prepared once for each connection.
   const factory = new PrismaPg(pool, prepares ? { statementNameGenerator: ({ sql }) => nameOf(sql) } : {});
@@ -81,13 +81,17 @@ export async function openPostgresDatabase({
     doorbell,
     isExclusive: false,
     async migrate(apply) {
-      const client = new pg.Client(config);
+      const ofOwner = { ...config, connectionString: migrationUrl ?? directUrl };
+      const client = new pg.Client(ofOwner);
       // The schema engine locks the database against other engines, and leaves that to the end of its connection.
-      const ofEngine = new pg.Pool({ ...config, max: 1 });
-      await client.connect();
+      const ofEngine = new pg.Pool({ ...ofOwner, max: 1 });
       try {
+        await client.connect().catch((cause) => unreachable("DATABASE_MIGRATION_URL", cause));
         await client.query("select pg_advisory_lock($1)", [MIGRATION_LOCK]);
         await apply(withWholeScripts(new PrismaPg(ofEngine), client));
+        if (migrationUrl !== undefined) await admitLogin(client, url);
+      } catch (error) {
+        throw migrationUrl === undefined && isDenied(error) ? notOwner(error) : error;
       } finally {
         await ofEngine.end();
         await client.end();
@@ -107,6 +111,32 @@ const endingWhenSilent = (ms: number) => (): Socket => {
   const socket = new Socket();
   return socket.setTimeout(ms, () => socket.destroy(new Error(`The database kept silent for ${ms / 1000} s.`)));
 };
+
+function unreachable(variable: string, cause: unknown): never {
+  throw new StartupError(
+    `The database of ${variable} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}. Check the address, and that the server runs.`,
+    { cause },
+  );
+}
+
+/** What servers do with tables they do as one of these. */
+const ROLES = "atelier_api, atelier_poll, atelier_dispatcher, atelier_platform";
+
+/** Lets the login of servers use what the owner of the tables has made, and see whether it is up to date. */
+async function admitLogin(client: pg.Client, url: string): Promise<void> {
+  const login = decodeURIComponent(new URL(url).username);
+  if (login === "" || login === client.user) return;
+  await client.query(`grant ${ROLES} to ${pg.escapeIdentifier(login)}`);
+  await client.query(`grant select on _prisma_migrations to ${pg.escapeIdentifier(login)}`);
+}
+
+const isDenied = (error: unknown): boolean => /42501|permission denied|must be owner/.test(String(error));
+
+const notOwner = (cause: unknown): StartupError =>
+  new StartupError(
+    "The database is not up to date, and the login of DATABASE_URL may not change it. Run dist/src/migrate.js with DATABASE_MIGRATION_URL, the address with the login of its owner.",
+    { cause },
+  );
 
 /** A connection that is lost fails what is asked on it; by itself, it would also end this process. */
 function surviveLosses(pool: pg.Pool, logger: Logger): void {

@@ -24,6 +24,7 @@ const SAMPLE_SECRETS: Readonly<Record<string, string>> = {
   METRICS_TOKEN: "m".repeat(32),
   WORKER_TOKEN: "w".repeat(32),
   HF_TOKEN: "h",
+  DATABASE_MIGRATION_URL: "postgresql://owner:a@postgres:5432/atelier",
   POSTGRES_PASSWORD: "p",
 };
 /** With files tls.crt, tls.key and ca.crt. */
@@ -194,6 +195,8 @@ function problemsOfProgram(at: string, container: Container, manifests: readonly
   const isServer = image === "api";
   const known = isServer ? SERVER_VARIABLES : [...WORKER_VARIABLES, ...TOOL_VARIABLES];
   for (const name of Object.keys(variables)) if (!known.includes(name)) problems.push(`${at}: nobody reads ${name}`);
+  if ("DATABASE_MIGRATION_URL" in variables && !container.command?.includes("dist/src/migrate.js"))
+    problems.push(`${at}: has the login of the owner`);
   const mounts = (container.volumeMounts ?? []).map(({ mountPath }) => mountPath);
   for (const [name, value] of Object.entries(variables)) {
     const isFile = value.startsWith("/");
