@@ -44,7 +44,7 @@ describe("a storm of faults", () => {
         if (kind === "kill api") load.noteApiKilled(api, at);
       });
       const only = ONLY === undefined ? undefined : new RegExp(ONLY);
-      await storm.run(planStorm({ seed: SEED, kills: KILLS, meanMs: (MINUTES * 60_000) / KILLS, only }));
+      await storm.run(planStorm({ seed: SEED, kills: KILLS, minutes: MINUTES, only }));
       await load.end(CALM_MS);
       await asking;
       const verdict = await judge(world, load, storm.faults);

@@ -65,21 +65,23 @@ export interface StormWish {
   readonly seed: number;
   /** That signals, or the ends of whole servers, make; other faults come on top. Of all that `only` leaves, where that is given. */
   readonly kills: number;
-  readonly meanMs: number;
+  /** From the first fault to the last one. */
+  readonly minutes: number;
   /** Names of the kinds that happen. */
   readonly only?: RegExp | undefined;
 }
 
-export function planStorm({ seed, kills, meanMs, only }: StormWish): readonly PlannedFault[] {
+export function planStorm({ seed, kills, minutes, only }: StormWish): readonly PlannedFault[] {
   const random = randomFrom(seed);
   const kinds = KINDS.filter(({ kind }) => only === undefined || only.test(kind));
   const plan: PlannedFault[] = [];
   for (let left = kills; left > 0; ) {
     const { kind } = choose(kinds, random());
-    plan.push({ kind, afterMs: meanMs * (0.5 + random()), whom: random(), howLong: random(), how: random() });
+    plan.push({ kind, afterMs: 0.5 + random(), whom: random(), howLong: random(), how: random() });
     if (only !== undefined || isKill(kind)) left--;
   }
-  return plan;
+  const meanMs = (minutes * 60_000) / plan.length;
+  return plan.map(({ afterMs, ...fault }) => ({ ...fault, afterMs: afterMs * meanMs }));
 }
 
 const isLinkFault = (kind: FaultKind): kind is LinkFault => kind.endsWith("link");

@@ -1,21 +1,15 @@
 /** How long what was hit took to go on. Times are of this machine and what else it does: printed, and never judged. */
 import { type Fault, isKill } from "./faults.ts";
 import type { Load } from "./load.ts";
-import { placeOf, type Verdict } from "./verdict.ts";
+import { type Move, movesOf, storyOf } from "./moves.ts";
+import type { Verdict } from "./verdict.ts";
 import type { World } from "./world.ts";
 
-/** A leader that is gone is replaced within its lease and a little more. */
-const LEASE_MS = 15_000;
 /** What was killed needs so long to start. */
 const START_MS = 10_000;
 const MAX_ERRORS = 15;
-
-interface Moved {
-  readonly ms: number;
-  /** Somebody could see to it all the time. */
-  readonly hadDispatcher: boolean;
-  readonly isBatch: boolean;
-}
+/** What took longer is told one by one. */
+const SLOW_MS = 15_000;
 
 /** The lines to print. */
 export function figuresOf(world: World, load: Load, faults: readonly Fault[], verdict: Verdict): readonly string[] {
@@ -27,9 +21,7 @@ export function figuresOf(world: World, load: Load, faults: readonly Fault[], ve
   );
   const watchers = load.asked.map(({ watcher }) => watcher);
   const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) => total + one, 0);
-  const moved = (kind: string) =>
-    faults.filter((fault) => fault.kind === kind).flatMap((one) => movedBy(one, world, faults, verdict));
-  const calm = (all: readonly Moved[]) => all.filter(({ hadDispatcher }) => hadDispatcher).map(({ ms }) => ms);
+  const calm = (all: readonly Move[]) => all.filter(({ hadDispatcher }) => hadDispatcher).map(({ ms }) => ms);
   const resumed = watchers.flatMap((watcher) => watcher.resumed);
   const isCalm = ({ at, ms }: { at: number; ms: number }): boolean =>
     !faults.some(
@@ -39,7 +31,10 @@ export function figuresOf(world: World, load: Load, faults: readonly Fault[], ve
         fault.at < at + ms &&
         fault.until > at - START_MS,
     );
-  const [killed, frozen] = [moved("kill worker"), moved("freeze worker")];
+  const [killed = [], frozen = []] = ["kill worker", "freeze worker"].map((kind) =>
+    movesOf(kind, world, faults, verdict),
+  );
+  const slow = [...killed, ...frozen].filter(({ ms }) => ms > SLOW_MS);
   return [
     `faults: ${faults.filter(({ kind }) => isKill(kind)).length} kills and freezes of ${faults.length}: ${counts}`,
     `generations: ${records.generations.length} (${load.batches.length} batches): ${states}`,
@@ -49,33 +44,13 @@ export function figuresOf(world: World, load: Load, faults: readonly Fault[], ve
     `clients: ${sum(watchers.map(({ sockets }) => sockets))} sockets for ${watchers.length} subscriptions, ${sum(watchers.map(({ milestones }) => milestones.length))} milestones, ${sum(watchers.map(({ frames }) => frames))} frames, ${load.asking.retries} calls repeated`,
     `worker killed -> its generations run again: ${quantiles(killed.map(({ ms }) => ms))}`,
     `  of these, with a dispatcher and a database all the time: ${quantiles(calm(killed))}`,
-    `  and not of the class BATCH, which waits for all others: ${quantiles(calm(killed.filter(({ isBatch }) => !isBatch)))}`,
+    `  and not of the class BATCH, which waits for all others: ${quantiles(calm(killed.filter(({ record }) => record.priority !== "BATCH")))}`,
     `worker frozen -> its generations run again: ${quantiles(frozen.map(({ ms }) => ms))}`,
+    ...slow.map((move) => `  ${storyOf(move, records.generations, faults)}`),
     `API killed -> its clients are connected again: ${quantiles(resumed.map(({ ms }) => ms))}`,
     `  of these, with the other API and the database all the time: ${quantiles(resumed.filter(isCalm).map(({ ms }) => ms))}`,
     ...frequent(world.errors()),
   ];
-}
-
-/** Every generation that a worker ran when it was hit, and that had to run again. */
-function movedBy(
-  fault: Fault,
-  { workers, places }: World,
-  faults: readonly Fault[],
-  verdict: Verdict,
-): readonly Moved[] {
-  const place = places[workers.findIndex(({ name }) => name === fault.target)] ?? "";
-  return verdict.records.generations.flatMap(({ attempts, priority }) =>
-    attempts.flatMap((attempt, index) => {
-      const [from, to] = [Date.parse(attempt.started_at), Date.parse(attempt.ended_at ?? "")];
-      const next = attempts[index + 1];
-      if (placeOf(attempt.worker) !== place || from > fault.at || to < fault.at || next === undefined) return [];
-      const again = Date.parse(next.started_at);
-      const isInTheWay = ({ kind, target, at, until }: Fault): boolean =>
-        /dispatcher|postgres|rolling/.test(`${kind} ${target}`) && at < again && until > fault.at - LEASE_MS;
-      return [{ ms: again - fault.at, hadDispatcher: !faults.some(isInTheWay), isBatch: priority === "BATCH" }];
-    }),
-  );
 }
 
 function frequent(errors: ReadonlyMap<string, number>): readonly string[] {
