@@ -23,7 +23,7 @@ import { FILES_PATH, type StoredFiles } from "../storage/stored-files.ts";
 import type { UploadReceiver } from "../upload/upload-receiver.ts";
 import { costPlugin } from "./cost-plugin.ts";
 import { formatError } from "./format-error.ts";
-import { statusOf } from "./http-status.ts";
+import { answerRefusal, httpOf } from "./http-status.ts";
 import { MetricsEndpoint } from "./metrics-endpoint.ts";
 import { metricsPlugin } from "./metrics-plugin.ts";
 import type { OperationGate } from "./operation-gate.ts";
@@ -160,7 +160,7 @@ export class ApiServer {
       this.requireTrusted,
       expressMiddleware(apollo, { context: ({ req }) => this.httpContextOf(req) }),
     );
-    app.use(answerBadRequest);
+    app.use(answerRefusal, answerBadRequest);
     app.use(
       (_, response) => void response.status(404).json({ error: `Nothing is here. The API is at ${GRAPHQL_PATH}.` }),
     );
@@ -200,10 +200,7 @@ export class ApiServer {
       return await this.contextOf({ authorization: headers.authorization, tenant }, socket.remoteAddress);
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
-      throw new GraphQLError(error.message, {
-        originalError: error,
-        extensions: { http: { status: statusOf(error.code) } },
-      });
+      throw new GraphQLError(error.message, { originalError: error, extensions: { http: httpOf(error) } });
     }
   }
 }

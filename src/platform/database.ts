@@ -7,11 +7,11 @@ import type { SqlMigrationAwareDriverAdapterFactory } from "@prisma/driver-adapt
 import { Prisma, PrismaClient } from "../generated/prisma/client.ts";
 import type { Access } from "./access.ts";
 import { applyMigrations } from "./database-migrations.ts";
+import { DatabaseTroubles } from "./database-troubles.ts";
 import type { Doorbell } from "./doorbell.ts";
 import { DomainError, invariant } from "./errors.ts";
 import type { Logger } from "./logger.ts";
 import { type Metrics, secondsSince } from "./metrics.ts";
-import { Seldom } from "./seldom.ts";
 
 /** An open transaction: what stores query with. */
 export type Tx = Prisma.TransactionClient;
@@ -49,10 +49,6 @@ const MAX_WAIT_MS = 60_000;
 const TIMEOUT_MS = 15_000;
 /** For a statement, or between two of them, whose end may have got lost on its way: as long as a transaction may last. */
 export const HUNG_MS = String(TIMEOUT_MS);
-/** disk_full, as PostgreSQL has it: in the code of its own errors, and in the words of others that pass them on. */
-const DISK_FULL = "53100";
-const FULL_RETRY_AFTER_MS = 30_000;
-
 /** Who is told what happens here. */
 interface Told {
   readonly metrics?: Metrics;
@@ -61,13 +57,15 @@ interface Told {
 
 export class Database {
   private readonly inside = new AsyncLocalStorage<true>();
-  private readonly complaints = new Seldom();
+  private readonly troubles: DatabaseTroubles;
 
   private constructor(
     private readonly engine: DatabaseEngine,
     private readonly prisma: PrismaClient,
     private readonly told: Told,
-  ) {}
+  ) {
+    this.troubles = new DatabaseTroubles(told.logger);
+  }
 
   /** Applies missing migrations. Owns the engine from here on, also when this fails. */
   static async open(engine: DatabaseEngine, migrationsFolder: string, told: Told = {}): Promise<Database> {
@@ -124,24 +122,8 @@ export class Database {
       return result;
     } catch (error) {
       note(error instanceof DomainError ? "undone" : "failed");
-      if (isDiskFull(error)) this.refuseFull(error);
-      throw error;
+      throw this.troubles.told(error);
     }
-  }
-
-  /** What it did is undone; reading goes on. */
-  private refuseFull(cause: unknown): never {
-    if (this.complaints.isDue("full"))
-      this.told.logger?.error({ err: cause }, "the disk of the database is full: make room there, nothing is lost");
-    throw new DomainError(
-      "UNAVAILABLE",
-      "The server has no room to store this. Try again later: its operator has to make room.",
-      {
-        retryable: true,
-        retryAfterMs: FULL_RETRY_AFTER_MS,
-        cause,
-      },
-    );
   }
 
   async vacuum(): Promise<void> {
@@ -162,9 +144,4 @@ async function enter(tx: Tx, { role, tenantIds }: Access): Promise<void> {
   await tx.$executeRaw`
     select set_config('role', ${role}, true), set_config('app.tenant_ids', ${tenantIds.join(",")}, true),
       set_config('idle_in_transaction_session_timeout', ${HUNG_MS}, true), set_config('statement_timeout', ${HUNG_MS}, true)`;
-}
-
-function isDiskFull(error: unknown): boolean {
-  if (!(error instanceof Error) || error instanceof DomainError) return false;
-  return ("code" in error && error.code === DISK_FULL) || error.message.includes(DISK_FULL);
 }

@@ -3,7 +3,6 @@
  * where clients reach it (docs/adr/0005-links-stay-ours.md).
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { DomainError } from "../platform/errors.ts";
 import { type ImageStore, mediaTypeOf } from "./image-store.ts";
 import { refuse, type SignedLinks } from "./signed-links.ts";
 
@@ -20,19 +19,9 @@ export class StoredFiles {
   constructor(private readonly services: StoredFilesServices) {}
 
   async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const seconds = this.services.links.admit(request, response);
-    if (seconds === undefined) return;
-    try {
-      await this.answer(request, response, seconds);
-    } catch (error) {
-      if (!(error instanceof DomainError && error.code === "UNAVAILABLE")) throw error;
-      refuse(response, 503, error.message);
-    }
-  }
-
-  /** @param seconds as long as the link works */
-  private async answer(request: IncomingMessage, response: ServerResponse, seconds: number): Promise<void> {
     const { images, links } = this.services;
+    const seconds = links.admit(request, response); // as long as the link works
+    if (seconds === undefined) return;
     const { pathname } = new URL(request.url ?? "", "http://localhost");
     const key = pathname.slice(FILES_PATH.length);
     // Links of stores are for one method: HEAD is answered here.

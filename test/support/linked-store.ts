@@ -1,6 +1,8 @@
 /** An image store, and a server that answers its links. */
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import express, { type RequestHandler } from "express";
+import { answerRefusal } from "../../src/api/http-status.ts";
 import type { Clock } from "../../src/platform/clock.ts";
 import { createLogger } from "../../src/platform/logger.ts";
 import type { ImageStore } from "../../src/storage/image-store.ts";
@@ -20,7 +22,10 @@ export async function linkedStore<Store extends ImageStore>(
   });
   const store = create(links);
   const files = new StoredFiles({ images: store, links });
-  const server = http.createServer((request, response) => void files.serve(request, response));
+  const app = express();
+  const serve: RequestHandler = (request, response, next) => void files.serve(request, response).catch(next);
+  app.use(serve, answerRefusal);
+  const server = http.createServer(app);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     store,

@@ -5,6 +5,7 @@ import { GraphqlClient } from "../../support/graphql-client.ts";
 const PATIENCE_MS = 5000;
 const PAUSE_MS = 100;
 /** Answers like any other. */
+const OUTAGES = ["INTERNAL", "UNAVAILABLE"];
 const EXPECTED = ["NOT_CANCELLABLE", "DEADLINE_UNREACHABLE"];
 
 export class Asking {
@@ -39,7 +40,7 @@ export class Asking {
 
 /** Whether it is not worth asking again. Throws where it was refused for good. */
 function isFinal({ data, errors = [] }: { data: any; errors?: readonly any[] }): boolean {
-  const refusal = errors.find(({ extensions }) => extensions?.code !== "INTERNAL");
+  const refusal = errors.find(({ extensions }) => !OUTAGES.includes(extensions?.code));
   if (refusal !== undefined) throw new Error(`refused: ${JSON.stringify(refusal)}`);
   if (errors.length > 0) return false;
   const payload = Object.values<any>(data)[0];

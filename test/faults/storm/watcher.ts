@@ -117,11 +117,12 @@ export class Watcher {
     if (code >= 4400 && code < 4499) this.complaints.push(`its socket was closed: ${code} ${reason}`);
   }
 
-  /** INTERNAL is what outages of the database are told as; anything else would be the same at the next try. */
+  /** Outages are told as these; anything else would be the same at the next try. */
   private refused(error: unknown): void {
     const errors = Array.isArray(error) ? error : [];
     for (const { message, extensions } of errors)
-      if (extensions?.code !== "INTERNAL") this.complaints.push(`its subscription was refused: ${message}`);
+      if (!["INTERNAL", "UNAVAILABLE"].includes(extensions?.code))
+        this.complaints.push(`its subscription was refused: ${message}`);
   }
 
   private take({ __typename: kind, seq, state }: any, api: number): void {
