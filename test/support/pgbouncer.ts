@@ -1,16 +1,22 @@
 /** A private PgBouncer in transaction mode, from the program of this machine. */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { freePort } from "./free-port.ts";
 
-const PROGRAM = "/usr/sbin/pgbouncer";
+/** Another one is tried by hand: PGBOUNCER=/path/to/pgbouncer npx vitest run test/platform/pooler.test.ts */
+const PROGRAM = process.env["PGBOUNCER"] ?? "/usr/sbin/pgbouncer";
+/** The first that keeps statements prepared. */
+const KEEPS_PREPARED = 121;
 /** It does not run as root: then as the user that PostgreSQL's package made. */
 const SYSTEM_USER = "postgres";
 
 export const hasPgBouncer = existsSync(PROGRAM);
+
+/** Whether it knows of prepared statements. */
+export const keepsPrepared = hasPgBouncer && versionOf(PROGRAM) >= KEEPS_PREPARED;
 
 export interface PgBouncer {
   /** Of the same database, through it. */
@@ -36,6 +42,7 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = ${connections}
+${keepsPrepared ? "max_prepared_statements = 200" : ""}
 `,
   );
   const isRoot = process.getuid?.() === 0;
@@ -53,4 +60,11 @@ default_pool_size = ${connections}
       rmSync(folder, { recursive: true });
     },
   };
+}
+
+/** 118 for 1.18. */
+function versionOf(program: string): number {
+  const { stdout } = spawnSync(program, ["--version"], { encoding: "utf8" });
+  const [, major = "0", minor = "0"] = /PgBouncer (\d+)\.(\d+)/.exec(stdout) ?? [];
+  return Number(major) * 100 + Number(minor);
 }
