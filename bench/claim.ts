@@ -5,7 +5,7 @@
  *     npm run build && node --enable-source-maps dist/bench/claim.js [rounds] [most queued]
  *
  * A private PostgreSQL with its own defaults: every commit is flushed to disk. Each queue is filled; then, in turns, 1, 8 and
- * 64 are taken at once and put back untimed, behind all others, as many as were asked for or the bench fails. Ours: turns, tags, limits of what
+ * 64 are taken at once and put back untimed, behind all others, as many as were asked for or the bench fails; ours beside each of the others. Ours: turns, tags, limits of what
  * runs and waits of every tenant and member, attempts and milestones, as the dispatcher writes them. graphile-worker: the
  * query of its runner, for a whole batch and for one job at a time on as many connections as we have. pg-boss: `fetch`.
  * Writes bench/results/claim.json.
@@ -53,13 +53,16 @@ const rows: Record<string, string | number>[] = [];
 try {
   for (const [queued, tenants] of QUEUES) {
     if (queued > Number(mostQueued)) continue;
-    const queues: Queue[] = [await openOwn(await server.createDatabase(), queued, tenants)];
-    if (tenants === OTHERS_AT) {
-      const url = await server.createDatabase();
-      queues.push(...(await openGraphileWorker(url, queued)), await openPgBoss(await server.createDatabase(), queued));
+    const own = await openOwn(await server.createDatabase(), queued, tenants);
+    const companies: (readonly Queue[])[] = [];
+    if (tenants !== OTHERS_AT) companies.push([]);
+    else {
+      companies.push(await openGraphileWorker(await server.createDatabase(), queued));
+      companies.push([await openPgBoss(await server.createDatabase(), queued)]); // by itself: it can keep the server busy for seconds
     }
-    for (const slots of SLOTS) await measure(queues, { slots, queued, tenants });
-    for (const queue of queues) await queue.close();
+    for (const others of companies)
+      for (const slots of SLOTS) await measure([own, ...others], { slots, queued, tenants });
+    for (const queue of [own, ...companies.flat()]) await queue.close();
   }
 } finally {
   server.stop();
