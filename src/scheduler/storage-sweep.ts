@@ -10,16 +10,29 @@ import { listUploadFolders } from "../upload/upload.store.ts";
 import { listWinningLeases } from "./lease.store.ts";
 
 const MIN_AGE_MS = 3600_000;
+/** Part of the time that it may take to list a store that has grown: 1 of so many. */
+const TIME_PARTS = 100;
 /** Folders that are looked up in one query. */
 const BATCH = 500;
 /** <tenant>/<generation or upload>/<lease or file>; anything else in the store is not ours to delete. */
 const SWEPT_FOLDER = /^[0-9a-f-]{36}\/[0-9a-f-]{36}\/[0-9a-f-]{36}$/;
 
 export class StorageSweep {
+  private dueAtMs = Number.NEGATIVE_INFINITY;
+
   constructor(private readonly services: { db: Database; images: ImageStore; clock: Clock }) {}
 
-  /** @returns how many folders were deleted */
+  /** Unless the last time took so long that it is too soon. @returns how many folders were deleted */
   async runOnce(): Promise<number> {
+    const { clock } = this.services;
+    const begunAtMs = clock.elapsedMs();
+    if (begunAtMs < this.dueAtMs) return 0;
+    const deleted = await this.sweep();
+    this.dueAtMs = begunAtMs + TIME_PARTS * (clock.elapsedMs() - begunAtMs);
+    return deleted;
+  }
+
+  private async sweep(): Promise<number> {
     const { images, clock } = this.services;
     let deleted = 0;
     let batch: string[] = [];
@@ -34,6 +47,7 @@ export class StorageSweep {
   }
 
   private async deleteLosers(folders: readonly string[]): Promise<number> {
+    if (folders.length === 0) return 0;
     const { db, images } = this.services;
     const parts = folders.map((folder) => {
       const [, ownerId = "", leaseId = ""] = folder.split("/");
