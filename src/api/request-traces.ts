@@ -1,7 +1,16 @@
-/** A span for every operation over HTTP: what it sets going is part of the caller's trace, if the caller has one. */
+/** A span for every operation, but for subscriptions: what it sets going is part of the caller's trace, if the caller has one. */
 import type { ApolloServerPlugin } from "@apollo/server";
 import type { RequestHandler } from "express";
-import { beginSpan, contextOf, failSpan, isTracing, noteOnSpan, SpanKind, within } from "../platform/tracing.ts";
+import {
+  beginSpan,
+  contextOf,
+  failSpan,
+  inSpan,
+  isTracing,
+  noteOnSpan,
+  SpanKind,
+  within,
+} from "../platform/tracing.ts";
 
 /** Names of operations are the callers': as long as they like. */
 const MAX_NAME = 100;
@@ -22,6 +31,19 @@ export function traceRequests(route: string): RequestHandler {
     });
     within(context, next);
   };
+}
+
+/** Over a socket, where each operation has extensions of its own in place of headers. */
+export async function traceSocketOperation<Result>(
+  { route, extensions, operationName }: { route: string; extensions: object; operationName: string | null | undefined },
+  execute: () => Promise<Result> | Result,
+): Promise<Result> {
+  if (!isTracing()) return execute();
+  const parent = contextOf({ ...extensions });
+  return inSpan(`WEBSOCKET ${route}`, { kind: SpanKind.SERVER, parent }, async () => {
+    noteOnSpan({ "graphql.operation.name": operationName?.slice(0, MAX_NAME) ?? "" });
+    return execute();
+  });
 }
 
 export function tracesPlugin(): ApolloServerPlugin {

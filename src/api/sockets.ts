@@ -1,6 +1,6 @@
 /** GraphQL over WebSocket (the graphql-transport-ws protocol). A key or token that does not work, or no longer, closes with 4403. */
 import type { Server } from "node:http";
-import { type ExecutionArgs, GraphQLError, type GraphQLSchema } from "graphql";
+import { type ExecutionArgs, execute, GraphQLError, type GraphQLSchema } from "graphql";
 import type { Context, ServerOptions, SubscribePayload } from "graphql-ws";
 import { type Extra, useServer } from "graphql-ws/use/ws";
 import { WebSocketServer } from "ws";
@@ -15,6 +15,7 @@ import type { Metrics } from "../platform/metrics.ts";
 import { formatError } from "./format-error.ts";
 import type { CostReport, OperationGate } from "./operation-gate.ts";
 import { readQuery } from "./query-limits.ts";
+import { traceSocketOperation } from "./request-traces.ts";
 import type { TrustedDocuments } from "./trusted-documents.ts";
 
 const CONNECTION_INIT_TIMEOUT_MS = 3000;
@@ -63,11 +64,11 @@ export function serveSockets(http: Server, path: string, options: SocketOptions)
     socketsOpen.inc();
     client.once("close", () => socketsOpen.dec());
   });
-  const server = useServer<Parameters>(protocolOptions(options), sockets);
+  const server = useServer<Parameters>(protocolOptions(path, options), sockets);
   return async () => server.dispose();
 }
 
-function protocolOptions(options: SocketOptions): ServerOptions<Parameters, Extra> {
+function protocolOptions(route: string, options: SocketOptions): ServerOptions<Parameters, Extra> {
   const { callers, logger } = options;
   const format = (error: GraphQLError) => formatError(error.toJSON(), error, logger);
   const open = new OpenSockets();
@@ -97,6 +98,10 @@ function protocolOptions(options: SocketOptions): ServerOptions<Parameters, Extr
       if (contextValue === undefined) return [new GraphQLError("The socket is closed.")];
       return admit(options, payload, contextValue);
     },
+    execute: (args: ExecutionArgs) => {
+      const { extensions } = args.contextValue as AdmittedContext;
+      return traceSocketOperation({ route, extensions, operationName: args.operationName }, () => execute(args));
+    },
     onError: (_context, _id, _payload, errors) => errors.map(format),
     onNext: (_context, _id, _payload, { contextValue }, { errors, data = null }) => ({
       data,
@@ -108,6 +113,8 @@ function protocolOptions(options: SocketOptions): ServerOptions<Parameters, Extr
 
 interface AdmittedContext extends EventContext {
   readonly report: CostReport;
+  /** As the caller sent them: with a `traceparent`, perhaps. */
+  readonly extensions: object;
 }
 
 /** Reads an operation and lets it pass the gate. @returns how to execute it, or why not */
@@ -122,7 +129,7 @@ async function admit(
     const operation = { schema, document, operationName: operationName ?? undefined, variables: variables ?? {} };
     const { report, refusal } = await gate.admit(context, operation);
     if (refusal !== undefined) throw refusal;
-    const contextValue: AdmittedContext = { ...context, report };
+    const contextValue: AdmittedContext = { ...context, report, extensions: payload.extensions ?? {} };
     return { schema, document, contextValue, operationName: operationName ?? null, variableValues: variables ?? null };
   } catch (error) {
     if (error instanceof GraphQLError) return [error];

@@ -104,6 +104,22 @@ test("a generation is one trace of its caller, from the request to the end that 
   for (const secret of [PROMPT, started.client.apiKey!]) expect(told).not.toContain(secret);
 });
 
+test("a generation that is asked for over a socket is part of its caller's trace, too", async () => {
+  const started = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url });
+  const socket = started.client.socket();
+  const extensions = { traceparent: `00-${TRACE_ID}-${CALLER_SPAN}-01` };
+  const variables = { input: newInput({ prompt: PROMPT, steps: 2 }) };
+  const answers = socket.iterate<any>({ query: CREATE, variables, extensions });
+  const { value } = await answers.next();
+  await socket.dispose();
+  await started.client.finished(value.data.createGeneration.generation.id);
+  expect(await started.end("SIGTERM")).toBe(0);
+  const [request] = named("WEBSOCKET /graphql");
+  expect(request).toMatchObject({ parentSpanId: CALLER_SPAN, service: "atelier" });
+  expect(childrenOf(request)).toEqual(["admit generation"]);
+  expect(named("attempt")).toHaveLength(1);
+});
+
 slowTest("attempts after a worker was killed are in the same trace, and say how the first one failed", async () => {
   const started = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url });
   const id = await createTraced(started, { steps: 36, count: 4, seed: "3" });
