@@ -12,8 +12,6 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
-import pg from "pg";
-import { NIL } from "uuid";
 import { claimAll } from "../src/generation/claim.store.ts";
 import { asDispatcher, asPlatform } from "../src/platform/access.ts";
 import { Database } from "../src/platform/database.ts";
@@ -23,25 +21,14 @@ import { createLogger } from "../src/platform/logger.ts";
 import type { IdleWorker, Slot } from "../src/pool/worker-pool.ts";
 import { takePoolLease } from "../src/scheduler/pool-lease.store.ts";
 import { PoolQueue, shareOf, type Turn } from "../src/scheduler/pool-queue.ts";
-import { DRAWING } from "../test/support/drawing-settings.ts";
 import { startPostgres } from "../test/support/postgres-server.ts";
+import { fillQueue, QUEUES } from "./filled-queue.ts";
 import { openGraphileWorker, openPgBoss, type Queue } from "./other-queues.ts";
 
 const [roundCount = "100", mostQueued = "1000000"] = process.argv.slice(2);
 const SLOTS = [1, 8, 64];
-/** Queued, and of how many tenants. */
-const QUEUES: readonly (readonly [number, number])[] = [
-  [100, 10],
-  [10_000, 10],
-  [10_000, 1000],
-  [10_000, 10_000],
-  [1_000_000, 10],
-  [1_000_000, 1000],
-  [1_000_000, 10_000],
-];
 /** Beside which the others are measured. */
 const OTHERS_AT = 1000;
-const SETTINGS = { ...DRAWING, prompt: "a red circle" };
 const CLAIMANT = { holder: newId(), leaseSeconds: 3600, pool: "local" };
 
 const slot = { worker: { worker: { name: "bench" } } } as unknown as Slot;
@@ -117,7 +104,7 @@ function quantile(values: readonly number[], share: number): number {
 async function openOwn(url: string, queued: number, tenants: number): Promise<Queue> {
   const engine = await openPostgresDatabase({ url, logger: createLogger("warn") });
   const db = await Database.open(engine, "prisma/migrations");
-  await fill(url, queued, tenants);
+  await fillQueue(url, queued, tenants);
   const queue = new PoolQueue({ pool: "local", ageingMs: 600_000 });
   let taken: readonly string[] = [];
   let turns: readonly Turn[] = [];
@@ -162,33 +149,4 @@ async function openOwn(url: string, queued: number, tenants: number): Promise<Qu
     },
     close: () => db.close(),
   };
-}
-
-/** As much of each tenant as of the others, all along the queue; as the owner of the tables, who may also analyze them. */
-async function fill(url: string, queued: number, tenants: number): Promise<void> {
-  const owner = new pg.Client({ connectionString: url });
-  await owner.connect();
-  await owner.query("begin");
-  await owner.query("set local role atelier_platform");
-  await owner.query(
-    "insert into tenant (id, name) select gen_random_uuid(), 'bench' from generate_series(1, $1::int)",
-    [tenants],
-  );
-  await owner.query("insert into user_account (id, name) select id, 'bench' from tenant");
-  await owner.query("insert into membership (tenant_id, user_id, role) select id, id, 'MEMBER' from tenant");
-  await owner.query(`insert into limits (tenant_id, level, subject_id, kind, max, held)
-    select id, level::limit_level, id, kind::limit_kind, 1000000, case kind when 'QUEUED' then 500000 else 0 end from tenant
-      cross join unnest(array['TENANT', 'MEMBER']) as level cross join unnest(array['RUNNING', 'QUEUED']) as kind`);
-  await owner.query(`insert into fair_share_tag (pool, tenant_id, user_id, tag)
-    select 'local', id, user_id, 0 from tenant cross join lateral (values (id), ('${NIL}'::uuid)) as of (user_id)`);
-  await owner.query(
-    `with of as (select id, row_number() over (order by id) - 1 as place from tenant)
-    insert into generation (id, tenant_id, user_id, pool, preset, priority, task, settings, total_steps, milestone_seq, created_at)
-    select gen_random_uuid(), of.id, of.id, 'local', 'tiny', 'STANDARD', 'TEXT_TO_IMAGE', $1::jsonb, 18, 1, now() - interval '1 day' + n * interval '1 millisecond'
-    from generate_series(0, $2::int - 1) as n join of on of.place = n % $3::int`,
-    [JSON.stringify(SETTINGS), queued, tenants],
-  );
-  await owner.query("commit");
-  await owner.query("vacuum analyze");
-  await owner.end();
 }

@@ -1,7 +1,7 @@
 /** What a pool will do, as far as it was played, and what that was played from. */
 
 import { type Forecast, type ForecastStart, forecast, type Line, type PoolState, type Waiting } from "./forecast.ts";
-import { keyOf } from "./queue-name.ts";
+import { keyOf, type QueueName } from "./queue-name.ts";
 
 export class PoolForecast {
   /** Queued since the state was read. */
@@ -9,6 +9,8 @@ export class PoolForecast {
   private playing: Promise<void> | undefined;
   /** By the id of a generation: how many start before it. */
   private places: ReadonlyMap<string, number>;
+  /** By queue; made when somebody asks. */
+  private laterTurns: ReadonlyMap<string, number> | undefined;
 
   /** @param found as it was played from the state */
   constructor(
@@ -29,6 +31,12 @@ export class PoolForecast {
 
   placeOf(id: string): number | undefined {
     return this.places.get(id);
+  }
+
+  /** How many other queues of which nothing starts in what was played have their turn before this one, as tags stand. */
+  laterTurnOf(queue: QueueName): number {
+    this.laterTurns ??= laterTurnsOf(this.state, this.found);
+    return this.laterTurns.get(keyOf(queue)) ?? this.laterTurns.size;
   }
 
   isServed(preset: string): boolean {
@@ -53,11 +61,29 @@ export class PoolForecast {
     this.playing = undefined;
     this.found = forecast({ ...this.state, lines: withLate(this.state.lines, [...this.late.values()]) });
     this.places = placesOf(this.found);
+    this.laterTurns = undefined;
   }
 }
 
 const placesOf = ({ starts }: Forecast): ReadonlyMap<string, number> =>
   new Map(starts.map(({ waiting }, place) => [waiting.id, place]));
+
+function laterTurnsOf({ turns, lines }: PoolState, { starts }: Forecast): ReadonlyMap<string, number> {
+  const played = new Set(starts.map(({ waiting }) => keyOf(waiting)));
+  const tags = new Map(turns.tags.map(({ tenantId, userId, tag }) => [`${tenantId} ${userId ?? ""}`, tag]));
+  const later = lines.flatMap(({ queue }) => {
+    const { tenantId, userId, priority } = queue;
+    const key = keyOf(queue);
+    if (played.has(key)) return [];
+    const [tenant = 0, member = 0] = [tags.get(`${tenantId} `), tags.get(`${tenantId} ${userId}`)];
+    return [{ key, isBatch: priority === "BATCH", tenant, member }];
+  });
+  later.sort(
+    (a, b) =>
+      Number(a.isBatch) - Number(b.isBatch) || a.tenant - b.tenant || a.member - b.member || (a.key < b.key ? -1 : 1),
+  );
+  return new Map(later.map(({ key }, place) => [key, place]));
+}
 
 /** Each behind the others of its queue; where not all of those were read, it is not played. */
 function withLate(lines: readonly Line[], late: readonly Waiting[]): readonly Line[] {

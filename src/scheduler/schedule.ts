@@ -88,11 +88,17 @@ export function reasonsOf(row: Scheduled, forecast: PoolForecast): readonly Reas
   return reasons;
 }
 
-/** Its queue's share of the starts that were played, carried on: 1 is the last of them. */
-function pace(row: Scheduled, { starts }: PoolForecast): number {
+/**
+ * Its queue's share of the starts that were played, carried on: 1 is the last of them. Where none is of its queue, those that
+ * wait there come one each time that all have had their turn.
+ */
+function pace(row: Scheduled, forecast: PoolForecast): number {
+  const { starts, state } = forecast;
   const key = keyOf(row);
   const turns = starts.filter(({ waiting }) => keyOf(waiting) === key).length;
-  return turns === 0 ? 1 + row.ahead / Math.max(1, starts.length) : row.ahead / turns;
+  if (turns > 0) return row.ahead / turns;
+  const later = forecast.laterTurnOf(row) + row.ahead * state.lines.length;
+  return 1 + later / Math.max(1, starts.length);
 }
 
 const areKnown = (starts: readonly ForecastStart[]): boolean => starts.every(({ isKnown }) => isKnown);

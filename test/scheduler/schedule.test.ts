@@ -100,6 +100,23 @@ describe("a generation waits", () => {
 });
 
 describe("beyond the starts that are played", () => {
+  test("those whose queue has no turn among them come after them, in the order of the turns", () => {
+    const ofTenant = (i: number) => waiting({ tenantId: `t${String(i).padStart(4, "0")}` });
+    const items = Array.from({ length: 3000 }, (_, i) => ofTenant(i));
+    const found = forecastOf(items);
+    const played = found.starts.length;
+    expect(played).toBeLessThan(1100);
+    for (const i of [1500, 2999]) {
+      const place = placeOf(queued(items[i]!), found)!;
+      expect(place.isEstimate).toBe(true);
+      expect(place.startsBefore).toBeGreaterThanOrEqual(i - 100);
+      expect(place.startsBefore).toBeLessThanOrEqual(i + 100);
+    }
+    const second = placeOf(queued(items[2999]!, { ahead: 1 }), found)!;
+    expect(second.startsBefore).toBeGreaterThan(5000);
+    expect(second.startsBefore).toBeLessThan(7000);
+  });
+
   test("places and times are estimates by the pace of the queue", () => {
     const first = waiting();
     const other = waiting({ tenantId: "b" });
