@@ -34,6 +34,7 @@ export interface LocalWorkersOptions {
 }
 
 export class LocalWorkers implements WorkerDiscovery {
+  readonly areElsewhere = false;
   private readonly children = new Map<string, ChildProcess>();
   private readonly sockets: SocketFolder;
   private readonly build: ModelBuild;

@@ -32,6 +32,7 @@ export interface RemoteWorkersOptions {
 }
 
 export class RemoteWorkers implements WorkerDiscovery {
+  readonly areElsewhere = true;
   /** By target. */
   private readonly watches = new Map<string, PlaceWatch>();
   /** Workers that were found, by the name of their place. */

@@ -13,6 +13,8 @@ export interface DiscoveryListener {
 
 /** Finds the workers of a pool. One of the four adapters. */
 export interface WorkerDiscovery {
+  /** They run on when this process ends: another one meets the same under their names. */
+  readonly areElsewhere: boolean;
   start(listener: DiscoveryListener): Promise<void>;
   /** The worker is there but does not work, or does not even answer: whoever runs it should replace it. */
   reportStuck(name: string): void;

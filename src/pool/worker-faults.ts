@@ -33,6 +33,12 @@ export class WorkerFaults {
     return count === 0 ? undefined : Math.min(FIRST_QUARANTINE_MS * 2 ** (count - 1), MAX_QUARANTINE_MS);
   }
 
+  /** An earlier leader quarantined it for so long: its next failure counts on from there. */
+  restore(worker: string, quarantineMs: number): void {
+    const count = 1 + Math.max(0, Math.ceil(Math.log2(quarantineMs / FIRST_QUARANTINE_MS)));
+    this.byWorker.set(worker, { suspects: new Set(), count });
+  }
+
   /** It succeeded, or is gone. */
   forget(worker: string): void {
     this.byWorker.delete(worker);

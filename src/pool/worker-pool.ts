@@ -111,6 +111,8 @@ export class WorkerPool {
   /** Milliseconds that the last claims for standby took until they were sent. */
   private claimsMs: readonly number[] = [];
   private readonly faults = new WorkerFaults();
+  /** Until when, by the clock's elapsed milliseconds, those that are not here yet are left alone. */
+  private readonly restored = new Map<string, number>();
   /** Names of workers, also of such that are not there, that get nothing more. */
   private draining: ReadonlySet<string> = new Set();
 
@@ -266,6 +268,25 @@ export class WorkerPool {
     else if (ms !== undefined) this.quarantine(name, member, ms);
   }
 
+  /** What an earlier leader of the pool left alone stays so, also when it is not here yet. */
+  restore(quarantines: readonly { readonly name: string; readonly ms: number }[]): void {
+    if (!this.discovery.areElsewhere) return; // new ones have their names
+    for (const { name, ms } of quarantines) {
+      this.faults.restore(name, ms);
+      this.restored.set(name, this.now() + ms);
+      const member = this.members.get(name);
+      if (member !== undefined) this.keepQuarantine(name, member);
+    }
+  }
+
+  private keepQuarantine(name: string, member: Member): void {
+    const ms = (this.restored.get(name) ?? 0) - this.now();
+    this.restored.delete(name);
+    if (ms <= 0) return;
+    this.pause(member, ms);
+    member.quarantinedUntil = member.pausedUntil;
+  }
+
   /** The worker finished something. */
   succeeded(name: string): void {
     this.faults.forget(name);
@@ -326,7 +347,9 @@ export class WorkerPool {
       pausedUntil: 0,
       refusing: undefined,
     };
-    this.members.set(worker.name, { connection, slots: 0, standby: 0, offers: [], ...idle });
+    const member = { connection, slots: 0, standby: 0, offers: [], ...idle };
+    this.members.set(worker.name, member);
+    this.keepQuarantine(worker.name, member);
   }
 
   private remove(name: string): void {

@@ -64,6 +64,18 @@ export async function listDrains(tx: Tx, pool: string): Promise<readonly Drain[]
   return rows.map(({ name, drainYields: yields }) => ({ name, yields }));
 }
 
+/** A worker that an earlier leader of the pool left alone, for so long from now. */
+export interface Quarantine {
+  readonly name: string;
+  readonly ms: number;
+}
+
+export async function listQuarantines(tx: Tx, pool: string): Promise<readonly Quarantine[]> {
+  return tx.$queryRaw<Quarantine[]>`
+    select name, extract(epoch from quarantined_until - now())::float8 * 1000 as ms from worker
+    where pool = ${pool} and quarantined_until > now()`;
+}
+
 const isSeen = Prisma.sql`gone_at is null and seen_at > now() - make_interval(secs => ${UNSEEN_SECONDS}::int)`;
 
 /** Those that get work now, as the pool's leader last told. */

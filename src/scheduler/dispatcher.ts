@@ -179,7 +179,7 @@ export class Dispatcher {
       return isLeading;
     });
     const isLeading = await this.queue.orForget(lead);
-    if (isLeading && !this.isLeading) this.records.forget();
+    if (isLeading && !this.isLeading) await this.records.takeOver();
     this.isLeading = isLeading;
   }
 

@@ -5,7 +5,7 @@
 import { asDispatcher } from "../platform/access.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database.ts";
-import { type Drain, listDrains, type Reporter, saveWorkers } from "../pool/worker.store.ts";
+import { type Drain, listDrains, listQuarantines, type Reporter, saveWorkers } from "../pool/worker.store.ts";
 import type { WorkerPool } from "../pool/worker-pool.ts";
 
 export interface RecordServices {
@@ -39,6 +39,13 @@ export class WorkerRecords {
   /** Whatever was recorded, it is to be recorded again. */
   forget(): void {
     this.recorded = undefined;
+  }
+
+  /** This process leads the pool from now on: what its predecessor left alone stays so. */
+  async takeOver(): Promise<void> {
+    const { db, pool } = this.services;
+    pool.restore(await db.transaction(asDispatcher, (tx) => listQuarantines(tx, this.options.pool)));
+    this.forget();
   }
 
   /** Records what has changed, and reads wishes where there may be new ones. Never twice at the same time. */

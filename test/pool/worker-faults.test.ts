@@ -19,6 +19,19 @@ test("it is to blame for what it fails from then on, also for the same", () => {
   expect(["a", "b", "b", "a"].map((id) => faults.failed("w", [id]))).toEqual([undefined, 10_000, 20_000, 40_000]);
 });
 
+test("what an earlier leader had quarantined is quarantined for longer the next time", () => {
+  for (const [before, next] of [
+    [3000, 20_000],
+    [10_000, 20_000],
+    [35_000, 80_000],
+    [600_000, 600_000],
+  ] as const) {
+    const faults = new WorkerFaults();
+    faults.restore("w", before);
+    expect(faults.failed("w", ["a"])).toBe(next);
+  }
+});
+
 test("a success is forgiveness, and a worker's faults are its own", () => {
   const faults = new WorkerFaults();
   faults.failed("w", ["a"]);

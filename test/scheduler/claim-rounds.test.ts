@@ -9,6 +9,7 @@ import { createTestApp } from "../support/test-app.ts";
 test("what a claim has started runs, also when the rest of the claim fails", async () => {
   const [one, two] = [new FakeWorker(), new FakeWorker()];
   const both: WorkerDiscovery = {
+    areElsewhere: true,
     async start(listener) {
       await one.start(listener);
       await two.start({ ...listener, found: (place) => listener.found({ ...place, name: "two" }) });

@@ -144,6 +144,27 @@ describe("a worker", () => {
   });
 });
 
+test("who leads a pool next leaves those alone that were left alone", async () => {
+  const worker = new FakeWorker();
+  const first = await createTestApp({ workers: worker });
+  const quarantine = async (app: TestApp): Promise<number> => {
+    const { workers } = await app.owner.query('{ workers(pool: "local") { quarantinedUntil } }');
+    return Date.parse(workers[0].quarantinedUntil);
+  };
+  await first.member.create({ prompt: "unlucky" });
+  (await worker.nextCall()).fail(Status.INTERNAL);
+  const until10 = await until(async () => {
+    const time = await quarantine(first);
+    expect(time).toBeGreaterThan(Date.now());
+    return time;
+  });
+  await first.stop({ keepData: true });
+
+  const second = await createTestApp({ workers: new FakeWorker() }, { DATA_DIR: first.dataDir });
+  onTestFinished(() => second.stop());
+  await until(async () => expect(Math.abs((await quarantine(second)) - until10)).toBeLessThan(1500));
+});
+
 test.skipIf(!hasPostgres)(
   "who leads a pool tells all other servers of its workers, and hears what they want",
   async () => {

@@ -134,6 +134,7 @@ export class FakeCall {
 }
 
 export class FakeWorker implements WorkerDiscovery {
+  readonly areElsewhere = true;
   readonly stuck: string[] = [];
   private readonly folder = mkdtempSync(join(tmpdir(), "atelier-fake-"));
   private readonly health = HealthState();
