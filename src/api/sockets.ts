@@ -24,6 +24,8 @@ const MAX_OPERATIONS = 100;
 /** Open sockets of one key. */
 const MAX_SOCKETS = 100;
 const FORBIDDEN = 4403;
+/** Try again later, in the registry of RFC 6455: clients do so by themselves. */
+const AWAY = 1013;
 const TOO_MANY = 4429;
 const INTERNAL_ERROR = 4500;
 /** RFC 6455, 5.5: a close frame holds 125 bytes, two of them the code. */
@@ -73,20 +75,16 @@ function protocolOptions(route: string, options: SocketOptions): ServerOptions<P
   const format = (error: GraphQLError) => formatError(error.toJSON(), error, logger);
   const open = new OpenSockets();
   const contextFor = async (context: SocketContext): Promise<EventContext | undefined> => {
-    try {
-      const { socket, request } = context.extra;
-      const found = await options.contextOf(credentialsOf(context.connectionParams), request.socket.remoteAddress);
-      if (open.add(context.extra, found.caller)) return found;
-      socket.close(TOO_MANY, `A key may have ${MAX_SOCKETS} open sockets. Use one for many subscriptions.`);
-    } catch (error) {
-      closeFor(error, context, logger);
-    }
+    const { socket, request } = context.extra;
+    const found = await options.contextOf(credentialsOf(context.connectionParams), request.socket.remoteAddress);
+    if (open.add(context.extra, found.caller)) return found;
+    socket.close(TOO_MANY, `A key may have ${MAX_SOCKETS} open sockets. Use one for many subscriptions.`);
     return undefined;
   };
   return {
     connectionInitWaitTimeout: CONNECTION_INIT_TIMEOUT_MS,
     onConnect: async (context) => {
-      const found = await contextFor(context);
+      const found = await contextFor(context).catch((error) => closeFor(error, context, logger));
       if (found?.principal !== undefined) closeWhenRefused(context, found.principal, callers);
       return found !== undefined;
     },
@@ -94,7 +92,10 @@ function protocolOptions(route: string, options: SocketOptions): ServerOptions<P
     onSubscribe: async (context, _id, payload) => {
       if (Object.keys(context.subscriptions).length > MAX_OPERATIONS)
         return [new GraphQLError(`A socket may have ${MAX_OPERATIONS} operations at a time. Open another one.`)];
-      const contextValue = await contextFor(context);
+      const contextValue = await contextFor(context).catch((error) =>
+        isForAWhile(error) ? toGraphQL(error) : closeFor(error, context, logger),
+      );
+      if (contextValue instanceof GraphQLError) return [contextValue]; // what else runs on the socket goes on
       if (contextValue === undefined) return [new GraphQLError("The socket is closed.")];
       return admit(options, payload, contextValue);
     },
@@ -133,10 +134,16 @@ async function admit(
     return { schema, document, contextValue, operationName: operationName ?? null, variableValues: variables ?? null };
   } catch (error) {
     if (error instanceof GraphQLError) return [error];
-    if (error instanceof DomainError) return [new GraphQLError(error.message, { originalError: error })];
+    if (error instanceof DomainError) return [toGraphQL(error)];
     throw error;
   }
 }
+
+const toGraphQL = (error: DomainError): GraphQLError => new GraphQLError(error.message, { originalError: error });
+
+/** Says nothing of the caller: who they are could not be asked. */
+const isForAWhile = (error: unknown): error is DomainError =>
+  error instanceof DomainError && error.code === "UNAVAILABLE";
 
 /** Who has how many sockets. */
 class OpenSockets {
@@ -163,9 +170,10 @@ class OpenSockets {
   }
 }
 
-function closeFor(error: unknown, { extra }: SocketContext, logger: Logger): void {
+function closeFor(error: unknown, { extra }: SocketContext, logger: Logger): undefined {
   if (error instanceof DomainError) {
-    extra.socket.close(FORBIDDEN, Buffer.from(error.message).subarray(0, MAX_REASON_BYTES));
+    const code = isForAWhile(error) ? AWAY : FORBIDDEN;
+    extra.socket.close(code, Buffer.from(error.message).subarray(0, MAX_REASON_BYTES));
     return;
   }
   const errorId = newId();

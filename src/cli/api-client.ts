@@ -51,7 +51,9 @@ const countSchema = z.object({
 });
 const answerSchema = z.object({
   data: z.unknown().optional(),
-  errors: z.array(z.object({ message: z.string() })).optional(),
+  errors: z
+    .array(z.object({ message: z.string(), extensions: z.object({ code: z.unknown() }).partial().optional() }))
+    .optional(),
 });
 
 /** What a proxy says of a server that is away. */
@@ -163,7 +165,7 @@ export class ApiClient {
     });
     try {
       for await (const { data, errors } of client.iterate({ query: WATCH, variables: { id, afterSeq } })) {
-        if (errors !== undefined) throw new Error(sentence(errors));
+        if (errors !== undefined) throw errorOf(errors);
         yield this.understand(generationEventSchema, data?.["generationEvents"]);
       }
     } catch (error) {
@@ -175,8 +177,11 @@ export class ApiClient {
 
   /** The data of an answer, as the schema describes it. */
   async request<T>(schema: z.ZodType<T>, query: string, variables: object): Promise<T> {
-    const { data, errors } = await this.untilAnswered(() => this.post({ query, variables }));
-    if (errors !== undefined) throw new Error(sentence(errors));
+    const data = await this.untilAnswered(async () => {
+      const answer = await this.post({ query, variables });
+      if (answer.errors !== undefined) throw errorOf(answer.errors);
+      return answer.data;
+    });
     return this.understand(schema, data);
   }
 
@@ -230,6 +235,12 @@ export class ApiClient {
 
 const sentence = (errors: readonly { message: string }[]): string => errors.map(({ message }) => message).join(" ");
 
+/** Of errors in an answer. What a server cannot do for a while is asked for again, as if it did not answer. */
+function errorOf(errors: readonly { message: string; extensions?: { code?: unknown } | undefined }[]): Error {
+  const isForAWhile = errors.every(({ extensions }) => extensions?.code === "UNAVAILABLE");
+  return isForAWhile ? new Unreachable(sentence(errors)) : new Error(sentence(errors));
+}
+
 /** @param error what fetch rejects with; the reason is in its cause */
 function rethrowUnreachable(error: unknown): never {
   const cause = error instanceof Error ? error.cause : undefined;
@@ -242,7 +253,7 @@ function rethrowUnreachable(error: unknown): never {
 /** What graphql-ws rejects with: errors of the operation, an event of the socket, or an error of its own. */
 function asError(error: unknown): Error {
   if (error instanceof Error) return error;
-  if (Array.isArray(error)) return new Error(sentence(error));
+  if (Array.isArray(error)) return errorOf(error);
   const { code, reason, message } = socketEventSchema.parse(error);
   if (code !== undefined && code >= REFUSALS.from && code <= REFUSALS.to && code !== SLOW_START)
     return new Error(`The server closed the connection: ${reason || `code ${code}`}`);

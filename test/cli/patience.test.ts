@@ -1,4 +1,4 @@
-import { createServer, type Server } from "node:http";
+import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { afterEach, expect, test } from "vitest";
@@ -11,8 +11,10 @@ const TASK = { textToImage: { prompt: "a red circle" } };
 let server: Server | undefined;
 afterEach(() => void server?.close());
 
-/** A client of a server whose first `losses` requests are cut off before their answer. */
-async function setup(losses: number) {
+const hangUp = (response: ServerResponse): void => void response.socket?.destroy();
+
+/** A client of a server whose first `losses` requests are cut off before their answer, or get another one. */
+async function setup(losses: number, lose = hangUp) {
   const keys: string[] = [];
   const started = createServer((request, response) => {
     let body = "";
@@ -25,7 +27,7 @@ async function setup(losses: number) {
         return;
       }
       keys.push(JSON.parse(body).variables.input.idempotencyKey);
-      if (keys.length <= losses) request.socket.destroy();
+      if (keys.length <= losses) lose(response);
       else response.end('{"data": {"createGeneration": {"generation": {"id": "gen_1"}, "userErrors": []}}}');
     });
   }).listen(0, "127.0.0.1");
@@ -46,6 +48,15 @@ test("a lost answer is asked for again with the same key, so that nothing is que
   expect(keys).toHaveLength(4);
   expect(new Set(keys).size).toBe(1);
   expect(outages).toHaveLength(1);
+});
+
+test("what a server cannot do for a while is asked for again with the same key", async () => {
+  const error = { message: "The database cannot be reached.", extensions: { code: "UNAVAILABLE", retryable: true } };
+  const { client, keys, outages } = await setup(3, (response) => response.end(JSON.stringify({ errors: [error] })));
+  expect(await client.create(TASK, undefined)).toBe("gen_1");
+  expect(keys).toHaveLength(4);
+  expect(new Set(keys).size).toBe(1);
+  expect(outages).toEqual([error.message]);
 });
 
 test("the patience has an end", async () => {

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ApiClient } from "../../src/cli/api-client.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { CREATE, newInput } from "../support/graphql-client.ts";
 import { hasPostgres, type PostgresServer, startPostgres } from "../support/postgres-server.ts";
+import { RawSocket } from "../support/raw-socket.ts";
 import { createTestApp, type TestApp } from "../support/test-app.ts";
 import { until } from "../support/until.ts";
 import { createUpload, send } from "../support/uploads.ts";
@@ -74,5 +76,38 @@ describe.runIf(hasPostgres)("while its PostgreSQL is away, a server", () => {
       .succeed()
       .catch(() => {}); // its dispatcher may have given it up
     await until(async () => expect((await events.next()).value).toMatchObject({ __typename: "FinishedEvent" }));
+  });
+
+  test("tells who connects or subscribes to come back, and closes nothing that is open; clients that wait see all", async () => {
+    const { url, apiKey = "" } = app.member;
+    const key = { authorization: `Bearer ${apiKey}` };
+    const id = await app.member.create({ prompt: "asked for before" });
+    const open = await new RawSocket(url, key).acknowledged();
+    const reasons: string[] = [];
+    const onBegin = (reason: string) => void reasons.push(reason);
+    const client = new ApiClient({ url, apiKey, file: "" }, { patienceMs: 60_000, retryMs: 50, onBegin });
+
+    await postgres.kill();
+    const events = client.events(id);
+    const first = events.next();
+    const refused = new RawSocket(url, key);
+    expect(await refused.closed).toMatchObject({ code: 1013, reason: expect.stringMatching(/cannot be reached.*Try/) });
+    open.subscribe("1", "{ viewer { role } }");
+    expect(await Promise.race([open.next(), open.closed])).toMatchObject({
+      type: "error",
+      id: "1",
+      payload: [{ extensions: { code: "UNAVAILABLE", retryable: true, retryAfterMs: 2000 } }],
+    });
+    await until(async () => expect(reasons).toEqual([expect.stringMatching(/cannot be reached/)]));
+
+    await postgres.restart();
+    await until(async () => {
+      open.subscribe("2", "{ viewer { role } }");
+      expect((await open.next()).payload).toMatchObject({ data: { viewer: { role: "MEMBER" } } });
+      expect(await open.next()).toMatchObject({ type: "complete", id: "2" });
+    });
+    expect((await first).value).toMatchObject({ __typename: "QueuedEvent" });
+    for (;;) if ((await events.next()).value?.__typename === "FinishedEvent") break;
+    open.close();
   });
 });

@@ -170,6 +170,17 @@ describe("what is wrong is found:", () => {
       /nobody reads DATABASE_URL/,
     ],
     [
+      "the login that owns the database, in a server",
+      "Deployment",
+      "dispatcher",
+      (it) => {
+        const { valueFrom } = settingOf(it, "DATABASE_URL");
+        const secretKeyRef = { ...valueFrom.secretKeyRef, key: "DATABASE_MIGRATION_URL" };
+        firstContainer(it).env.push({ name: "DATABASE_MIGRATION_URL", valueFrom: { secretKeyRef } });
+      },
+      /has the login of the owner/,
+    ],
+    [
       "a probe of what is not served",
       "Deployment",
       "api",
