@@ -27,6 +27,7 @@ export class Metrics {
   readonly promptReads = this.counter("atelier_prompt_reads_total", ["pool", "preset", "cached"]);
   readonly dutySeconds = this.histogram("atelier_duty_seconds", ["duty", "outcome"], SLOW);
   readonly dutyItems = this.counter("atelier_duty_items_total", ["duty"]);
+  readonly prunedRows = this.counter("atelier_pruned_rows_total", ["table"]);
   readonly unbalancedTenants = this.gauge("atelier_ledger_unbalanced_tenants", []);
   readonly ledgerDrift = this.gauge("atelier_ledger_drift_credits", []);
   readonly operationSeconds = this.histogram("atelier_operation_seconds", ["type", "outcome"], SLOW);
@@ -49,6 +50,7 @@ export class Metrics {
     info.set({ version, node: globalThis.process.versions.node, role: process.role }, 1);
     // From 0 on, so that the first one is seen as an increase.
     for (const at of ["bus", "subscriber"]) this.framesDropped.inc({ at }, 0);
+    for (const table of ["milestone", "attempt"]) this.prunedRows.inc({ table }, 0);
   }
 
   get pool(): string {

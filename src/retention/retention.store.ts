@@ -123,17 +123,49 @@ export async function deleteOldHashes(tx: Tx, { tenantId, days, limit }: Outdate
     )`;
 }
 
-/** Deletes milestones and attempts of generations of any tenant that ended so many days ago, the oldest first. @returns of how many */
-export async function pruneGenerations(tx: Tx, { days, limit }: Omit<Outdated, "tenantId">): Promise<number> {
-  return tx.$executeRaw`
+/**
+ * Since when attempts of a pool are still to be counted, in its turns or in the fairness report: they are the journal of both.
+ * It only moves on.
+ */
+export async function listUncounted(tx: Tx): Promise<ReadonlyMap<string, Date>> {
+  const rows = await tx.$queryRaw<{ pool: string; since: Date }[]>`
+    select name as pool, since from pool, lateral (
+      select least(accounted_until, max(saved_at)) as since from fair_share_tag where pool = name
+    ) as uncounted
+    where since is not null`;
+  return new Map(rows.map(({ pool, since }) => [pool, since]));
+}
+
+/** Of how many generations they are gone, and how many rows that were. */
+export interface Pruned {
+  readonly generations: number;
+  readonly milestones: number;
+  readonly attempts: number;
+}
+
+/**
+ * Deletes milestones and attempts of generations of any tenant that ended so many days ago, the oldest first. The row of the
+ * generation is locked before what belongs to it, as everywhere.
+ */
+export async function pruneGenerations(
+  tx: Tx,
+  { days, uncounted, limit }: { days: number; uncounted: ReadonlyMap<string, Date>; limit: number },
+): Promise<Pruned> {
+  const since = JSON.stringify(Object.fromEntries(uncounted));
+  const [pruned] = await tx.$queryRaw<Pruned[]>`
     with due as materialized (
       select id from generation
       where finished_at < now() - make_interval(days => ${days}::int) and pruned_at is null and (not is_dead_letter or deleted_at is not null)
+        and finished_at <= coalesce((${since}::jsonb ->> pool)::timestamptz, 'infinity')
       order by finished_at limit ${limit}::int for update skip locked
-    ), without_milestones as (
-      delete from milestone where generation_id in (select id from due)
-    ), without_attempts as (
-      delete from attempt where generation_id in (select id from due)
+    ), milestones as (
+      delete from milestone where generation_id in (select id from due) returning 1
+    ), attempts as (
+      delete from attempt where generation_id in (select id from due) returning 1
+    ), generations as (
+      update generation set pruned_at = now() where id in (select id from due) returning 1
     )
-    update generation set pruned_at = now() where id in (select id from due)`;
+    select (select count(*) from generations)::int as generations, (select count(*) from milestones)::int as milestones,
+      (select count(*) from attempts)::int as attempts`;
+  return pruned ?? { generations: 0, milestones: 0, attempts: 0 };
 }

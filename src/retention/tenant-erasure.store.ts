@@ -51,9 +51,10 @@ export async function listOpen(
     where tenant_id = ${tenantId}::uuid and finished_at is null order by cancel_requested_at nulls first, state, id limit ${limit}::int`;
 }
 
-/** Deletes some generations with all that belongs to them. @returns how many */
+/** Deletes some generations with all that belongs to them; their rows are locked first, as everywhere. @returns how many */
 export async function deleteGenerations(tx: Tx, tenantId: string, limit: number): Promise<number> {
-  const rows = await tx.generation.findMany({ where: { tenantId }, select: { id: true }, take: limit });
+  const rows = await tx.$queryRaw<{ id: string }[]>`
+    select id from generation where tenant_id = ${tenantId}::uuid order by id limit ${limit}::int for update`;
   const ids = rows.map(({ id }) => id);
   const ofThem = { generationId: { in: ids } };
   await tx.reservation.deleteMany({ where: ofThem });

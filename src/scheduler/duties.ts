@@ -47,6 +47,7 @@ export class Duties {
   private readonly feeding: Ticker;
   private readonly erasing: Ticker;
   private readonly feeder: BatchFeeder;
+  private readonly prune: HistoryPrune;
   private leave: () => void = () => {};
 
   constructor(private readonly services: DutyServices) {
@@ -55,7 +56,7 @@ export class Duties {
     const sweep = new StorageSweep(services);
     const expiry = new UploadExpiry(services);
     const retention = new RetentionDuty(services);
-    const prune = new HistoryPrune({ db, days: historyDays });
+    this.prune = new HistoryPrune({ db, metrics, days: historyDays });
     const duty = (name: string, intervalMs: number, runOnce: () => Promise<unknown>): Ticker =>
       new Ticker({ name, intervalMs, runOnce, logger, metrics });
     const check = new QuotaCheck(services);
@@ -72,7 +73,7 @@ export class Duties {
       duty("deadlines", DEADLINE_MS, () => deadlines.runOnce()),
       duty("storage sweep", SWEEP_MS, () => sweep.runOnce()),
       duty("retention", RETENTION_MS, async () => sumOf(await retention.runOnce())),
-      duty("history prune", RETENTION_MS, () => prune.runOnce()),
+      duty("history prune", RETENTION_MS, () => this.prune.runOnce()),
       duty("purge", PURGE_MS, () => purge.runOnce()),
       duty("upload expiry", EXPIRY_MS, () => expiry.runOnce()),
       duty("quota check", CHECK_MS, async () => this.tell(await check.runOnce())),
@@ -105,6 +106,7 @@ export class Duties {
 
   async stop(): Promise<void> {
     this.leave();
+    this.prune.stop();
     await Promise.all([this.feeder.stop(), ...this.tickers.map((ticker) => ticker.stop())]);
     await this.feeder.stop();
   }

@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test } from "vitest";
 import { asPlatform } from "../../src/platform/access.ts";
 import { fromGlobalId } from "../../src/platform/ids.ts";
+import { Metrics } from "../../src/platform/metrics.ts";
 import { HistoryPrune } from "../../src/retention/history-prune.ts";
 import { FakeWorker } from "../support/fake-worker.ts";
 import { expectBalancedLedger } from "../support/ledger.ts";
@@ -32,7 +33,9 @@ async function setup() {
         await tx.attempt.count({ where: { generationId } }),
       ];
     });
-  return { app, worker, draw, age, count, prune: (days: number) => new HistoryPrune({ db: app.db, days }).runOnce() };
+  const metrics = new Metrics({ role: "all", pool: "local" });
+  const prune = (days: number) => new HistoryPrune({ db: app.db, metrics, days }).runOnce();
+  return { app, worker, draw, age, count, prune };
 }
 
 test("milestones and attempts go once their generation has ended for long enough, and nothing else does", async () => {
