@@ -46,6 +46,6 @@ function isFinal({ data, errors = [] }: { data: any; errors?: readonly any[] }):
   const payload = Object.values<any>(data)[0];
   const problem = payload?.userErrors?.find(({ code }: any) => !EXPECTED.includes(code));
   if (problem === undefined) return true;
-  if (problem.retryable) return false;
+  if (problem.retryable || OUTAGES.includes(problem.code)) return false;
   throw new Error(`refused: ${JSON.stringify(problem)}`);
 }
