@@ -27,6 +27,7 @@ export function fillGroups<Queued extends GroupCandidate>(
   heads: readonly GroupHead<Queued>[],
   queue: readonly Queued[],
 ): readonly (readonly Queued[])[] {
+  if (queue.length === 0) return heads.map(({ head }) => [head]);
   const groups = heads.map(({ head, room }) => ({
     members: [head],
     shape: shapeOf(head),

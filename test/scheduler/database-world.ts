@@ -79,7 +79,7 @@ export class DatabaseWorld implements World {
     return this.stateOf(id);
   }
 
-  async drop(id: string, state: "CANCELED" | "EXPIRED"): Promise<void> {
+  async drop({ id }: Wanted, state: "CANCELED" | "EXPIRED"): Promise<void> {
     await this.db.transaction(asDispatcher, (tx) => this.lifecycle.endQueued(tx, id, { state }));
   }
 

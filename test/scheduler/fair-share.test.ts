@@ -108,7 +108,7 @@ test("a cap saves nothing up either, and what it leaves is lent to others", asyn
   const simulation = await run(wanted, { caps: { capped: 1 }, until: 60_000 });
   const service = serviceIn(simulation, { from: 0, to: 60_000 });
   expect(service["capped"]! / service["free"]!).toBeCloseTo(1 / 3, 1);
-  const running = simulation.service.filter(({ tenantId }) => tenantId === "capped");
+  const running = [...simulation.service].filter(({ tenantId }) => tenantId === "capped");
   const overlaps = running.filter((a) => running.some((b) => b !== a && b.from < a.to && a.from < b.to));
   expect(overlaps).toEqual([]);
 });

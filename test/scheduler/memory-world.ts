@@ -7,7 +7,7 @@ import { Durations } from "../../src/scheduler/durations.ts";
 import { FairShare, type StoredTag } from "../../src/scheduler/fair-share.ts";
 import { fillGroups, type GroupCandidate, picturesOf } from "../../src/scheduler/group-filling.ts";
 import { LOOK_AHEAD } from "../../src/scheduler/pool-queue.ts";
-import { keyOf, type QueueName, type WaitingQueue } from "../../src/scheduler/queue-name.ts";
+import type { QueueName, WaitingQueue } from "../../src/scheduler/queue-name.ts";
 import { EPOCH_MS, taskOf, type Wanted } from "./scenario.ts";
 import type { AttemptEnd, Begun, IdleWorkerOf, World } from "./world.ts";
 
@@ -30,9 +30,12 @@ interface Waiting extends GroupCandidate {
 
 interface Line {
   readonly queue: QueueName;
-  readonly items: Waiting[];
+  /** Oldest first. */
+  readonly items: Wanted[];
   /** Where it begins. */
   first: number;
+  /** What the turns were told of it last. */
+  told: WaitingQueue | undefined;
 }
 
 interface Charged {
@@ -52,7 +55,8 @@ export class MemoryWorld implements World {
   decisions = 0;
   private fair: FairShare;
   private readonly durations = new Durations();
-  private readonly lines = new Map<string, Line>();
+  /** By tenant. */
+  private readonly lines = new Map<string, Line[]>();
   /** By tenant: those that a cap holds back. */
   private readonly held = new Map<string, Set<Line>>();
   private readonly endedOf = new Set<string>();
@@ -61,9 +65,10 @@ export class MemoryWorld implements World {
   private readonly unserved = new Map<string, Set<Line>>();
   private readonly runningOf = new Map<string, number>();
   private readonly running = new Map<string, Charged>();
-  private readonly paused = new Map<string, Waiting>();
+  private readonly paused = new Set<Wanted>();
+  /** They began before. */
+  private readonly tried = new Set<Wanted>();
   private readonly failures = new Map<string, number>();
-  private readonly waitingOf = new Map<string, Waiting>();
   private readonly tags = new Map<string, StoredTag>();
 
   constructor(private readonly options: MemoryOptions = {}) {
@@ -71,10 +76,7 @@ export class MemoryWorld implements World {
   }
 
   queue(wanted: Wanted): void {
-    const { id, tenantId, userId, apiKeyId, priority, preset, weight } = wanted;
-    const name = { tenantId, userId, apiKeyId, priority, preset };
-    const line = this.lineOf(name);
-    this.put({ ...name, id, weight, line, wanted, task: taskOf(wanted), isNew: true, suspicion: null });
+    this.put(wanted);
   }
 
   claim(idle: readonly IdleWorkerOf[], now: number): readonly (readonly Begun[])[] {
@@ -109,28 +111,26 @@ export class MemoryWorld implements World {
     const state = this.stateAfter(id, end);
     this.fair.charge(waiting, ownMs - predictedMs);
     this.endedOf.add(tenantId);
-    if (end.isWhole) this.durations.learn({ ...waiting, groupPictures }, ownMs);
-    if (state === "QUEUED") this.put({ ...waiting, isNew: false });
+    if (end.isWhole && this.options.predict === undefined) this.durations.learn({ ...waiting, groupPictures }, ownMs);
+    if (state !== "QUEUED") this.tried.delete(waiting.wanted);
+    else {
+      this.tried.add(waiting.wanted);
+      this.put(waiting.wanted);
+    }
     return state;
   }
 
-  drop(id: string): void {
-    const waiting = this.waitingOf.get(id);
-    if (waiting !== undefined) this.take(waiting);
-    this.paused.delete(id);
+  drop(wanted: Wanted): void {
+    if (!this.paused.delete(wanted)) this.take(wanted, this.lineOf(wanted));
   }
 
   readonly pauses = {
-    begin: (id: string): void => {
-      const waiting = this.waitingOf.get(id);
-      if (waiting === undefined) return;
-      this.take(waiting);
-      this.paused.set(id, waiting);
+    begin: (wanted: Wanted): void => {
+      this.take(wanted, this.lineOf(wanted));
+      this.paused.add(wanted);
     },
-    end: (id: string): void => {
-      const waiting = this.paused.get(id);
-      this.paused.delete(id);
-      if (waiting !== undefined) this.put(waiting);
+    end: (wanted: Wanted): void => {
+      if (this.paused.delete(wanted)) this.put(wanted);
     },
   };
 
@@ -146,7 +146,7 @@ export class MemoryWorld implements World {
     const floors = this.fair.takeCharged().floors;
     this.fair = new FairShare(this.options.ageingMs ?? 600_000);
     for (const held of [this.held, this.unserved]) held.clear();
-    const queues = [...this.lines.values()].flatMap((line) => this.shown(line) ?? []);
+    const queues = [...this.lines.values()].flat().flatMap((line) => this.shown(line) ?? []);
     this.fair.restore({ floors, tags: [...this.tags.values()] }, queues);
   }
 
@@ -173,21 +173,30 @@ export class MemoryWorld implements World {
   }
 
   private lineOf(queue: QueueName): Line {
-    const key = keyOf(queue);
-    const line = this.lines.get(key) ?? { queue, items: [], first: 0 };
-    this.lines.set(key, line);
+    const { tenantId, userId, apiKeyId, priority, preset } = queue;
+    const ofTenant = this.lines.get(tenantId) ?? [];
+    const known = ofTenant.find(({ queue: other }) => isSame(queue, other));
+    if (known !== undefined) return known;
+    const line = { queue: { tenantId, userId, apiKeyId, priority, preset }, items: [], first: 0, told: undefined };
+    this.lines.set(tenantId, ofTenant);
+    ofTenant.push(line);
     return line;
   }
 
-  private put(waiting: Waiting): void {
-    const { line } = waiting;
-    this.waitingOf.set(waiting.id, waiting);
+  private put(wanted: Wanted): void {
+    const line = this.lineOf(wanted);
     let place = line.items.length;
-    if (isBefore(waiting, line.items.at(-1))) {
-      for (place = line.first; !isBefore(waiting, line.items[place]); ) place++;
-    }
-    line.items.splice(place, 0, waiting);
+    if (isBefore(wanted, line.items.at(-1))) {
+      for (place = line.first; !isBefore(wanted, line.items[place]); ) place++;
+      line.items.splice(place, 0, wanted);
+    } else line.items.push(wanted);
     if (place === line.first && !this.isAway(line)) this.show(line);
+  }
+
+  private waitingOf(wanted: Wanted, line: Line): Waiting {
+    const { id, tenantId, userId, apiKeyId, priority, preset, weight } = wanted;
+    const [task, isNew] = [taskOf(wanted), !this.tried.has(wanted)];
+    return { id, tenantId, userId, apiKeyId, priority, preset, weight, line, wanted, task, isNew, suspicion: null };
   }
 
   private isAway(line: Line): boolean {
@@ -204,14 +213,19 @@ export class MemoryWorld implements World {
 
   private shown(line: Line): WaitingQueue | undefined {
     const head = line.items[line.first];
-    return head && { ...line.queue, since: new Date(EPOCH_MS + head.wanted.arrivesAt) };
+    if (head === undefined) return undefined;
+    const since = EPOCH_MS + head.arrivesAt;
+    if (line.told?.since.getTime() !== since) line.told = { ...line.queue, since: new Date(since) };
+    return line.told;
   }
 
-  private take(waiting: Waiting): void {
-    const { line } = waiting;
-    this.waitingOf.delete(waiting.id);
-    if (line.items[line.first] === waiting) line.first++;
-    else line.items.splice(line.items.indexOf(waiting, line.first), 1);
+  private take(wanted: Wanted, line: Line): void {
+    if (line.items[line.first] === wanted) line.first++;
+    else {
+      const place = line.items.indexOf(wanted, line.first);
+      if (place < 0) throw new Error(`${wanted.id} does not wait`);
+      line.items.splice(place, 1);
+    }
     if (line.first > 1000 || line.first === line.items.length) {
       line.items.splice(0, line.first);
       line.first = 0;
@@ -240,25 +254,26 @@ export class MemoryWorld implements World {
   }
 
   private chooseHeads(idle: readonly IdleWorkerOf[], now: number): readonly Head[] {
-    const free = new Set(idle);
+    const free = [...idle];
     const heads: Head[] = [];
     const at = new Date(EPOCH_MS + now);
-    for (let queue = this.fair.next(at); queue !== undefined && free.size > 0; queue = this.fair.next(at)) {
+    for (let queue = this.fair.next(at); queue !== undefined && free.length > 0; queue = this.fair.next(at)) {
       const { preset } = queue;
-      const line = this.lines.get(keyOf(queue));
-      const head = line?.items[line.first];
-      if (line === undefined || head === undefined) throw new Error("a turn of a queue in which nothing waits");
-      const worker = [...free].find(({ presets }) => presets.includes(preset));
+      const line = this.lineOf(queue);
+      const first = line.items[line.first];
+      if (first === undefined) throw new Error("a turn of a queue in which nothing waits");
+      const worker = free.find(({ presets }) => presets.includes(preset));
       if (worker === undefined) {
         this.fair.remove(queue);
         setIn(this.unserved, preset, line);
         continue;
       }
       this.decisions++;
-      free.delete(worker);
+      free.splice(free.indexOf(worker), 1);
+      const head = this.waitingOf(first, line);
       const aloneMs = this.predict(head, picturesOf(head.task));
       this.fair.start(head, aloneMs);
-      this.take(head);
+      this.take(first, line);
       heads.push({ head, room: worker.slots, worker, aloneMs });
     }
     return heads;
@@ -270,14 +285,15 @@ export class MemoryWorld implements World {
     for (const [, ...company] of groups)
       for (const member of company) {
         this.fair.accompany(member);
-        this.take(member);
+        this.take(member.wanted, member.line);
       }
     return heads.map(({ head, worker, aloneMs }, i) => {
       const members = groups[i] ?? [];
       const pictures = countOf(members);
       const charged = members.map((waiting): Charged => {
         const predictedMs = this.predict(waiting, pictures);
-        this.fair.charge(waiting, waiting === head ? predictedMs - aloneMs : predictedMs);
+        if (waiting !== head) this.fair.charge(waiting, predictedMs);
+        else if (predictedMs !== aloneMs) this.fair.charge(waiting, predictedMs - aloneMs);
         return { waiting, predictedMs, groupPictures: pictures };
       });
       const admitted = charged.filter((each) => this.admit(each));
@@ -297,7 +313,7 @@ export class MemoryWorld implements World {
       return true;
     }
     this.fair.charge(waiting, -predictedMs);
-    this.put(waiting);
+    this.put(waiting.wanted);
     this.fair.remove(waiting);
     setIn(this.held, tenantId, waiting.line);
     return false;
@@ -315,23 +331,26 @@ export class MemoryWorld implements World {
 
   private listSoon(): readonly Waiting[] {
     const soon = this.fair.peek(LOOK_AHEAD).map((queue) => {
-      const line = this.lines.get(keyOf(queue));
-      return line?.items.slice(line.first, line.first + LOOK_AHEAD) ?? [];
+      const line = this.lineOf(queue);
+      return { line, items: line.items.slice(line.first, line.first + LOOK_AHEAD) };
     });
     const found: Waiting[] = [];
-    for (let depth = 0; found.length < LOOK_AHEAD && soon.some(({ length }) => length > depth); depth++)
-      for (const items of soon) found.push(...items.slice(depth, depth + 1));
+    for (let depth = 0; found.length < LOOK_AHEAD && soon.some(({ items }) => items.length > depth); depth++)
+      for (const { line, items } of soon)
+        for (const wanted of items.slice(depth, depth + 1)) found.push(this.waitingOf(wanted, line));
     return found.slice(0, LOOK_AHEAD);
   }
 }
 
 const countOf = (members: readonly Waiting[]): number => members.reduce((sum, { task }) => sum + picturesOf(task), 0);
 
-function isBefore({ wanted }: Waiting, other: Waiting | undefined): boolean {
+function isBefore({ arrivesAt, id }: Wanted, other: Wanted | undefined): boolean {
   if (other === undefined) return false;
-  const { arrivesAt, id } = other.wanted;
-  return wanted.arrivesAt < arrivesAt || (wanted.arrivesAt === arrivesAt && wanted.id < id);
+  return arrivesAt < other.arrivesAt || (arrivesAt === other.arrivesAt && id < other.id);
 }
+
+const isSame = (a: QueueName, b: QueueName): boolean =>
+  a.userId === b.userId && a.apiKeyId === b.apiKeyId && a.priority === b.priority && a.preset === b.preset;
 
 function setIn(groups: Map<string, Set<Line>>, group: string, line: Line): void {
   groups.set(group, (groups.get(group) ?? new Set()).add(line));

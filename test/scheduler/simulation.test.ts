@@ -52,7 +52,7 @@ describe("whatever happens in a pool", () => {
 
   test("no tenant has more at a time than its limit lets run", async () => {
     const { service } = await eventful;
-    const changes = service
+    const changes = [...service]
       .filter(({ tenantId }) => tenantId === "tenant-1")
       .flatMap(({ from, to }) => [
         { at: from, by: 1 },
@@ -105,7 +105,7 @@ test("who waits has service by weight, class by class, while workers die and BAT
     const service = serviceIn(simulation, window);
     return weights.map((weight, i) => (service[`${name}-${i}`] ?? 0) / weight);
   };
-  const of = (name: string) => simulation.service.filter(({ tenantId }) => tenantId.startsWith(name));
+  const of = (name: string) => [...simulation.service].filter(({ tenantId }) => tenantId.startsWith(name));
   const half = Math.max(...of("fore").map(({ to }) => to));
   const begun = Math.min(...of("back").map(({ from }) => from));
   expect(begun).toBeGreaterThan(half - 2000);

@@ -7,7 +7,7 @@ import type { GenerationState, Priority } from "../../src/generated/prisma/enums
 import { isTerminal, mayFollow } from "../../src/generation/generation.state.ts";
 import { groupsToYield, type RunningMember } from "../../src/scheduler/preemption.ts";
 import { NOWHERE, type Tagged, TagHeap } from "../../src/scheduler/tag-heap.ts";
-import { EPOCH_MS, type Service, type Wanted } from "./scenario.ts";
+import { EPOCH_MS, ServiceLog, type Wanted } from "./scenario.ts";
 import type { AttemptEnd, Begun, World } from "./world.ts";
 
 /** A worker dies when so much of what it runs is done, and is back after a while. */
@@ -79,14 +79,18 @@ const COMPANY_COST = 0.5;
 
 export class Simulation {
   readonly stories = new Map<string, Story>();
-  /** In their order. */
-  readonly starts: { readonly id: string; readonly at: number; readonly stepsDone: number }[] = [];
-  readonly service: Service[] = [];
+  /** In their order; by columns, as there may be a million. */
+  readonly starts: { readonly ids: string[]; readonly at: number[]; readonly stepsDone: number[] } = {
+    ids: [],
+    at: [],
+    stepsDone: [],
+  };
+  readonly service = new ServiceLog();
   now = 0;
   private readonly agenda = new TagHeap<Agenda>();
   private readonly arrivals: readonly Wanted[];
   private arrived = 0;
-  private readonly workers: readonly Worker[];
+  private readonly workers: ReadonlyMap<string, Worker>;
   private readonly runs = new Map<Worker, Run>();
   /** Of generations that run, and of those that run as BATCH. */
   private readonly running = new Map<string, Run>();
@@ -100,9 +104,12 @@ export class Simulation {
   ) {
     const { workers, slots = 1, presets = () => ["tiny"] } = options;
     this.arrivals = wanted.toSorted((a, b) => a.arrivesAt - b.arrivesAt || (a.id < b.id ? -1 : 1));
-    this.workers = Array.from({ length: workers }, (_, i) => {
-      return { name: `worker-${i}`, presets: presets(i), slots, isIdle: true };
-    });
+    this.workers = new Map(
+      Array.from({ length: workers }, (_, i) => {
+        const name = `worker-${i}`;
+        return [name, { name, presets: presets(i), slots, isIdle: true }];
+      }),
+    );
   }
 
   async run(): Promise<this> {
@@ -113,7 +120,8 @@ export class Simulation {
         await this.arrive(next);
       for (let next = this.agenda.first(); next?.tag === time; next = this.agenda.first()) {
         this.agenda.remove(next);
-        await next.act();
+        const acting = next.act();
+        if (acting !== undefined) await acting;
       }
       await this.claim();
       if (this.batches > 0) await this.makeRoom();
@@ -131,7 +139,9 @@ export class Simulation {
   }
 
   get makespan(): number {
-    return this.service.reduce((latest, { to }) => Math.max(latest, to), 0);
+    let latest = 0;
+    for (const { to } of this.service) latest = Math.max(latest, to);
+    return latest;
   }
 
   private nextTime(): number {
@@ -160,13 +170,14 @@ export class Simulation {
   }
 
   private async claim(): Promise<void> {
-    const idle = this.workers.filter(({ isIdle }) => isIdle);
+    const idle: Worker[] = [];
+    for (const worker of this.workers.values()) if (worker.isIdle) idle.push(worker);
     if (idle.length === 0) return;
     for (const group of await this.world.claim(idle, this.now)) this.begin(group);
   }
 
   private begin(group: readonly Begun[]): void {
-    const worker = this.workers.find(({ name }) => name === group[0]?.worker);
+    const worker = this.workers.get(group[0]?.worker ?? "");
     if (worker?.isIdle !== true) throw new Error(`worker ${group[0]?.worker} is not idle`);
     worker.isIdle = false;
     const members = group.map((begun): Running => {
@@ -175,7 +186,9 @@ export class Simulation {
       story.attempts++;
       story.firstStartAt ??= this.now;
       if (story.wanted.priority === "BATCH") this.batches++;
-      this.starts.push({ id: begun.id, at: this.now, stepsDone: story.stepsDone });
+      this.starts.ids.push(begun.id);
+      this.starts.at.push(this.now);
+      this.starts.stepsDone.push(story.stepsDone);
       return { begun, story, from: story.stepsDone, isAskedToYield: false };
     });
     const alone = Math.max(...members.map(({ story }) => story.wanted.serviceMs / story.wanted.steps));
@@ -221,7 +234,7 @@ export class Simulation {
   private async stop(story: Story, state: "CANCELED" | "EXPIRED"): Promise<void> {
     if (isTerminal(story.state)) return;
     if (story.state === "QUEUED") {
-      await this.world.drop(story.wanted.id, state);
+      await this.world.drop(story.wanted, state);
       this.move(story, state);
       return;
     }
@@ -246,7 +259,7 @@ export class Simulation {
     this.running.delete(begun.id);
     if (story.wanted.priority === "BATCH") this.batches--;
     const heldMs = this.now - run.beganAt;
-    this.service.push({ tenantId: story.wanted.tenantId, from: run.beganAt, to: this.now });
+    this.service.add({ tenantId: story.wanted.tenantId, from: run.beganAt, to: this.now });
     const did = Math.min(from + steps, story.wanted.steps);
     const { checkpointSteps = Number.POSITIVE_INFINITY } = this.options;
     const kept = outcome === "LOST" ? Math.max(from, did - (did % checkpointSteps)) : did;
@@ -256,17 +269,18 @@ export class Simulation {
     story.stepsDone = kept;
     if (outcome === "LOST") story.lost++;
     if (outcome === "YIELDED") story.yields++;
-    const state = await this.world.end(begun, { outcome, stepsDone: kept, heldMs, isWhole, counts });
+    const ended = this.world.end(begun, { outcome, stepsDone: kept, heldMs, isWhole, counts });
+    const state = typeof ended === "string" ? ended : await ended;
     this.move(story, state);
     if (outcome === "LOST" && state === "QUEUED") this.pause(story.wanted);
   }
 
-  private pause({ id }: Wanted): void {
+  private pause(wanted: Wanted): void {
     const { pauseMs = 0 } = this.options;
     const { pauses } = this.world;
     if (pauseMs === 0 || pauses === undefined) return;
-    pauses.begin(id);
-    this.at(this.now + pauseMs, () => pauses.end(id));
+    pauses.begin(wanted);
+    this.at(this.now + pauseMs, () => pauses.end(wanted));
   }
 
   /** As the dispatcher does after each claim: BATCH that runs gives way to what waits. */

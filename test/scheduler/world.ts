@@ -42,7 +42,7 @@ export interface World {
   /** @returns the state that follows; QUEUED where it shall run again */
   end(begun: Begun, end: AttemptEnd): GenerationState | Promise<GenerationState>;
   /** What waits is canceled, or its deadline passes. */
-  drop(id: string, state: "CANCELED" | "EXPIRED"): void | Promise<void>;
+  drop(wanted: Wanted, state: "CANCELED" | "EXPIRED"): void | Promise<void>;
   /** A pause before another attempt begins and ends. Worlds without pauses have none. */
-  readonly pauses?: { begin(id: string): void; end(id: string): void };
+  readonly pauses?: { begin(wanted: Wanted): void; end(wanted: Wanted): void };
 }
