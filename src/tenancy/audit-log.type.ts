@@ -17,7 +17,7 @@ export class AuditEntry {
   @Field(() => GraphQLISODateTime)
   at!: Date;
 
-  @Field(() => ID, { description: "The user who acted." })
+  @Field(() => ID, { description: "The user who acted; one whose id is all zeros is the operator, at the machine." })
   actorId!: string;
 
   @Field(() => ID, { nullable: true, description: "The key they acted with." })

@@ -38,6 +38,30 @@ export async function readUsers(
   return new Map(users.map((user) => [user.id, user]));
 }
 
+/** Locked until the transaction ends. */
+export async function findPersonByEmail(
+  tx: Tx,
+  email: string,
+): Promise<{ readonly id: string; readonly isPlatformAdmin: boolean } | undefined> {
+  const [person] = await tx.$queryRaw<{ id: string; isPlatformAdmin: boolean }[]>`
+    select id, is_platform_admin as "isPlatformAdmin" from user_account where email = ${email} for no key update`;
+  return person;
+}
+
+export async function setPlatformAdminOf(tx: Tx, id: string, isPlatformAdmin: boolean): Promise<void> {
+  await tx.user.update({ where: { id }, data: { isPlatformAdmin } });
+}
+
+/** Keys of a person that may do anything, may from now on do anything but administer the platform; those made for that end. */
+export async function keepKeysFromPlatform(tx: Tx, userId: string): Promise<void> {
+  await tx.$executeRaw`
+    update api_key set version = version + 1,
+      scopes = case when scopes = '{}' then array_remove(enum_range(null::scope), 'PLATFORM_ADMIN') else scopes end,
+      revoked_at = case when scopes = '{}' then revoked_at else now() end
+    where user_id = ${userId}::uuid and (scopes = '{}' or 'PLATFORM_ADMIN' = any (scopes))
+      and (revoked_at is null or revoked_at > now())`;
+}
+
 export async function getMembership(tx: Tx, key: { tenantId: string; userId: string }) {
   return tx.membership.findUniqueOrThrow({ where: { tenantId_userId: key }, include: { tenant: true, user: true } });
 }

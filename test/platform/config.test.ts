@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { expect, test } from "vitest";
+import { WORKER_VARIABLES } from "../../inference/worker/settings.ts";
 import { environmentSchema, loadCommandConfig, loadConfig } from "../../src/platform/config.ts";
 import { StartupError } from "../../src/platform/errors.ts";
 
@@ -160,7 +161,8 @@ test(".env.example has exactly the variables of the code, with their defaults", 
   const shown = new Map(
     lines.filter((line) => /^[A-Z0-9_]+=/.test(line)).map((line) => line.split("=", 2) as [string, string]),
   );
-  expect([...shown.keys()]).toEqual(Object.keys(environmentSchema.shape));
+  const ofServer = Object.keys(environmentSchema.shape);
+  expect([...shown.keys()]).toEqual([...ofServer, ...WORKER_VARIABLES.filter((name) => !ofServer.includes(name))]);
   const defaults = environmentSchema.parse({});
   for (const [name, value] of shown) {
     if (value !== "") expect(String(defaults[name as keyof typeof defaults]), name).toBe(value);
