@@ -13,6 +13,10 @@ const AWAY =
 const AWAY_WORDS =
   /`(57P0[123]|08\w{3}|53300)`|Connection terminated|connection error and is not queryable|timeout exceeded when trying to connect|terminating connection|database kept silent/;
 const AWAY_RETRY_AFTER_MS = 2000;
+/** query_canceled, of our own limit or its operator's; in words of others, too, as those of a transaction that lasted too long. */
+const SLOW = "57014";
+const SLOW_WORDS = /`57014`|on an expired transaction|Unable to start a transaction in the given time/;
+const SLOW_RETRY_AFTER_MS = 2000;
 
 export class DatabaseTroubles {
   private readonly complaints = new Seldom();
@@ -24,6 +28,7 @@ export class DatabaseTroubles {
     if (!(error instanceof Error) || error instanceof DomainError) return error;
     const code = "code" in error ? String(error.code) : "";
     if (code === DISK_FULL || error.message.includes(DISK_FULL)) return this.full(error);
+    if (code === SLOW || SLOW_WORDS.test(error.message)) return this.slow(error);
     return AWAY.test(code) || AWAY_WORDS.test(error.message) ? this.away(error) : error;
   }
 
@@ -35,6 +40,17 @@ export class DatabaseTroubles {
       "UNAVAILABLE",
       "The server has no room to store this. Try again later: its operator has to make room.",
       { retryable: true, retryAfterMs: FULL_RETRY_AFTER_MS, cause },
+    );
+  }
+
+  /** What was under way is undone. */
+  private slow(cause: Error): DomainError {
+    if (this.complaints.isDue("slow"))
+      this.logger?.error({ err: cause }, "the database was too slow: what took too long was ended");
+    return new DomainError(
+      "UNAVAILABLE",
+      "The database of this server is too slow at the moment: what was asked for took too long, and was undone. Try again in a few seconds.",
+      { retryable: true, retryAfterMs: SLOW_RETRY_AFTER_MS, cause },
     );
   }
 
