@@ -64,7 +64,13 @@ export class DiskImageStore implements ImageStore {
 
   async getStream(key: string): Promise<StoredStream | undefined> {
     const file = await open(this.pathOf(key)).catch((error) => this.undefinedIfAbsent(error));
-    return file && { sizeBytes: (await file.stat()).size, content: file.createReadStream() };
+    if (file === undefined) return undefined;
+    try {
+      return { sizeBytes: (await file.stat()).size, content: file.createReadStream() };
+    } catch (error) {
+      await file.close().catch(() => {});
+      this.fail(error);
+    }
   }
 
   url(key: string, expiresInSeconds: number): string {
