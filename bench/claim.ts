@@ -12,35 +12,22 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
-import { claimAll } from "../src/generation/claim.store.ts";
-import { asDispatcher, asPlatform } from "../src/platform/access.ts";
-import { Database } from "../src/platform/database.ts";
-import { openPostgresDatabase } from "../src/platform/database-postgres.ts";
-import { newId } from "../src/platform/ids.ts";
-import { createLogger } from "../src/platform/logger.ts";
-import type { IdleWorker, Slot } from "../src/pool/worker-pool.ts";
-import { takePoolLease } from "../src/scheduler/pool-lease.store.ts";
-import { PoolQueue, shareOf, type Turn } from "../src/scheduler/pool-queue.ts";
 import { startPostgres } from "../test/support/postgres-server.ts";
-import { fillQueue, QUEUES } from "./filled-queue.ts";
+import { QUEUES } from "./filled-queue.ts";
 import { openGraphileWorker, openPgBoss, type Queue } from "./other-queues.ts";
+import { openOwnQueue } from "./own-queue.ts";
 
 const [roundCount = "100", mostQueued = "1000000"] = process.argv.slice(2);
 const SLOTS = [1, 8, 64];
 /** Beside which the others are measured. */
 const OTHERS_AT = 1000;
-const CLAIMANT = { holder: newId(), leaseSeconds: 3600, pool: "local" };
-
-const slot = { worker: { worker: { name: "bench" } } } as unknown as Slot;
-
-const idleWorker: IdleWorker = { presets: ["tiny"], slots: [slot] };
 
 const server = await startPostgres();
 const rows: Record<string, string | number>[] = [];
 try {
   for (const [queued, tenants] of QUEUES) {
     if (queued > Number(mostQueued)) continue;
-    const own = await openOwn(await server.createDatabase(), queued, tenants);
+    const own = await openOwnQueue(await server.createDatabase(), queued, tenants);
     const companies: (readonly Queue[])[] = [];
     if (tenants !== OTHERS_AT) companies.push([]);
     else {
@@ -99,54 +86,4 @@ async function measure(
 
 function quantile(values: readonly number[], share: number): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? 0;
-}
-
-async function openOwn(url: string, queued: number, tenants: number): Promise<Queue> {
-  const engine = await openPostgresDatabase({ url, logger: createLogger("warn") });
-  const db = await Database.open(engine, "prisma/migrations");
-  await fillQueue(url, queued, tenants);
-  const queue = new PoolQueue({ pool: "local", ageingMs: 600_000 });
-  let taken: readonly string[] = [];
-  let turns: readonly Turn[] = [];
-  const reading = db.singly(asDispatcher);
-  const lease = { pool: "local", holder: CLAIMANT.holder, seconds: CLAIMANT.leaseSeconds, isExclusive: false };
-  await db.transaction(asDispatcher, (tx) => takePoolLease(tx, lease));
-  const takeOn = async (slots: number): Promise<readonly string[]> => {
-    const idle = Array.from({ length: slots }, () => ({ ...idleWorker }));
-    const groups = await queue.choose(reading, idle, new Date());
-    turns = groups.flatMap((group) => group.turns);
-    const claims = turns.map((turn) => ({
-      generationId: turn.candidate.id,
-      leaseId: newId(),
-      worker: "bench",
-      predictedMs: turn.predictedMs,
-      share: shareOf(turn),
-    }));
-    const outcomes = (await claimAll(reading, CLAIMANT, claims)) ?? [];
-    for (const [i, turn] of turns.entries())
-      if (typeof outcomes[i] !== "object") queue.refused(turn, { isHeld: outcomes[i] === "LIMITED" });
-    if (queue.hasToSave) await db.transaction(asDispatcher, (tx) => queue.save(tx));
-    return outcomes.flatMap((outcome) => (typeof outcome === "object" ? [outcome.id] : []));
-  };
-  return {
-    name: "atelier",
-    async take(slots) {
-      taken = await takeOn(slots);
-      return taken.length;
-    },
-    async putBack() {
-      for (const turn of turns) queue.ended(turn, { ms: turn.predictedMs, isWhole: true });
-      await db.transaction(asPlatform, async (tx) => {
-        await tx.$executeRaw`
-          update generation set state = 'QUEUED', lease_id = null, lease_holder = null, lease_expires_at = null, queued_xid = pg_current_xact_id(), created_at = clock_timestamp()
-          where id = any(${[...taken]}::uuid[])`;
-        await tx.$executeRaw`update limits set held = 0 where kind = 'RUNNING' and held > 0`;
-      });
-    },
-    async prepare() {
-      queue.rang();
-      await queue.prepare(reading);
-    },
-    close: () => db.close(),
-  };
 }

@@ -1,7 +1,8 @@
 /** Other queues on PostgreSQL, taken from as their own runners take. */
+import { EventEmitter } from "node:events";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { type Job, makeWorkerUtils } from "graphile-worker";
+import { type Job, Logger, makeWorkerUtils, run, type WorkerUtils } from "graphile-worker";
 import pg from "pg";
 import PgBoss from "pg-boss";
 
@@ -38,14 +39,8 @@ const inside = (path: string): string => {
 /** For a whole batch, as with its local queue; and for one job at a time, as without. */
 export async function openGraphileWorker(url: string, queued: number): Promise<readonly Queue[]> {
   const pool = new pg.Pool({ connectionString: url, max: POOL_SIZE });
-  const utils = await makeWorkerUtils({ pgPool: pool });
-  await utils.migrate();
-  await utils.release();
-  await pool.query(
-    `select graphile_worker.add_jobs(array(select row($1, json_build_object('id', n), null, now() - interval '1 day', 25, null, 0, null)::graphile_worker.job_spec from generate_series($2::int, $3::int) as n))`,
-    [TASK, 1, queued],
-  );
-  await pool.query("vacuum analyze");
+  await withUtils(pool, (utils) => utils.migrate());
+  await addJobs(pool, queued);
   const { batchGetJobs } = inside("sql/getJobs.js") as unknown as { batchGetJobs: BatchGetJobs };
   const { processSharedOptions } = inside("lib.js") as unknown as {
     processSharedOptions: (options: object) => unknown;
@@ -83,6 +78,78 @@ export async function openGraphileWorker(url: string, queued: number): Promise<r
       putBack,
       close: () => pool.end(),
     },
+  ];
+}
+
+async function withUtils(pool: pg.Pool, use: (utils: WorkerUtils) => Promise<void>): Promise<void> {
+  const utils = await makeWorkerUtils({ pgPool: pool });
+  await use(utils);
+  await utils.release();
+}
+
+async function addJobs(pool: pg.Pool, count: number): Promise<void> {
+  await pool.query(
+    `select graphile_worker.add_jobs(array(select row($1, json_build_object('id', n), null, now() - interval '1 day', 25, null, 0, null)::graphile_worker.job_spec from generate_series(1, $2::int) as n))`,
+    [TASK, count],
+  );
+  await pool.query("vacuum analyze");
+}
+
+/** A runner of graphile-worker that works for nothing: so many tasks at once that return at once. */
+export interface Runner {
+  readonly name: string;
+  /** @returns milliseconds until so many jobs are taken, done and reported done */
+  drain(jobs: number): Promise<number>;
+}
+
+/** Its runner as it comes, and as its own benchmark sets it: a local queue of 500, and reports in batches. */
+export async function openRunners(
+  url: string,
+  atOnce: number,
+): Promise<readonly [Runner, Runner, () => Promise<void>]> {
+  const pool = new pg.Pool({ connectionString: url, max: Math.max(POOL_SIZE, atOnce + 2) });
+  // It warns of pools where nobody listens to errors.
+  pool.on("error", (error) => {
+    throw error;
+  });
+  pool.on("connect", (client) => client.on("error", () => {}));
+  await withUtils(pool, (utils) => utils.migrate());
+  const runner = (name: string, worker: object): Runner => ({
+    name,
+    async drain(jobs) {
+      await addJobs(pool, jobs);
+      const done = new EventEmitter();
+      let left = jobs;
+      const begun = performance.now();
+      const running = await run({
+        pgPool: pool,
+        noHandleSignals: true,
+        logger: new Logger(() => () => {}),
+        events: done,
+        taskList: { [TASK]: async () => {} },
+        preset: { worker: { concurrentJobs: atOnce, ...worker } },
+      });
+      await new Promise<void>((resolve) => {
+        done.on("job:complete", () => {
+          left--;
+          if (left === 0) resolve();
+        });
+      });
+      const ms = performance.now() - begun;
+      await running.stop();
+      const { rows } = await pool.query("select count(*)::int as count from graphile_worker._private_jobs");
+      if (rows[0].count !== 0) throw new Error(`${name} left ${rows[0].count} jobs`);
+      return ms;
+    },
+  });
+  return [
+    runner("graphile-worker's runner", {}),
+    runner("graphile-worker's runner, batched", {
+      localQueue: { size: 500 },
+      completeJobBatchDelay: 0,
+      failJobBatchDelay: 0,
+    }),
+    () => pool.end(),
   ];
 }
 
