@@ -285,7 +285,10 @@ function openClient(credentials: string | undefined, say: (text: string) => void
   return new ApiClient(readCredentials(file), {
     patienceMs: PATIENCE_MS,
     retryMs: RETRY_MS,
-    onBegin: (reason) => say(`lost the server (${reason}), trying again for ${PATIENCE_MS / 1000} s …`),
+    onBegin: (reason, isThere) => {
+      const what = isThere ? "the server cannot do it now" : "lost the server";
+      say(`${what} (${reason}), trying again for ${PATIENCE_MS / 1000} s …`);
+    },
   });
 }
 

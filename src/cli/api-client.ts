@@ -5,14 +5,17 @@ import WebSocket from "ws";
 import { z } from "zod";
 import type { Credentials } from "./credentials.ts";
 import { type GenerationEvent, generationEventSchema, WATCH } from "./generation-event.ts";
-import { Outage, type OutageOptions, Unreachable } from "./outage.ts";
+import { NotNow, Outage, type OutageOptions, Unreachable } from "./outage.ts";
 import type { TaskWish } from "./task-wish.ts";
+
+/** What is read of why a mutation was refused: `userErrorsSchema`. */
+export const USER_ERRORS = "userErrors { code message retryAfterMs }";
 
 const CREATE = /* GraphQL */ `
   mutation Create($input: CreateGenerationInput!) {
     createGeneration(input: $input) {
       generation { id }
-      userErrors { message }
+      ${USER_ERRORS}
     }
   }
 `;
@@ -21,14 +24,14 @@ const REPLAY = /* GraphQL */ `
   mutation Replay($input: ReplayGenerationInput!) {
     replayGeneration(input: $input) {
       generation { id }
-      userErrors { message }
+      ${USER_ERRORS}
     }
   }
 `;
 
 const CANCEL = /* GraphQL */ `
   mutation Cancel($id: ID!) {
-    cancelGeneration(id: $id) { userErrors { message } }
+    cancelGeneration(id: $id) { ${USER_ERRORS} }
   }
 `;
 
@@ -38,7 +41,9 @@ const COUNT = /* GraphQL */ `
   }
 `;
 
-export const userErrorsSchema = z.array(z.object({ message: z.string() }));
+export const userErrorsSchema = z.array(
+  z.object({ code: z.string(), message: z.string(), retryAfterMs: z.number().nullable() }),
+);
 const payloadSchema = z.object({ generation: z.object({ id: z.string() }).nullable(), userErrors: userErrorsSchema });
 const createdSchema = z.object({ createGeneration: payloadSchema });
 const replayedSchema = z.object({ replayGeneration: payloadSchema });
@@ -49,12 +54,13 @@ const countSchema = z.object({
     .object({ textToImage: drawingSchema, imageEdit: drawingSchema, imageVariation: drawingSchema })
     .nullable(),
 });
+const extensionsSchema = z.object({ code: z.unknown(), retryAfterMs: z.unknown() }).partial();
 const answerSchema = z.object({
   data: z.unknown().optional(),
-  errors: z
-    .array(z.object({ message: z.string(), extensions: z.object({ code: z.unknown() }).partial().optional() }))
-    .optional(),
+  errors: z.array(z.object({ message: z.string(), extensions: extensionsSchema.optional() })).optional(),
 });
+/** Of a mutation: its payload, under its name. */
+const refusedSchema = z.record(z.string(), z.object({ userErrors: userErrorsSchema }));
 
 /** What a proxy says of a server that is away. */
 const GATEWAY_STATUSES = [502, 503, 504];
@@ -180,6 +186,7 @@ export class ApiClient {
     const data = await this.untilAnswered(async () => {
       const answer = await this.post({ query, variables });
       if (answer.errors !== undefined) throw errorOf(answer.errors);
+      throwIfNotNow(answer.data);
       return answer.data;
     });
     return this.understand(schema, data);
@@ -193,10 +200,10 @@ export class ApiClient {
       body: JSON.stringify(body),
     }).catch(rethrowUnreachable);
     const text = await response.text().catch(rethrowUnreachable);
-    if (GATEWAY_STATUSES.includes(response.status)) throw new Unreachable(`status ${response.status}`, true);
     try {
       return answerSchema.parse(JSON.parse(text));
     } catch (cause) {
+      if (GATEWAY_STATUSES.includes(response.status)) throw new Unreachable(`status ${response.status}`, true);
       throw new Error(
         `${url} answers with status ${response.status}, but not as an Atelier server does. Check "url" in ${this.credentials.file}; it ends in /graphql.`,
         { cause },
@@ -235,10 +242,27 @@ export class ApiClient {
 
 const sentence = (errors: readonly { message: string }[]): string => errors.map(({ message }) => message).join(" ");
 
+type Refusals = readonly {
+  readonly message: string;
+  readonly extensions?: { readonly code?: unknown; readonly retryAfterMs?: unknown } | undefined;
+}[];
+
 /** Of errors in an answer. What a server cannot do for a while is asked for again, as if it did not answer. */
-function errorOf(errors: readonly { message: string; extensions?: { code?: unknown } | undefined }[]): Error {
+function errorOf(errors: Refusals): Error {
   const isForAWhile = errors.every(({ extensions }) => extensions?.code === "UNAVAILABLE");
-  return isForAWhile ? new Unreachable(sentence(errors)) : new Error(sentence(errors));
+  if (!isForAWhile) return new Error(sentence(errors));
+  const pauses = errors.flatMap(({ extensions }) =>
+    typeof extensions?.retryAfterMs === "number" ? [extensions.retryAfterMs] : [],
+  );
+  return new NotNow(sentence(errors), pauses.length === 0 ? undefined : Math.max(...pauses));
+}
+
+/** The same of a mutation that was refused in its payload. */
+function throwIfNotNow(data: unknown): void {
+  const refused = refusedSchema.safeParse(data);
+  const errors = Object.values(refused.data ?? {}).flatMap(({ userErrors }) => userErrors);
+  const error = errorOf(errors.map(({ message, ...extensions }) => ({ message, extensions })));
+  if (errors.length > 0 && error instanceof NotNow) throw error;
 }
 
 /** @param error what fetch rejects with; the reason is in its cause */

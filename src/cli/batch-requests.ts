@@ -1,16 +1,16 @@
 /** What the command line asks the server about batches. */
 import { z } from "zod";
-import { type ApiClient, userErrorsSchema } from "./api-client.ts";
+import { type ApiClient, USER_ERRORS, userErrorsSchema } from "./api-client.ts";
 
 const CREATE = /* GraphQL */ `
   mutation CreateBatch($input: CreateBatchInput!) {
-    createBatch(input: $input) { batch { id } userErrors { message } }
+    createBatch(input: $input) { batch { id } ${USER_ERRORS} }
   }
 `;
 
 const CANCEL = /* GraphQL */ `
   mutation CancelBatch($id: ID!) {
-    cancelBatch(id: $id) { userErrors { message } }
+    cancelBatch(id: $id) { ${USER_ERRORS} }
   }
 `;
 

@@ -2,21 +2,21 @@
 import { createHash } from "node:crypto";
 import { accessSync, constants, createReadStream, type Stats, statSync } from "node:fs";
 import { z } from "zod";
-import { type ApiClient, userErrorsSchema } from "./api-client.ts";
+import { type ApiClient, USER_ERRORS, userErrorsSchema } from "./api-client.ts";
 import { systemReason } from "./system-reason.ts";
 
 const CREATE = /* GraphQL */ `
   mutation CreateUpload($input: CreateUploadInput!) {
     createUpload(input: $input) {
       target { uploadId method url headers { name value } }
-      userErrors { message }
+      ${USER_ERRORS}
     }
   }
 `;
 
 const FINISH = /* GraphQL */ `
   mutation FinishUpload($id: ID!, $sha256: String!) {
-    finishUpload(id: $id, sha256: $sha256) { upload { id } userErrors { message } }
+    finishUpload(id: $id, sha256: $sha256) { upload { id } ${USER_ERRORS} }
   }
 `;
 

@@ -59,6 +59,46 @@ test("what a server cannot do for a while is asked for again with the same key",
   expect(outages).toEqual([error.message]);
 });
 
+test("so is a mutation that its payload refuses for a while, after the pause that the server asks for", async () => {
+  const error = { code: "UNAVAILABLE", message: "The server has no room to store this.", retryAfterMs: 40 };
+  const payload = { generation: null, userErrors: [error] };
+  const { client, keys, outages } = await setup(2, (response) =>
+    response.end(JSON.stringify({ data: { createGeneration: payload } })),
+  );
+  const begunAt = performance.now();
+  expect(await client.create(TASK, undefined)).toBe("gen_1");
+  expect(performance.now() - begunAt).toBeGreaterThanOrEqual(78); // timers may be a millisecond early
+  expect(keys).toHaveLength(3);
+  expect(new Set(keys).size).toBe(1);
+  expect(outages).toEqual([error.message]);
+});
+
+test("and a first call that the server refuses as a whole", async () => {
+  const error = { message: "The database cannot be reached.", extensions: { code: "UNAVAILABLE", retryAfterMs: 1 } };
+  const { client, keys, outages } = await setup(1, (response) =>
+    response.writeHead(503, { "retry-after": "1" }).end(JSON.stringify({ errors: [error] })),
+  );
+  expect(await client.create(TASK, undefined)).toBe("gen_1");
+  expect(new Set(keys).size).toBe(1);
+  expect(outages).toEqual([error.message]);
+});
+
+test("what the payload refuses for good is not repeated", async () => {
+  const userErrors = [{ code: "QUOTA_EXHAUSTED", message: "No credits are left.", retryAfterMs: null }];
+  const answer = { data: { createGeneration: { generation: null, userErrors } } };
+  const { client, keys } = await setup(1, (response) => response.end(JSON.stringify(answer)));
+  await expect(client.create(TASK, undefined)).rejects.toThrow("No credits are left.");
+  expect(keys).toHaveLength(1);
+});
+
+test("the patience with a server that cannot do it has an end, whatever pause it asks for", async () => {
+  const error = { message: "No room.", extensions: { code: "UNAVAILABLE", retryAfterMs: 3600_000 } };
+  const { client } = await setup(Number.POSITIVE_INFINITY, (response) =>
+    response.end(JSON.stringify({ errors: [error] })),
+  );
+  await expect(client.create(TASK, undefined)).rejects.toThrow("The server could not do it for 0.3 s (No room.).");
+});
+
 test("the patience has an end", async () => {
   const { client } = await setup(Number.POSITIVE_INFINITY);
   await expect(client.create(TASK, undefined)).rejects.toThrow(/^The server has not answered for 0\.3 s/);
